@@ -1,0 +1,42 @@
+from setuptools import find_packages, setup
+
+# detectron2 is not in this list: it is not on the package index. `make` installs it by itself, and
+# importing dab_detr without it says how to get it.
+REQUIREMENTS = [
+    "torch>=2.4",
+    "torchvision>=0.19",
+    "numpy>=1.26",
+    "scipy>=1.11",
+    "pycocotools>=2.0.7",
+    "fvcore>=0.1.5.post20221221,<0.1.6",
+    "iopath>=0.1.7,<0.1.10",
+    "omegaconf>=2.3,<2.4",
+    "hydra-core>=1.3,<1.4",
+    "cloudpickle>=3.0",
+    "matplotlib>=3.8",
+    "pillow>=10.0",
+    "tabulate>=0.9",
+    "tensorboard>=2.16",
+    "termcolor>=2.4",
+    "tqdm>=4.66",
+    "yacs>=0.1.8",
+]
+TEST_REQUIREMENTS = [
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
+    "transformers>=5.18,<5.19",
+    "ruff>=0.17,<0.18",
+]
+
+setup(
+    name="dab_detr",
+    version="0.1.0",
+    description="DAB-DETR as a Detectron2 project",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages("projects", include=["dab_detr", "dab_detr.*"]),
+    package_dir={"dab_detr": "projects/dab_detr"},
+    install_requires=REQUIREMENTS,
+    extras_require={"test": TEST_REQUIREMENTS},
+)
