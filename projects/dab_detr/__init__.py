@@ -1,0 +1,14 @@
+"""DAB-DETR and its family as a Detectron2 project. Importing it registers the meta-architecture `DABDETR`."""
+
+try:
+    import detectron2  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "dab_detr is a Detectron2 project and detectron2 is not installed (it is not on PyPI). In a checkout of "
+        "dab_detr, `make test` sets up an environment that has it; in your own, follow "
+        "https://detectron2.readthedocs.io/tutorials/install.html"
+    ) from error
+
+from .detector import DABDETR
+
+__all__ = ["DABDETR"]

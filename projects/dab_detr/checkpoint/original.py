@@ -1,0 +1,109 @@
+"""Rename tables of the original code: DAB-DETR's checkpoints, and torchvision's ResNets inside them."""
+
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
+
+from .rename import RenameTable, Rule
+
+
+def mlp(theirs: str, ours: str, layers: int, copy: str | None = None) -> Iterator[Rule]:
+    """An MLP: their `layers.0, 1, 2` are our 0, 2, 4, for ReLUs stand between them."""
+    for i in range(layers):
+        copies = (f"{copy}.layers.{i}.{{p}}",) if copy else ()
+        yield Rule(f"{theirs}.layers.{i}.{{p}}", f"{ours}.{2 * i}.{{p}}", copies=copies)
+
+
+def torchvision_resnet(theirs: str, ours: str) -> Iterator[Rule]:
+    """torchvision's ResNet under the prefix `theirs` (with its dot) to Detectron2's under `ours`."""
+    yield Rule(f"{theirs}conv1.weight", f"{ours}stem.conv1.weight")
+    yield Rule(f"{theirs}bn1.{{b}}", f"{ours}stem.conv1.norm.{{b}}")
+    for stage in range(1, 5):
+        block, res = f"{theirs}layer{stage}.{{i}}", f"{ours}res{stage + 1}.{{i}}"
+        yield Rule(f"{block}.conv{{j}}.weight", f"{res}.conv{{j}}.weight")
+        yield Rule(f"{block}.bn{{j}}.{{b}}", f"{res}.conv{{j}}.norm.{{b}}")
+        yield Rule(f"{block}.downsample.0.weight", f"{res}.shortcut.weight")
+        yield Rule(f"{block}.downsample.1.{{b}}", f"{res}.shortcut.norm.{{b}}")
+
+
+def encoder_layers() -> Iterator[Rule]:
+    theirs, ours = "transformer.encoder.layers.{i}", "encoder.layers.{i}"
+    qkv = [f"{ours}.attention.{name}" for name in ("query", "key", "value")]
+    yield Rule(f"{theirs}.self_attn.in_proj_weight", tuple(f"{x}.weight" for x in qkv))
+    yield Rule(f"{theirs}.self_attn.in_proj_bias", tuple(f"{x}.bias" for x in qkv))
+    yield Rule(f"{theirs}.self_attn.out_proj.{{p}}", f"{ours}.attention.out.{{p}}")
+    yield from feed_forward(theirs, ours, norms=2)
+
+
+def decoder_layers() -> Iterator[Rule]:
+    theirs, ours = "transformer.decoder.layers.{i}", "decoder.layers.{i}"
+    projections = {
+        "qcontent": "query",
+        "qpos": "query_position",
+        "kcontent": "key",
+        "kpos": "key_position",
+        "v": "value",
+    }
+    for name, projection in projections.items():
+        yield Rule(f"{theirs}.sa_{name}_proj.{{p}}", f"{ours}.self_attention.{projection}.{{p}}")
+        yield Rule(f"{theirs}.ca_{name}_proj.{{p}}", f"{ours}.cross_attention.{projection}.{{p}}")
+    yield Rule(f"{theirs}.ca_qpos_sine_proj.{{p}}", f"{ours}.cross_attention.query_spatial.{{p}}")
+    yield Rule(f"{theirs}.self_attn.out_proj.{{p}}", f"{ours}.self_attention.out.{{p}}")
+    yield Rule(f"{theirs}.cross_attn.out_proj.{{p}}", f"{ours}.cross_attention.out.{{p}}")
+    yield from feed_forward(theirs, ours, norms=3)
+
+
+def feed_forward(theirs: str, ours: str, norms: int) -> Iterator[Rule]:
+    for name in ("linear1", "linear2"):
+        yield Rule(f"{theirs}.{name}.{{p}}", f"{ours}.ffn.{name}.{{p}}")
+    yield Rule(f"{theirs}.activation.weight", f"{ours}.ffn.activation.weight")
+    for i in range(1, norms + 1):
+        yield Rule(f"{theirs}.norm{i}.{{p}}", f"{ours}.norm{i}.{{p}}")
+
+
+def dab_detr_table(*, points: bool, shared_box_head: bool, refined: bool = True) -> RenameTable:
+    """DAB-DETR by the original. points: 2-D anchors; shared_box_head: one for all layers; refined: anchors are
+    updated, so that the original stores its box heads a second time, in the decoder."""
+    anchors = ("queries.centre",) if points else ("queries.centre", "queries.size")
+    head = ("", "0") if shared_box_head else (".{i}", "{i}")
+    decoder = "transformer.decoder"
+    return RenameTable(
+        [
+            *torchvision_resnet("backbone.0.body.", "backbone."),
+            Rule("input_proj.{p}", "neck.projection.{p}"),
+            Rule("refpoint_embed.weight", anchors, axis=1),
+            Rule("transformer.patterns.weight", "queries.patterns"),
+            *mlp("transformer.encoder.query_scale", "encoder.position_scale", 2),
+            *encoder_layers(),
+            *decoder_layers(),
+            Rule(f"{decoder}.norm.{{p}}", "decoder.norm.{p}"),
+            *mlp(f"{decoder}.query_scale", "decoder.prior.scale.mlp", 2),
+            Rule(f"{decoder}.query_scale.weight", "decoder.prior.scale.weight"),
+            *mlp(f"{decoder}.ref_point_head", "decoder.prior.embed", 2),
+            *mlp(f"{decoder}.ref_anchor_head", "decoder.prior.reference_size", 2),
+            Rule("class_embed.{p}", "decoder.class_heads.0.{p}"),
+            *mlp(
+                f"bbox_embed{head[0]}",
+                f"decoder.box_heads.{head[1]}",
+                3,
+                copy=f"{decoder}.bbox_embed{head[0]}" if refined else None,
+            ),
+        ]
+    )
+
+
+def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
+    """The table for a state dict of the original, by what it holds."""
+    return dab_detr_table(
+        points=state["refpoint_embed.weight"].shape[1] == 2,
+        shared_box_head="bbox_embed.layers.0.weight" in state,
+    )
+
+
+def table_of_ours(state: Mapping[str, Tensor], refined: bool = True) -> RenameTable:
+    """The table for a state dict of ours, by what it holds; whether anchors are refined it does not tell."""
+    return dab_detr_table(
+        points="queries.size" not in state,
+        shared_box_head="decoder.box_heads.1.0.weight" not in state,
+        refined=refined,
+    )

@@ -1,0 +1,77 @@
+"""Renaming of state dicts by tables that are read in both directions."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# the fields of a key pattern, and what each may stand for
+FIELDS = {
+    "i": r"\d+",
+    "j": r"\d+",
+    "p": r"weight|bias",
+    "b": r"weight|bias|running_mean|running_var",
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of a rename table.
+
+    theirs, ours: key patterns with the fields {i}, {j} (numbers), {p} (weight or bias), {b} (a tensor of batch norm).
+        Several patterns in `ours` are equal parts of their tensor along `axis`.
+    copies: further keys under which they store the same tensor.
+    """
+
+    theirs: str
+    ours: tuple[str, ...] | str
+    axis: int = 0
+    copies: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if isinstance(self.ours, str):
+            object.__setattr__(self, "ours", (self.ours,))
+
+
+def pattern(key: str) -> re.Pattern:
+    """The regular expression of a key pattern."""
+    parts = re.split(r"\{(\w)\}", key)
+    return re.compile("".join(f"(?P<{x}>{FIELDS[x]})" if i % 2 else re.escape(x) for i, x in enumerate(parts)))
+
+
+class RenameTable:
+    """Rules that turn their state dict into ours and back."""
+
+    def __init__(self, rules: Iterable[Rule]):
+        self.rules = list(rules)
+        self.theirs = [(pattern(key), rule) for rule in self.rules for key in (rule.theirs, *rule.copies)]
+        self.ours = [(pattern(rule.ours[0]), rule) for rule in self.rules]
+
+    def to_ours(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Our state dict from theirs, and the keys of theirs that no rule knows."""
+        converted, unknown = {}, []
+        for key, tensor in state.items():
+            found = [(m, rule) for expression, rule in self.theirs if (m := expression.fullmatch(key))]
+            if not found:
+                unknown.append(key)
+                continue
+            match, rule = found[0]
+            for name, part in zip(rule.ours, tensor.chunk(len(rule.ours), rule.axis), strict=True):
+                converted[name.format(**match.groupdict())] = part
+        return converted, unknown
+
+    def to_theirs(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Their state dict from ours, and the keys of ours that no rule knows."""
+        converted, used = {}, set()
+        for key in state:
+            for expression, rule in self.ours:
+                if match := expression.fullmatch(key):
+                    fields = match.groupdict()
+                    names = [name.format(**fields) for name in rule.ours]
+                    used.update(names)
+                    tensor = torch.cat([state[name] for name in names], rule.axis) if len(names) > 1 else state[key]
+                    for name in (rule.theirs, *rule.copies):
+                        converted[name.format(**fields)] = tensor
+        return converted, [key for key in state if key not in used]

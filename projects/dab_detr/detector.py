@@ -1,0 +1,153 @@
+"""The meta-architecture: the route of the data from images to losses or instances."""
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY, detector_postprocess
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import Tensor, nn
+from torchvision.ops import box_convert
+
+from .losses.criterion import SetCriterion
+from .modeling.boxes import full_precision
+from .modeling.structures import Prediction, Target
+
+
+@META_ARCH_REGISTRY.register()
+class DABDETR(nn.Module):
+    """DAB-DETR (Dynamic Anchor Boxes are Better Queries for DETR, ICLR 2022), and its family by its parts.
+
+    backbone: images (B, 3, H, W) to a dict of feature maps.
+    neck: feature maps and padding to the Memory. encoder: Memory to Memory.
+    queries: batch size to Queries. decoder: Queries and Memory to the Prediction of all layers.
+    criterion: Prediction and targets to the dict of losses. Detectron2 adds up all of it.
+    num_classes: classes that the annotations may name; the class head has as many outputs.
+    pixel_mean, pixel_std: of the channels, in the order and range (0 to 255) of the images that come in.
+    num_select: how many detections, the best over all queries and classes, an image gets at inference.
+    input_format: channel order of the images, "RGB" or "BGR"; for tools that draw.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        neck: nn.Module,
+        encoder: nn.Module,
+        queries: nn.Module,
+        decoder: nn.Module,
+        criterion: SetCriterion,
+        num_classes: int,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        num_select: int = 300,
+        input_format: str = "RGB",
+    ):
+        super().__init__()
+        for feature, channels in neck.in_channels.items():
+            check_channels(backbone.output_shape(), feature, channels)
+        self.backbone, self.neck, self.encoder = backbone, neck, encoder
+        self.queries, self.decoder, self.criterion = queries, decoder, criterion
+        self.num_classes, self.num_select, self.input_format = num_classes, num_select, input_format
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """The parts, by a yacs config to which `add_dab_detr_config` was applied."""
+        from .config import instantiate_parts  # knows the wiring, which knows this class
+
+        return instantiate_parts(cfg)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict[str, Instances]]:
+        """Detectron2's contract: each dict has an `image` (3, H, W), and for training `instances`.
+
+        Returns the losses in training, else a list of {"instances": Instances} with `pred_boxes` (xyxy pixels),
+        `scores` and `pred_classes`, in the size (height, width) that the input asks for or else the image's own.
+        """
+        images = self.preprocess(batched_inputs)
+        prediction = self.detect(self.backbone(images.tensor), padding_of(images))
+        if self.training:
+            return self.criterion(prediction, self.targets(batched_inputs))
+        return self.postprocess(prediction, images.image_sizes, batched_inputs)
+
+    def preprocess(self, batched_inputs: list[dict]) -> ImageList:
+        """Normalised images, padded with zeros at the bottom and right to the largest of the batch."""
+        images = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
+        return ImageList.from_tensors([(x - self.pixel_mean) / self.pixel_std for x in images])
+
+    def detect(self, features: dict[str, Tensor], padding: Tensor) -> Prediction:
+        """Prediction of all decoder layers from feature maps and the padding (B, H, W) of their images."""
+        memory = self.encoder(self.neck(features, padding))
+        return self.decoder(self.queries(len(padding)), memory)
+
+    def targets(self, batched_inputs: list[dict]) -> list[Target]:
+        """Objects in the coordinates that the losses use. Raises ValueError for inputs that cannot be trained on."""
+        targets = []
+        for x in batched_inputs:
+            if "instances" not in x:
+                raise ValueError(f"training needs 'instances' in every input, {name_of(x)} has none")
+            instances = x["instances"]
+            labels = instances.gt_classes
+            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
+                raise ValueError(
+                    f"{name_of(x)} has objects of class {int(labels.max())}, model.num_classes is {self.num_classes}"
+                )
+            height, width = instances.image_size
+            size = torch.tensor([width, height, width, height], dtype=self.pixel_mean.dtype)
+            boxes = box_convert(instances.gt_boxes.tensor / size.to(labels.device), "xyxy", "cxcywh")
+            targets.append(Target(labels=labels.to(self.device), boxes=boxes.to(self.device)))
+        return targets
+
+    def postprocess(
+        self, prediction: Prediction, image_sizes: list[tuple[int, int]], batched_inputs: list[dict]
+    ) -> list[dict[str, Instances]]:
+        """Detections of the last layer in the image size that each input asks for."""
+        scores = full_precision(prediction.logits[-1]).sigmoid().flatten(1)
+        scores, index = scores.topk(min(self.num_select, scores.shape[1]))
+        query = index // self.num_classes
+        boxes = box_convert(full_precision(prediction.boxes[-1]), "cxcywh", "xyxy")
+        boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
+        results = []
+        for i, ((height, width), x) in enumerate(zip(image_sizes, batched_inputs, strict=True)):
+            instances = Instances((height, width))
+            instances.pred_boxes = Boxes(boxes[i] * boxes.new_tensor([width, height, width, height]))
+            instances.scores, instances.pred_classes = scores[i], index[i] % self.num_classes
+            # Detectron2 asserts that boxes are finite, which those of an image full of inf are not
+            instances = instances[boxes[i].isfinite().all(1) & scores[i].isfinite()]
+            instances = detector_postprocess(instances, x.get("height", height), x.get("width", width))
+            results.append({"instances": instances})
+        return results
+
+
+def padding_of(images: ImageList) -> Tensor:
+    """(B, H, W) bool, True where the batch has no image but padding."""
+    batch, _, height, width = images.tensor.shape
+    padding = torch.ones(batch, height, width, dtype=torch.bool, device=images.tensor.device)
+    for i, (h, w) in enumerate(images.image_sizes):
+        padding[i, :h, :w] = False
+    return padding
+
+
+def name_of(x: dict) -> str:
+    """What to call an input in an error message."""
+    return str(x.get("file_name", "an input without file_name"))
+
+
+def check_channels(shapes: dict, feature: str, channels: int) -> None:
+    """Raises ValueError where the backbone does not give the neck what it expects."""
+    if feature not in shapes:
+        raise ValueError(
+            f"model.neck takes {feature!r}, model.backbone gives {sorted(shapes)}: "
+            f"set model.neck.feature or model.backbone.out_features"
+        )
+    if shapes[feature].channels != channels:
+        raise ValueError(
+            f"{feature!r} of model.backbone has {shapes[feature].channels} channels, model.neck expects {channels}: "
+            f"set model.neck.in_channels={shapes[feature].channels}"
+        )

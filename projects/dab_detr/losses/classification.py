@@ -1,0 +1,36 @@
+"""Classification losses and the costs of matching that belong to them."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class FocalLoss:
+    """Sigmoid focal loss, and its part in the cost of matching.
+
+    alpha weighs objects against background, gamma how much easy answers are played down.
+    """
+
+    def __init__(self, *, alpha: float = 0.25, gamma: float = 2.0):
+        self.alpha, self.gamma = alpha, gamma
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Sum over all queries and classes, (L,) for each layer.
+
+        logits: (L, B, Q, K). labels: (L, B, Q) class indices, K where a query has no object.
+        """
+        target = logits.new_zeros(*logits.shape[:-1], logits.shape[-1] + 1)
+        target = target.scatter_(-1, labels[..., None], 1.0)[..., :-1]
+        entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        probability = logits.sigmoid()
+        miss = probability + target - 2 * probability * target  # 1 - p where the class is there, p where it is not
+        weight = (1 - self.alpha) + (2 * self.alpha - 1) * target
+        return (weight * miss**self.gamma * entropy).flatten(1).sum(1)
+
+    def cost(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What giving a query (L, B, Q, K) each of the labels (B, N) costs, to (L, B, Q, N)."""
+        probability = logits.sigmoid()
+        found = self.alpha * (1 - probability) ** self.gamma * -torch.log(probability + 1e-8)
+        absent = (1 - self.alpha) * probability**self.gamma * -torch.log(1 - probability + 1e-8)
+        index = labels[None, :, None].expand(*logits.shape[:3], -1)
+        return (found - absent).gather(-1, index)

@@ -1,0 +1,136 @@
+"""Attention as the DETR family uses it. Position is added to content, or concatenated to it inside each head.
+
+Names: B images, Q queries, S memory cells, C channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .structures import Memory, Position
+
+
+# On CPU torch's fused kernel wins from about this many scores a head, and only where query and value are equally wide.
+FUSED_FROM = 2**17
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    heads: int,
+    padding: Tensor | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Multi-head attention of queries (B, Q, E) over keys (B, S, E) with values (B, S, C), to (B, Q, C).
+
+    padding: (B, S) bool, True where a key must not be seen.
+    """
+    query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    blocked = None if padding is None else padding[:, None, None, :]
+    large = query.shape[-1] == value.shape[-1] and query.shape[2] * key.shape[2] >= FUSED_FROM
+    if query.is_cuda or large:
+        allowed = None if blocked is None else ~blocked
+        out = F.scaled_dot_product_attention(query, key, value, allowed, dropout)
+    else:
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        if blocked is not None:
+            scores = scores.masked_fill(blocked, float("-inf"))
+        out = F.dropout(scores.softmax(-1), dropout) @ value
+    return out.transpose(1, 2).flatten(2)
+
+
+class Attention(nn.Module):
+    """What all attentions share: heads, dropout on the weights, value and output projections of `dim` channels."""
+
+    def __init__(self, *, dim: int, heads: int, dropout: float = 0.0):
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim={dim} must be a multiple of heads={heads}")
+        self.heads, self.dropout = heads, dropout
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+
+    def init_exceptions(self) -> None:
+        nn.init.zeros_(self.out.bias)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None = None) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        return self.out(attend(query, key, value, self.heads, padding, dropout))
+
+
+class CrossAttention(Attention):
+    """Attention over the memory with positions added to content: DETR's. The encoder uses it on its own memory."""
+
+    def init_exceptions(self) -> None:
+        """The three projections were one (3 * dim, dim) matrix where xavier was applied to them; its bias was 0."""
+        super().init_exceptions()
+        for projection in (self.query, self.key, self.value):
+            nn.init.xavier_uniform_(projection.weight, gain=0.5**0.5)
+            nn.init.zeros_(projection.bias)
+
+    def forward(self, content: Tensor, position: Position, memory: Memory) -> Tensor:
+        """(B, Q, C) content and its position, over the memory, to (B, Q, C)."""
+        query = self.query(content + position.embed)
+        key = self.key(memory.content + memory.position)
+        return self.attend(query, key, self.value(memory.content), memory.padding)
+
+
+class ConditionalSelfAttention(Attention):
+    """Attention among queries; content and position have projections of their own, which are added."""
+
+    def __init__(self, *, dim: int, heads: int, dropout: float = 0.0):
+        super().__init__(dim=dim, heads=heads, dropout=dropout)
+        self.query_position, self.key_position = nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, content: Tensor, position: Position) -> Tensor:
+        """(B, Q, C) content and its position to (B, Q, C)."""
+        query = self.query(content) + self.query_position(position.embed)
+        key = self.key(content) + self.key_position(position.embed)
+        return self.attend(query, key, self.value(content))
+
+
+class ConditionalCrossAttention(Attention):
+    """Attention over the memory whose scores are content . content + position . position, separately in each head.
+
+    The spatial query (Eq. 6 of the paper, with the width and height modulation already in it) is concatenated to
+    the content query inside each head, the memory's position to its content, so the two products are summed.
+    """
+
+    def __init__(self, *, dim: int, heads: int, dropout: float = 0.0):
+        super().__init__(dim=dim, heads=heads, dropout=dropout)
+        self.query_spatial, self.key_position = nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, content: Tensor, position: Position, memory: Memory) -> Tensor:
+        """(B, Q, C) content and its position, over the memory, to (B, Q, C)."""
+        key_position = self.key_position(memory.position)
+        query = self.in_heads(self.content_query(content, position), self.query_spatial(position.spatial))
+        key = self.in_heads(self.content_key(memory, key_position), key_position)
+        return self.attend(query, key, self.value(memory.content), memory.padding)
+
+    def content_query(self, content: Tensor, position: Position) -> Tensor:
+        return self.query(content)
+
+    def content_key(self, memory: Memory, key_position: Tensor) -> Tensor:
+        return self.key(memory.content)
+
+    def in_heads(self, content: Tensor, position: Tensor) -> Tensor:
+        """(B, N, C) and (B, N, C) to (B, N, 2C), concatenated inside each head."""
+        heads = (self.heads, -1)
+        return torch.cat([content.unflatten(-1, heads), position.unflatten(-1, heads)], -1).flatten(-2)
+
+
+class PositionedCrossAttention(ConditionalCrossAttention):
+    """Conditional cross-attention that also adds position to content on both sides.
+
+    The first decoder layer needs it, whose content says nothing yet; `keep_query_pos` uses it in every layer.
+    """
+
+    def __init__(self, *, dim: int, heads: int, dropout: float = 0.0):
+        super().__init__(dim=dim, heads=heads, dropout=dropout)
+        self.query_position = nn.Linear(dim, dim)
+
+    def content_query(self, content: Tensor, position: Position) -> Tensor:
+        return self.query(content) + self.query_position(position.embed)
+
+    def content_key(self, memory: Memory, key_position: Tensor) -> Tensor:
+        return self.key(memory.content) + key_position

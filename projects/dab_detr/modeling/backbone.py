@@ -1,0 +1,80 @@
+"""ResNets from Detectron2's parts, with the dilation of the released DC5 weights."""
+
+from collections.abc import Sequence
+
+from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
+
+BLOCKS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+
+
+def resnet(
+    *,
+    depth: int = 50,
+    out_features: Sequence[str] = ("res5",),
+    dilated: bool = False,
+    freeze_at: int = 2,
+    norm: str = "FrozenBN",
+    width: int = 64,
+) -> ResNet:
+    """Detectron2's ResNet in torchvision's form (stride in the 3 x 3 convolution).
+
+    depth: 18, 34 (basic blocks), 50, 101 or 152 (bottlenecks).
+    out_features: of "stem", "res2" ... "res5" (strides 4, 4, 8, 16, 32); stages beyond the last are not built.
+    dilated: DC5: res5 keeps the stride of res4, its blocks dilate by 1, 2, 2. (Detectron2's RES5_DILATION would
+        dilate the first block as well, which the released weights were not trained with.)
+    freeze_at: 0 trains everything, 1 freezes the stem, 2 also res2 (as the original), up to 5.
+    norm: "FrozenBN", or "BN" where there are no ImageNet weights to start from.
+    width: channels of the stem; 64 for the published networks.
+    """
+    if depth not in BLOCKS:
+        raise ValueError(f"model.backbone.depth must be one of {sorted(BLOCKS)}, got {depth}")
+    bottleneck = depth >= 50
+    stages, channels = [], width
+    for i, num_blocks in enumerate(BLOCKS[depth]):
+        dilate = dilated and i == 3
+        inner = width * 2**i
+        specific = {}
+        if bottleneck:
+            dilation = [1] + [2 if dilate else 1] * (num_blocks - 1)
+            specific = {
+                "bottleneck_channels": inner,
+                "stride_in_1x1": False,
+                "dilation_per_block": dilation,
+            }
+        elif dilate:
+            raise ValueError(f"model.backbone.dilated needs bottleneck blocks (depth 50 or more), got depth {depth}")
+        out_channels = inner * 4 if bottleneck else inner
+        stages.append(
+            ResNet.make_stage(
+                BottleneckBlock if bottleneck else BasicBlock,
+                num_blocks,
+                stride_per_block=[1 if i == 0 or dilate else 2] + [1] * (num_blocks - 1),
+                in_channels=channels,
+                out_channels=out_channels,
+                norm=norm,
+                **specific,
+            )
+        )
+        channels = out_channels
+    stem = BasicStem(in_channels=3, out_channels=width, norm=norm)
+    return ResNet(stem, stages, out_features=list(out_features), freeze_at=freeze_at)
+
+
+@BACKBONE_REGISTRY.register()
+def build_dab_detr_resnet_backbone(cfg, input_shape) -> ResNet:
+    """`resnet` from MODEL.RESNETS and MODEL.BACKBONE.FREEZE_AT of a yacs config; RES5_DILATION 2 is DC5."""
+    return resnet(
+        depth=cfg.MODEL.RESNETS.DEPTH,
+        out_features=cfg.MODEL.RESNETS.OUT_FEATURES,
+        dilated=cfg.MODEL.RESNETS.RES5_DILATION == 2,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        norm=cfg.MODEL.RESNETS.NORM,
+        width=cfg.MODEL.RESNETS.STEM_OUT_CHANNELS,
+    )

@@ -1,0 +1,45 @@
+"""Arithmetic of boxes and anchors: pure functions over normalised coordinates."""
+
+import torch
+from torch import Tensor
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """fp16 and bf16 as fp32, anything else as it is: what divides or inverts does so in full precision."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def inverse_sigmoid(x: Tensor, eps: float) -> Tensor:
+    """The logit of x in [0, 1], with x and 1 - x held at eps or more.
+
+    The released DAB-DETR weights were trained with eps 1e-3 (logits up to 6.9); transformers computes with 1e-5.
+    """
+    x = full_precision(x).clamp(0, 1)
+    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
+
+
+def move_anchors(delta: Tensor, anchors: Tensor, eps: float) -> Tensor:
+    """Boxes (..., 4) from the box head's output (..., 4) and the anchors (..., D) it speaks of, both in logit space.
+
+    The first D columns are moved from the anchor; where D < 4 the rest is the head's own: a 2-D anchor has no size.
+    """
+    columns = anchors.shape[-1]
+    delta = full_precision(delta)
+    moved = delta[..., :columns] + inverse_sigmoid(anchors, eps)
+    return torch.cat([moved, delta[..., columns:]], -1).sigmoid()
+
+
+def generalized_iou(boxes: Tensor, others: Tensor, eps: float) -> Tensor:
+    """GIoU of xyxy boxes (..., 4) and (..., 4), broadcast against each other; in [-1, 1].
+
+    eps is added to the union and to the enclosing area: 1e-6 in DAB-DETR, 0 in DETR. Paired shapes give the
+    loss, (..., Q, 1, 4) against (..., 1, N, 4) the matcher's cost.
+    """
+    area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+    other_area = (others[..., 2:] - others[..., :2]).prod(-1)
+    overlap = torch.minimum(boxes[..., 2:], others[..., 2:]) - torch.maximum(boxes[..., :2], others[..., :2])
+    intersection = overlap.clamp(min=0).prod(-1)
+    union = area + other_area - intersection
+    span = torch.maximum(boxes[..., 2:], others[..., 2:]) - torch.minimum(boxes[..., :2], others[..., :2])
+    enclosing = span.prod(-1)
+    return intersection / (union + eps) - (enclosing - union) / (enclosing + eps)

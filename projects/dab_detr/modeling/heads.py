@@ -1,0 +1,28 @@
+"""Prediction heads: the class head and the box head, each as one layer's or shared by all."""
+
+import math
+
+from torch import nn
+
+from .layers import MLP
+
+
+class ClassHead(nn.Linear):
+    """Content (..., dim) to class logits (..., num_classes).
+
+    It starts out giving every class the probability `prior`, so that the many queries without an object do not
+    drown the first steps of the focal loss.
+    """
+
+    def __init__(self, *, dim: int, num_classes: int, prior: float = 0.01):
+        super().__init__(dim, num_classes)
+        nn.init.constant_(self.bias, -math.log((1 - prior) / prior))
+
+
+class BoxHead(MLP):
+    """Content (..., dim) to (..., 4): by how much to move the anchor, in logit space; at the start not at all."""
+
+    def __init__(self, *, dim: int):
+        super().__init__(dim, dim, dim, 4)
+        nn.init.zeros_(self[-1].weight)
+        nn.init.zeros_(self[-1].bias)

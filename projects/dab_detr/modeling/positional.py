@@ -1,0 +1,53 @@
+"""Sine encodings: of coordinates, and of every cell of a feature map."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .boxes import full_precision
+
+
+def sine_embedding(coordinates: Tensor, dim: int, temperature: float | Tensor = 10000.0) -> Tensor:
+    """Sine encoding PE of coordinates (..., D) in [0, 1] to (..., D * dim), Eq. 2 and 5 of the paper.
+
+    Columns come in as x, y[, w, h] and go out in the order y, x[, w, h], each as `dim` interleaved sines and
+    cosines. `temperature` is one number, or one for each column of the input, (D,).
+    """
+    coordinates = full_precision(coordinates)
+    exponent = torch.arange(dim, device=coordinates.device).div(2, rounding_mode="floor") * (2 / dim)
+    temperature = torch.as_tensor(temperature, dtype=coordinates.dtype, device=coordinates.device)
+    phase = coordinates[..., None] * (2 * math.pi) / temperature[..., None] ** exponent
+    waves = torch.stack([phase[..., 0::2].sin(), phase[..., 1::2].cos()], -1).flatten(-2)
+    order = [1, 0, 2, 3][: coordinates.shape[-1]]
+    return waves[..., order, :].flatten(-2)
+
+
+class PositionMap(nn.Module):
+    """Sine encoding of the cells of a feature map, relative to the part of it that is image.
+
+    A cell's coordinate is its rank among the unpadded cells of its column (or row) over their number, so padding
+    moves nothing. `temperature_x` and `temperature_y` sharpen each axis (Sec. 4.4 of the paper; 20 in DAB-DETR,
+    10000 in its relatives); `offset` is -0.5 where a family measures at the centres of cells.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        temperature_x: float = 20.0,
+        temperature_y: float = 20.0,
+        offset: float = 0.0,
+        eps: float = 1e-6,
+    ):
+        super().__init__()
+        self.dim, self.offset, self.eps = dim, offset, eps
+        self.register_buffer("temperature", torch.tensor([temperature_x, temperature_y]), persistent=False)
+
+    def forward(self, padding: Tensor) -> Tensor:
+        """(B, H, W) bool, True where padded, to (B, H, W, dim)."""
+        valid = (~padding).to(self.temperature.dtype)
+        y, x = valid.cumsum(1), valid.cumsum(2)
+        y = (y + self.offset) / (y[:, -1:, :] + self.eps)
+        x = (x + self.offset) / (x[:, :, -1:] + self.eps)
+        return sine_embedding(torch.stack([x, y], -1), self.dim // 2, self.temperature)

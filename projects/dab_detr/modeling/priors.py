@@ -1,0 +1,75 @@
+"""Priors: from anchors to positions. This is where a query learns where to look."""
+
+import torch
+from torch import Tensor, nn
+
+from .boxes import full_precision
+from .layers import MLP
+from .positional import sine_embedding
+from .structures import Position
+
+
+class ContentScale(nn.Module):
+    """Scales the spatial query by the content, (B, Q, C) to (B, Q, out_dim): Conditional DETR's transformation T.
+
+    out_dim is C (one factor a channel) or 1 (one a query). The first layer, whose content says nothing yet, is
+    not scaled.
+    """
+
+    def __init__(self, *, dim: int, out_dim: int):
+        super().__init__()
+        self.mlp = MLP(dim, dim, out_dim)
+
+    def forward(self, content: Tensor, layer: int) -> Tensor:
+        return self.mlp(content) if layer else torch.ones_like(content[..., :1])
+
+
+class LayerScale(nn.Module):
+    """Scales the spatial query by a learned vector (C,) for each layer, whatever the content."""
+
+    def __init__(self, *, num_layers: int, dim: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_layers, dim).normal_())
+
+    def forward(self, content: Tensor, layer: int) -> Tensor:
+        return self.weight[layer]
+
+
+class AnchorPrior(nn.Module):
+    """Positions from anchors: P_q = MLP(PE(A_q)) (Eq. 3 of the paper) and a spatial query PE(x, y) * scale (Eq. 5).
+
+    anchor_dim is 4 for boxes, 2 for the ablation with points. `temperature` is that of the anchors' encoding:
+    10000 in every released checkpoint, although the paper says 20.
+    """
+
+    def __init__(self, *, dim: int, anchor_dim: int, scale: nn.Module, temperature: float = 10000.0):
+        super().__init__()
+        self.dim, self.temperature = dim, temperature
+        self.embed = MLP(anchor_dim * dim // 2, dim, dim)
+        self.scale = scale
+
+    def forward(self, content: Tensor, anchors: Tensor, layer: int) -> Position:
+        """Content (B, Q, C) and anchors (B, Q, D) that enter decoder layer `layer`, to their position."""
+        sine = sine_embedding(anchors, self.dim // 2, self.temperature)
+        spatial = sine[..., : self.dim] * self.scale(content, layer)
+        return Position(embed=self.embed(sine), spatial=spatial)
+
+
+class ModulatedAnchorPrior(AnchorPrior):
+    """AnchorPrior whose attention is as wide and as high as its anchor box: Eq. 6 of the paper.
+
+    The x half of the spatial query is multiplied by w_ref / w, the y half by h_ref / h, where the reference size
+    comes from the content. Wide boxes so spread their attention along x, flat ones concentrate it along y.
+    """
+
+    def __init__(self, *, dim: int, anchor_dim: int, scale: nn.Module, temperature: float = 10000.0):
+        super().__init__(dim=dim, anchor_dim=anchor_dim, scale=scale, temperature=temperature)
+        if anchor_dim != 4:
+            raise ValueError(f"width and height modulation needs anchor_dim=4, got {anchor_dim}: points have no size")
+        self.reference_size = MLP(dim, dim, 2)
+
+    def forward(self, content: Tensor, anchors: Tensor, layer: int) -> Position:
+        embed, spatial = super().forward(content, anchors, layer)
+        reference = full_precision(self.reference_size(content)).sigmoid()
+        ratio = (reference / full_precision(anchors[..., 2:])).flip(-1)  # (h, w), for the halves are y, x
+        return Position(embed, spatial * ratio.repeat_interleave(self.dim // 2, -1))

@@ -1,0 +1,155 @@
+"""Encoder and decoder. Both are given their layers; what a detector of the family is, its layers and prior decide."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from .boxes import move_anchors
+from .layers import FeedForward, init_xavier
+from .structures import Memory, Position, Prediction, Queries
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention over the memory, then a feed-forward network; normalised after each residual."""
+
+    def __init__(self, *, attention: nn.Module, ffn: FeedForward, dim: int, dropout: float = 0.0):
+        super().__init__()
+        self.attention, self.ffn = attention, ffn
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, memory: Memory) -> Tensor:
+        """New content (B, S, C) of the memory."""
+        update = self.attention(memory.content, Position(memory.position), memory)
+        content = self.norm1(memory.content + self.dropout(update))
+        return self.norm2(content + self.dropout(self.ffn(content)))
+
+
+class Encoder(nn.Module):
+    """Layers over the memory. `position_scale`, (B, S, C) content to (B, S, C), is shared by them: before each
+    layer it says from the content how much of the position that layer sees.
+
+    The memory that comes out keeps the position it came with.
+    """
+
+    def __init__(self, *, layers: Sequence[EncoderLayer], position_scale: nn.Module):
+        super().__init__()
+        self.layers, self.position_scale = nn.ModuleList(layers), position_scale
+        init_xavier(self)
+
+    def forward(self, memory: Memory) -> Memory:
+        content = memory.content
+        for layer in self.layers:
+            position = memory.position * self.position_scale(content)
+            content = layer(replace(memory, content=content, position=position))
+        return replace(memory, content=content)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention among queries, cross-attention to the memory, then a feed-forward network; post-norm."""
+
+    def __init__(
+        self,
+        *,
+        self_attention: nn.Module,
+        cross_attention: nn.Module,
+        ffn: FeedForward,
+        dim: int,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.self_attention, self.cross_attention, self.ffn = self_attention, cross_attention, ffn
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, content: Tensor, position: Position, memory: Memory) -> Tensor:
+        """(B, Q, C) content and its position to new content (B, Q, C)."""
+        content = self.norm1(content + self.dropout(self.self_attention(content, position)))
+        content = self.norm2(content + self.dropout(self.cross_attention(content, position, memory)))
+        return self.norm3(content + self.dropout(self.ffn(content)))
+
+
+class FixedAnchors:
+    """Every layer starts from the anchors that the first one had: the paper's ablation "no anchor update"."""
+
+    def __call__(self, refined: Callable[[], Tensor], anchors: Tensor) -> tuple[Tensor, Tensor]:
+        return anchors, anchors
+
+
+class RefinedAnchors:
+    """The next layer starts from this layer's boxes (Fig. 3 of the paper), and its loss reaches back into them.
+
+    The anchors it attends with are detached, the reference its boxes are relative to is not. Points stay points:
+    only as many columns are kept as the anchors have.
+    """
+
+    def __call__(self, refined: Callable[[], Tensor], anchors: Tensor) -> tuple[Tensor, Tensor]:
+        reference = refined()[..., : anchors.shape[-1]]
+        return reference.detach(), reference
+
+
+class Decoder(nn.Module):
+    """Layers over the queries, each looking where its anchors are, each followed by the heads.
+
+    layers: the decoder layers, first to last.
+    prior: (content, anchors, layer) to the Position with which that layer attends.
+    norm: applied to the content before the heads, not to what the next layer gets.
+    class_heads, box_heads: one shared by all layers, or one for each layer. A box head answers twice: on the raw
+        content it refines the anchors, on the normalised content it predicts.
+    refinement: `RefinedAnchors` or `FixedAnchors`: from this layer's boxes (to be asked for) and its anchors, the
+        anchors of the next layer and the reference that its predicted boxes are relative to.
+    eps: of the inverse sigmoid, see `boxes.inverse_sigmoid`.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: Sequence[DecoderLayer],
+        prior: nn.Module,
+        norm: nn.Module,
+        class_heads: Sequence[nn.Module],
+        box_heads: Sequence[nn.Module],
+        refinement: FixedAnchors | RefinedAnchors,
+        eps: float,
+    ):
+        super().__init__()
+        for name, heads in (("class_heads", class_heads), ("box_heads", box_heads)):
+            if len(heads) not in (1, len(layers)):
+                raise ValueError(f"{name} must have 1 entry or one a layer ({len(layers)}), got {len(heads)}")
+        self.layers, self.prior, self.norm = nn.ModuleList(layers), prior, norm
+        init_xavier(self)
+        self.class_heads, self.box_heads = nn.ModuleList(class_heads), nn.ModuleList(box_heads)
+        self.refinement, self.eps = refinement, eps
+
+    def forward(self, queries: Queries, memory: Memory) -> Prediction:
+        content, anchors, reference = queries.content, queries.anchors, queries.anchors
+        contents, references = [], []
+        for i, layer in enumerate(self.layers):
+            if i > 0:
+                anchors, reference = self.refine(content, anchors, i - 1)
+            content = layer(content, self.prior(content, anchors, i), memory)
+            contents.append(content)
+            references.append(reference)
+        return self.predict(self.norm(torch.stack(contents)), torch.stack(references))
+
+    def refine(self, content: Tensor, anchors: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Anchors (B, Q, D) and reference (B, Q, D) for the layer after `layer`."""
+        head = self.box_heads[layer % len(self.box_heads)]
+        return self.refinement(lambda: move_anchors(head(content), anchors, self.eps), anchors)
+
+    def predict(self, hidden: Tensor, references: Tensor) -> Prediction:
+        """Normalised content (L, B, Q, C) and references (L, B, Q, D) to the predictions of all layers."""
+        delta = apply_heads(self.box_heads, hidden)
+        return Prediction(
+            logits=apply_heads(self.class_heads, hidden),
+            boxes=move_anchors(delta, references, self.eps),
+        )
+
+
+def apply_heads(heads: nn.ModuleList, hidden: Tensor) -> Tensor:
+    """(L, B, Q, C) to (L, B, Q, out): one head for all layers, or each layer's own."""
+    if len(heads) == 1:
+        return heads[0](hidden)
+    return torch.stack([head(x) for head, x in zip(heads, hidden, strict=True)])
