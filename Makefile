@@ -1,0 +1,52 @@
+# Each of these sets up its own environment first; see `make help`.
+
+VENV ?= .venv
+PYTHON ?=
+DETECTRON2 ?=
+WORKERS ?= 2
+ARGS ?=
+
+RUN = "$(VENV)/bin/python"
+SETUP = "$(or $(PYTHON),python3)" -m tools.setup_env \
+	$(if $(filter-out file,$(origin VENV)),--venv "$(VENV)") \
+	$(if $(PYTHON),--python "$(PYTHON)") $(if $(DETECTRON2),--detectron2 $(DETECTRON2)) --for
+
+# In an environment of the user's own dab_detr is not installed; it is found in the checkout.
+ifneq ($(origin VENV),file)
+export PYTHONPATH := $(CURDIR)/projects$(if $(PYTHONPATH),:$(PYTHONPATH))
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint setup clean
+
+help:
+	@echo 'make demo    train on generated shapes, evaluate, draw pictures (about 10 minutes on 2 cores)'
+	@echo 'make test    run the tests'
+	@echo 'make lint    check style and format'
+	@echo 'make setup   only make the environment that the others make too: .venv, 7 GB'
+	@echo 'make clean   remove .venv'
+	@echo
+	@echo 'VENV=path          use an environment of your own as it is; it has to have detectron2'
+	@echo 'PYTHON=python3.12  build .venv on this Python (3.10, 3.11 or 3.12)'
+	@echo 'DETECTRON2=github  insist on this way to detectron2 (github or index)'
+	@echo 'ARGS="..."         more arguments for train_net.py, pytest or ruff check'
+
+demo:
+	@$(SETUP) run
+	$(RUN) train_net.py --config-file configs/demo_shapes.py $(ARGS)
+
+# One thread each: the workers share the cores.
+test:
+	@$(SETUP) test
+	OMP_NUM_THREADS=1 $(RUN) -m pytest tests -n $(WORKERS) $(ARGS)
+
+lint:
+	@$(SETUP) lint
+	$(RUN) -m ruff check $(ARGS) .
+	$(RUN) -m ruff format --check .
+
+setup:
+	@$(SETUP) test
+
+clean:
+	rm -rf .venv
