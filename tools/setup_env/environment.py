@@ -134,7 +134,7 @@ class Environment:
             return
         text = self.log.read_bytes()[begin:].decode(errors="replace")
         end = "\n".join(f"  | {line}" for line in text.strip().splitlines()[-12:])
-        raise SetupError(f"{what}: failed. {advice(text)}\n{end}\nThe whole log: {self.log}")
+        raise SetupError(f"{what}: failed\n{end}\nThe whole log: {self.log}\n{advice(text)}".strip())
 
     def _wait(self, what: str, command: tuple[str, ...], log) -> int:
         """Run `command` to its end, counting the seconds on a terminal; its exit code."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 
 from .environment import SetupError
@@ -60,7 +61,7 @@ def no_compiler() -> str:
 
 def no_answer(url: str, seconds: float = 5.0) -> str:
     """Why `url` does not answer within `seconds`, looking up its name included, or an empty string."""
-    verdict = queue.SimpleQueue()
+    verdict, host = queue.SimpleQueue(), urllib.parse.urlsplit(url).hostname
 
     def ask():
         try:
@@ -69,12 +70,12 @@ def no_answer(url: str, seconds: float = 5.0) -> str:
         except urllib.error.URLError as error:
             # pip may well trust a certificate that this Python does not.
             trusted = not isinstance(error.reason, ssl.SSLCertVerificationError)
-            verdict.put(f"{url}: {error.reason}" if trusted else "")
+            verdict.put(f"{host}: {error.reason}" if trusted else "")
         except Exception as error:
-            verdict.put(f"{url}: {type(error).__name__}: {error}")
+            verdict.put(f"{host}: {type(error).__name__}: {error}")
 
     threading.Thread(target=ask, daemon=True).start()
     try:
         return verdict.get(timeout=seconds)
     except queue.Empty:
-        return f"{url}: no answer within {seconds:g} s"
+        return f"{host}: no answer within {seconds:g} s"
