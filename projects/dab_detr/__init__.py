@@ -10,5 +10,6 @@ except ImportError as error:
     ) from error
 
 from .detector import DABDETR
+from .modeling.transformer import FixedAnchors, RefinedAnchors
 
-__all__ = ["DABDETR"]
+__all__ = ["DABDETR", "FixedAnchors", "RefinedAnchors"]

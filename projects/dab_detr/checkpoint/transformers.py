@@ -1,0 +1,57 @@
+"""Rename table of the Hugging Face transformers library, DabDetrForObjectDetection (4.57 and 5.x)."""
+
+from collections.abc import Iterator
+
+from .blocks import mlp, torchvision_resnet
+from .rename import RenameTable, Rule
+
+
+def encoder_layers() -> Iterator[Rule]:
+    theirs, ours = "model.encoder.layers.{i}", "encoder.layers.{i}"
+    for name, projection in {"q": "query", "k": "key", "v": "value"}.items():
+        yield Rule(f"{theirs}.self_attn.{name}_proj.{{p}}", f"{ours}.attention.{projection}.{{p}}")
+    yield Rule(f"{theirs}.self_attn.out_proj.{{p}}", f"{ours}.attention.out.{{p}}")
+    yield from feed_forward(theirs, ours)
+    yield Rule(f"{theirs}.self_attn_layer_norm.{{p}}", f"{ours}.norm1.{{p}}")
+    yield Rule(f"{theirs}.final_layer_norm.{{p}}", f"{ours}.norm2.{{p}}")
+
+
+def decoder_layers() -> Iterator[Rule]:
+    theirs, ours = "model.decoder.layers.{i}", "decoder.layers.{i}"
+    shared = {"query_content": "query", "query_pos": "query_position", "key_content": "key"}
+    shared |= {"key_pos": "key_position", "value": "value", "query_pos_sine": "query_spatial"}
+    for part, attention in {"self_attn": "self_attention", "cross_attn": "cross_attention"}.items():
+        for name, projection in shared.items():
+            yield Rule(f"{theirs}.{part}.{part}_{name}_proj.{{p}}", f"{ours}.{attention}.{projection}.{{p}}")
+        yield Rule(f"{theirs}.{part}.{part}.output_proj.{{p}}", f"{ours}.{attention}.out.{{p}}")
+    yield from feed_forward(f"{theirs}.mlp", ours)
+    yield Rule(f"{theirs}.self_attn.self_attn_layer_norm.{{p}}", f"{ours}.norm1.{{p}}")
+    yield Rule(f"{theirs}.cross_attn.cross_attn_layer_norm.{{p}}", f"{ours}.norm2.{{p}}")
+    yield Rule(f"{theirs}.mlp.final_layer_norm.{{p}}", f"{ours}.norm3.{{p}}")
+
+
+def feed_forward(theirs: str, ours: str) -> Iterator[Rule]:
+    for name, linear in {"fc1": "linear1", "fc2": "linear2"}.items():
+        yield Rule(f"{theirs}.{name}.{{p}}", f"{ours}.ffn.{linear}.{{p}}")
+    yield Rule(f"{theirs}.activation_fn.weight", f"{ours}.ffn.activation.weight")
+
+
+def dab_detr_table() -> RenameTable:
+    """DAB-DETR with anchor boxes. Files of 4.57 hold the box head as the copy, files of 5.x under its own name."""
+    return RenameTable(
+        [
+            *torchvision_resnet("model.backbone.conv_encoder.model._backbone.", "backbone."),
+            Rule("model.input_projection.{p}", "neck.projection.{p}"),
+            Rule("model.query_refpoint_embeddings.weight", ("queries.centre", "queries.size"), axis=1),
+            Rule("model.patterns.weight", "queries.patterns"),
+            *mlp("model.encoder.query_scale", "encoder.position_scale", 2),
+            *encoder_layers(),
+            *decoder_layers(),
+            Rule("model.decoder.layernorm.{p}", "decoder.norm.{p}"),
+            *mlp("model.decoder.query_scale", "decoder.prior.scale.mlp", 2),
+            *mlp("model.decoder.ref_point_head", "decoder.prior.embed", 2),
+            *mlp("model.decoder.ref_anchor_head", "decoder.prior.reference_size", 2),
+            Rule("class_embed.{p}", "decoder.class_heads.0.{p}"),
+            *mlp("bbox_predictor", "decoder.box_heads.0", 3, copy="model.decoder.bbox_embed"),
+        ]
+    )

@@ -1,0 +1,226 @@
+"""Any dataset in COCO format from its files alone, and the check that stops a wrong training before it starts."""
+
+import difflib
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.data.datasets import register_coco_instances
+from detectron2.utils.file_io import PathManager
+
+from .annotations import AnnotationFile, few, read_annotations
+
+__all__ = ["check_datasets", "dataset_dicts", "dataset_name"]
+
+logger = logging.getLogger(__name__)
+
+
+def dataset_name(
+    *, name: str | None = None, annotations: str | os.PathLike | None = None, images: str | os.PathLike | None = None
+) -> str:
+    """The name of a dataset in Detectron2's catalogs; one given by its files is registered first.
+
+    To call it again with the same files changes nothing. A name made from the files is the same in every process
+    and every run.
+
+    Args:
+        name: with the files, what to call them; alone, a dataset that is registered already.
+        annotations: annotation file in COCO format.
+        images: folder that the file names of the annotations start from.
+
+    Raises:
+        ValueError: no dataset has this name, or another one has it; only one of the two paths is given; the
+            annotation file is missing or not in COCO format.
+    """
+    if annotations is None and images is None:
+        return _registered(name)
+    if annotations is None or images is None:
+        given, lacking = ("images", "annotations") if annotations is None else ("annotations", "images")
+        raise ValueError(
+            f"a dataset needs its annotations (a JSON file) and its images (a folder): {given} is "
+            f"{annotations or images}, {lacking} is not given"
+        )
+    json_file, image_root = _absolute(annotations), _absolute(images)
+    return _register(name or _name_of(json_file, image_root), json_file, image_root)
+
+
+def dataset_dicts(
+    *,
+    name: str | None = None,
+    annotations: str | os.PathLike | None = None,
+    images: str | os.PathLike | None = None,
+    filter_empty: bool = False,
+) -> list[dict]:
+    """A dataset's images as Detectron2's DatasetMapper takes them, by name or by files as in :func:`dataset_name`.
+
+    Images without objects stay, since what is background has to be learned too, unless `filter_empty`.
+    """
+    name = dataset_name(name=name, annotations=annotations, images=images)
+    return get_detection_dataset_dicts(name, filter_empty=filter_empty)
+
+
+def check_datasets(train: str, val: str | Sequence[str], num_classes: int | None) -> int:
+    """Check that datasets fit each other, the model and Detectron2, by their annotation files and a few images.
+
+    A dataset whose annotation file is absent, or which has none in COCO format, is checked by its metadata.
+
+    Args:
+        train: registered name of the dataset to train on.
+        val: registered names of those to evaluate on.
+        num_classes: number of classes of the model; None where it is to come from the data.
+
+    Returns:
+        The number of classes.
+
+    Raises:
+        ValueError: all that was found, with files and ids.
+    """
+    splits = [_split(train), *(_split(name) for name in ([val] if isinstance(val, str) else val))]
+    faults = [fault for i, split in enumerate(splits) for fault in split.faults(evaluated=i > 0)]
+    for split in splits[1:]:
+        faults += _differences(splits[0], split)
+    names = splits[0].names
+    if num_classes is not None and num_classes != len(names):
+        faults.append(
+            f"model.num_classes is {num_classes}, but {splits[0].label} has {len(names)} classes ({few(names)}): "
+            f"set model.num_classes={len(names)}, or leave it to the data"
+        )
+    if faults:
+        raise ValueError("the datasets cannot be used:\n" + "\n".join(f"- {fault}" for fault in dict.fromkeys(faults)))
+    return len(names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Split:
+    """A registered dataset as the check sees it; `file` is None where only the metadata can be known."""
+
+    label: str
+    names: list[str]
+    ids: list[int] | None
+    file: AnnotationFile | None = None
+    image_root: str = ""
+
+    def faults(self, *, evaluated: bool) -> list[str]:
+        if self.file is None:
+            return []
+        faults = [*self.file.faults, *(self.file.evaluation_faults if evaluated else ())]
+        if not (self.file.annotated or evaluated):
+            faults.append("it has no annotations at all, only images")
+        return [f"{self.label}: {fault}" for fault in faults] + self._faults_of_images()
+
+    def _faults_of_images(self) -> list[str]:
+        if not PathManager.isdir(self.image_root):
+            return [f"image folder {self.image_root} (of {self.label}) does not exist"]
+        missing = [x for x in self.file.file_names if not PathManager.isfile(os.path.join(self.image_root, x))]
+        if not missing:
+            return []
+        fault = (
+            f"image folder {self.image_root} lacks {len(missing)} of {len(self.file.file_names)} images looked for, "
+            f"which {self.label} names: {few(missing)}"
+        )
+        for root in (os.path.dirname(self.image_root), *_subfolders(self.image_root)):
+            if PathManager.isfile(os.path.join(root, missing[0])):
+                return [f"{fault}; they are found from {root}"]
+        return [fault]
+
+
+def _split(name: str) -> _Split:
+    metadata = MetadataCatalog.get(_registered(name))
+    json_file = metadata.get("json_file") if metadata.get("evaluator_type") == "coco" else None
+    names = metadata.get("thing_classes")
+    if json_file and (names is None or PathManager.exists(json_file)):
+        file = read_annotations(json_file)
+        categories = file.categories
+        return _Split(
+            label=json_file,
+            names=list(categories.values()),
+            ids=list(categories),
+            file=file,
+            image_root=metadata.image_root,
+        )
+    if names is None:
+        raise ValueError(
+            f"dataset {name!r} has no class names: set MetadataCatalog.get({name!r}).thing_classes where it is registered"
+        )
+    if json_file:
+        logger.warning("Dataset %s is checked by its class names only: %s does not exist.", name, json_file)
+    ids = metadata.get("thing_dataset_id_to_contiguous_id")
+    return _Split(label=json_file or f"dataset {name!r}", names=list(names), ids=ids and sorted(ids, key=ids.get))
+
+
+def _differences(train: _Split, val: _Split) -> list[str]:
+    """What differs between the categories of two datasets; the class of a detection is their common order."""
+    if train.ids is None or val.ids is None:  # without ids the order alone has to agree
+        ours, theirs = (dict(enumerate(split.names)) for split in (train, val))
+    else:
+        ours, theirs = (dict(zip(split.ids, split.names, strict=True)) for split in (train, val))
+    if ours == theirs:
+        return []
+    fault = f"the categories of {train.label} and of {val.label} differ: "
+    for by in (1, -1):
+        if {i + by: name for i, name in ours.items()} == theirs:
+            return [
+                f"{fault}it looks like a shift by one, the same names have the ids "
+                f"{few(ours)} in the first and {few(theirs)} in the second"
+            ]
+    parts = []
+    for split, mine, other in ((train, ours, theirs), (val, theirs, ours)):
+        only = [f"{i} {name!r}" for i, name in mine.items() if i not in other]
+        parts += [f"only {split.label} has {few(only)}"] if only else []
+    renamed = [f"{i} is {name!r} and {theirs[i]!r}" for i, name in ours.items() if theirs.get(i, name) != name]
+    return [fault + "; ".join([*parts, *([few(renamed)] if renamed else [])])]
+
+
+def _registered(name: str | None) -> str:
+    if name is None:
+        raise ValueError("a dataset needs a name, or its annotations (a JSON file) and its images (a folder)")
+    if name not in DatasetCatalog:
+        close = difflib.get_close_matches(name, DatasetCatalog.list(), n=_SHOWN)
+        hint = (
+            f"did you mean {' or '.join(close)}?" if close else f"registered are {few(sorted(DatasetCatalog.list()))}"
+        )
+        raise ValueError(f"no dataset is registered as {name!r}; {hint}")
+    return name
+
+
+def _register(name: str, json_file: str, image_root: str) -> str:
+    categories = read_annotations(json_file).categories
+    metadata = {
+        "thing_classes": list(categories.values()),
+        "thing_dataset_id_to_contiguous_id": {i: number for number, i in enumerate(categories)},
+    }
+    if name in DatasetCatalog:
+        known = MetadataCatalog.get(name)
+        if (known.get("json_file"), known.get("image_root")) != (json_file, image_root):
+            raise ValueError(
+                f"the dataset name {name!r} is taken, by {known.get('json_file') or 'another dataset'}: choose another"
+            )
+        if all(known.get(key) == value for key, value in metadata.items()):
+            return name
+        # The file has changed since, and Detectron2 lets no metadata be set a second time.
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    register_coco_instances(name, metadata, json_file, image_root)
+    return name
+
+
+def _name_of(json_file: str, image_root: str) -> str:
+    """A name to recognise the file by, and one of its own among files of the same name."""
+    digest = hashlib.sha256(f"{json_file}\n{image_root}".encode()).hexdigest()
+    return f"{Path(json_file).stem}_{digest[:8]}"
+
+
+def _absolute(path: str | os.PathLike) -> str:
+    path = os.fspath(path)
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
+def _subfolders(folder: str) -> list[str]:
+    return [entry.path for entry in os.scandir(folder) if entry.is_dir()] if os.path.isdir(folder) else []
+
+
+_SHOWN = 3
