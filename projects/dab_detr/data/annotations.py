@@ -76,12 +76,10 @@ def _read(path: str, local: str, modified: int, size: int) -> AnnotationFile:
         categories=categories,
         annotated="annotations" in content,
         file_names=tuple(image["file_name"] for image in images[:: max(1, len(images) // _SAMPLED)][:_SAMPLED]),
-        faults=tuple(
-            [
-                *_faults_of_categories(content["categories"], annotations),
-                *_faults_of_images(images, annotations),
-                *_faults_of_annotations(annotations, annotated="annotations" in content),
-            ]
+        faults=(
+            *_faults_of_categories(content["categories"], annotations),
+            *_faults_of_images(images, annotations),
+            *_faults_of_annotations(annotations, annotated="annotations" in content),
         ),
         evaluation_faults=tuple(_faults_of_ground_truth(annotations)),
     )

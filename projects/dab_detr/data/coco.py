@@ -122,7 +122,7 @@ class _Split:
             f"image folder {self.image_root} lacks {len(missing)} of {len(self.file.file_names)} images looked for, "
             f"which {self.label} names: {few(missing)}"
         )
-        for root in (os.path.dirname(self.image_root), *_subfolders(self.image_root)):
+        for root in (os.path.dirname(self.image_root.rstrip("/")), *_subfolders(self.image_root)):
             if PathManager.isfile(os.path.join(root, missing[0])):
                 return [f"{fault}; they are found from {root}"]
         return [fault]
@@ -144,7 +144,8 @@ def _split(name: str) -> _Split:
         )
     if names is None:
         raise ValueError(
-            f"dataset {name!r} has no class names: set MetadataCatalog.get({name!r}).thing_classes where it is registered"
+            f"dataset {name!r} has no class names: where it is registered, "
+            f"set MetadataCatalog.get({name!r}).thing_classes"
         )
     if json_file:
         logger.warning("Dataset %s is checked by its class names only: %s does not exist.", name, json_file)
@@ -179,7 +180,7 @@ def _registered(name: str | None) -> str:
     if name is None:
         raise ValueError("a dataset needs a name, or its annotations (a JSON file) and its images (a folder)")
     if name not in DatasetCatalog:
-        close = difflib.get_close_matches(name, DatasetCatalog.list(), n=_SHOWN)
+        close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
         hint = (
             f"did you mean {' or '.join(close)}?" if close else f"registered are {few(sorted(DatasetCatalog.list()))}"
         )
@@ -221,6 +222,3 @@ def _absolute(path: str | os.PathLike) -> str:
 
 def _subfolders(folder: str) -> list[str]:
     return [entry.path for entry in os.scandir(folder) if entry.is_dir()] if os.path.isdir(folder) else []
-
-
-_SHOWN = 3
