@@ -38,7 +38,7 @@ demo:
 # One thread each: the workers share the cores.
 test:
 	@$(SETUP) test
-	OMP_NUM_THREADS=1 $(RUN) -m pytest tests -n $(WORKERS) $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) $(ARGS)
 
 lint:
 	@$(SETUP) lint
