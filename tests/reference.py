@@ -77,7 +77,9 @@ class Reference:
             biases = self.state[f"{name}.self_attn.in_proj_bias"].chunk(3)
             inputs = (src + scaled, src + scaled, src)
             q, k, v = (F.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True))
-            src = self.norm(f"{name}.norm1", src + self.linear(f"{name}.self_attn.out_proj", self.attention(q, k, v, mask)))
+            src = self.norm(
+                f"{name}.norm1", src + self.linear(f"{name}.self_attn.out_proj", self.attention(q, k, v, mask))
+            )
             src = self.norm(f"{name}.norm2", src + self.ffn(name, src))
         return src
 

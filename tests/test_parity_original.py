@@ -3,10 +3,10 @@ plain implementation that is held to the golden cases itself."""
 
 import pytest
 import torch
-from golden_cases import CASES, GoldenCase, load_case, load_original, make_weights, small_model
-from reference import Reference
 
 from dab_detr.checkpoint import original
+from golden_cases import CASES, GoldenCase, load_case, load_original, make_weights, small_model
+from reference import Reference
 
 TOLERANCE = 2e-5
 DIM = 256
@@ -162,6 +162,8 @@ def test_every_weight_counts():
     for i in range(3):
         expected |= {f"decoder.layers.{i}.self_attention.{key}.bias" for key in ("key", "key_position")}
         expected |= {f"decoder.layers.{i}.cross_attention.{key}.bias" for key in ("key", "key_position")}
-    expected |= {f"{first}.{x}.{p}" for x in ("query", "key", "query_position", "key_position") for p in ("weight", "bias")}
+    expected |= {
+        f"{first}.{x}.{p}" for x in ("query", "key", "query_position", "key_position") for p in ("weight", "bias")
+    }
     expected |= {f"{first}.value.weight"}
     assert set(blind) == expected

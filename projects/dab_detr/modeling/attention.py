@@ -6,9 +6,9 @@ Names: B images, Q queries, S memory cells, C channels.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_flop_count
 
 from .structures import Memory, Position
-
 
 # On CPU torch's fused kernel wins from about this many scores a head, and only where query and value are equally wide.
 FUSED_FROM = 2**17
@@ -38,6 +38,15 @@ def attend(
             scores = scores.masked_fill(blocked, float("-inf"))
         out = F.dropout(scores.softmax(-1), dropout) @ value
     return out.transpose(1, 2).flatten(2)
+
+
+# torch's FLOP counter knows the fused kernels of GPUs but passes over the CPU's
+FUSED_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+if FUSED_ON_CPU not in flop_registry:
+
+    @register_flop_formula(FUSED_ON_CPU)
+    def fused_on_cpu_flop(query_shape, key_shape, value_shape, *args, **kwargs) -> int:
+        return sdpa_flop_count(query_shape, key_shape, value_shape)
 
 
 class Attention(nn.Module):

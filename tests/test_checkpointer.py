@@ -1,0 +1,77 @@
+"""Checkpoints of several makes, as files, into a model."""
+
+import argparse
+
+import pytest
+import torch
+import torchvision
+from detectron2.config import instantiate
+
+from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
+from golden_cases import load_case, small_config, small_model
+
+
+def save(path, content) -> str:
+    torch.save(content, path)
+    return str(path)
+
+
+def test_our_own_is_read_back(tmp_path):
+    model, other = small_model(), small_model()
+    DABDETRCheckpointer(model, str(tmp_path)).save("ours")
+    DABDETRCheckpointer(other).load(str(tmp_path / "ours.pth"))
+    assert all(torch.equal(other.state_dict()[name], value) for name, value in model.state_dict().items())
+
+
+def test_the_original_with_its_command_line(tmp_path):
+    """A file of the original holds an argparse.Namespace, which torch refuses unless it is allowed by name."""
+    case = load_case("base")
+    content = {"model": case.state, "epoch": 49, "args": argparse.Namespace(lr=1e-4)}
+    model = small_model()
+    DABDETRCheckpointer(model).load(save(tmp_path / "original.pth", content))
+    with torch.no_grad():
+        prediction = model.detect({"res5": case.tensor("src")}, case.tensor("mask"))
+    assert (prediction.logits - case.tensor("logits")).abs().max() < 2e-5
+
+
+def test_fixed_centres_are_loaded_too(tmp_path):
+    case = load_case("base")
+    config = small_config()
+    config.queries.fixed_xy = True
+    model = instantiate(config)
+    DABDETRCheckpointer(model).load(save(tmp_path / "original.pth", {"model": case.state}))
+    assert torch.equal(model.queries.centre, case.state["refpoint_embed.weight"][:, :2])
+    assert "centre" not in dict(model.queries.named_parameters())
+
+
+def test_torchvision_backbone(tmp_path):
+    """Same features as torchvision's own network, the dilated one (DC5) with its dilations 1, 2, 2 included."""
+    norm = torchvision.ops.misc.FrozenBatchNorm2d
+    theirs = torchvision.models.resnet50(
+        weights=None, norm_layer=norm, replace_stride_with_dilation=[False, False, True]
+    )
+    config = small_config()
+    config.backbone.update(depth=50, width=64, dilated=True)
+    config.neck.in_channels = 2048
+    model = instantiate(config)
+    DABDETRCheckpointer(model).load(save(tmp_path / "resnet50.pth", theirs.state_dict()))
+    body = torchvision.models._utils.IntermediateLayerGetter(theirs, {"layer4": "res5"})
+    image = torch.randn(1, 3, 96, 130, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(model.backbone(image)["res5"], body(image)["res5"], rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    content = {"model": {"head.weight": torch.zeros(2), "head.bias": torch.zeros(2)}}
+    with pytest.raises(ValueError, match=r"nothing in the checkpoint fits.*head\.weight.*init_checkpoint"):
+        DABDETRCheckpointer(small_model()).load(save(tmp_path / "other.pth", content))
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path):
+    class Malicious:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "executed"), "w"))
+
+    with pytest.raises(Exception, match="[Ww]eights.only|Unsupported"):
+        DABDETRCheckpointer(small_model()).load(save(tmp_path / "bad.pth", {"model": Malicious()}))
+    assert not (tmp_path / "executed").exists()
