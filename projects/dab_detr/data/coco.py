@@ -20,7 +20,11 @@ logger = logging.getLogger(__name__)
 
 
 def dataset_name(
-    *, name: str | None = None, annotations: str | os.PathLike | None = None, images: str | os.PathLike | None = None
+    *,
+    name: str | None = None,
+    annotations: str | os.PathLike | None = None,
+    images: str | os.PathLike | None = None,
+    default: str | None = None,
 ) -> str:
     """The name of a dataset in Detectron2's catalogs; one given by its files is registered first.
 
@@ -31,13 +35,14 @@ def dataset_name(
         name: with the files, what to call them; alone, a dataset that is registered already.
         annotations: annotation file in COCO format.
         images: folder that the file names of the annotations start from.
+        default: a dataset that is registered already, used where neither a name nor files are given.
 
     Raises:
         ValueError: no dataset has this name, or another one has it; only one of the two paths is given; the
             annotation file is missing or not in COCO format.
     """
     if annotations is None and images is None:
-        return _registered(name)
+        return _registered(name or default)
     if annotations is None or images is None:
         given, lacking = ("images", "annotations") if annotations is None else ("annotations", "images")
         raise ValueError(
@@ -53,13 +58,14 @@ def dataset_dicts(
     name: str | None = None,
     annotations: str | os.PathLike | None = None,
     images: str | os.PathLike | None = None,
+    default: str | None = None,
     filter_empty: bool = False,
 ) -> list[dict]:
     """A dataset's images as Detectron2's DatasetMapper takes them, by name or by files as in :func:`dataset_name`.
 
     Images without objects stay, since what is background has to be learned too, unless `filter_empty`.
     """
-    name = dataset_name(name=name, annotations=annotations, images=images)
+    name = dataset_name(name=name, annotations=annotations, images=images, default=default)
     return get_detection_dataset_dicts(name, filter_empty=filter_empty)
 
 
