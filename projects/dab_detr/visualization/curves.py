@@ -1,0 +1,122 @@
+"""The course of a training as one picture, from the metrics that Detectron2 writes."""
+
+import json
+import logging
+import math
+import os
+from collections import defaultdict
+from pathlib import Path
+
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+__all__ = ["CurvesHook", "draw_metrics", "plot_losses", "read_metrics"]
+
+logger = logging.getLogger(__name__)
+
+_PARTS = {
+    "loss_ce": "loss_ce (classification)",
+    "loss_bbox": "loss_bbox (L1)",
+    "loss_giou": "loss_giou (1 - GIoU)",
+}
+_AP = "bbox/AP"
+
+Series = list[tuple[int, float]]
+
+
+class CurvesHook(HookBase):
+    """Draws `output_dir/metrics.json` to `output_dir/curves.png` after training, also after one that failed.
+
+    Its place is behind the PeriodicWriter, which writes the last metrics after training too.
+
+    period: iterations between drawings during training; 0 for none.
+    """
+
+    def __init__(self, *, output_dir: str | os.PathLike, period: int = 0):
+        self.output_dir, self.period = Path(output_dir), period
+
+    def after_step(self) -> None:
+        if self.period > 0 and (self.trainer.iter + 1) % self.period == 0:
+            self.after_train()
+
+    def after_train(self) -> None:
+        if comm.is_main_process():
+            plot_losses(self.output_dir / "metrics.json", self.output_dir / "curves.png")
+
+
+def plot_losses(metrics_json: str | os.PathLike, out_png: str | os.PathLike) -> Path | None:
+    """Draw total loss, the last layer's three losses, learning rate and AP over iterations.
+
+    What is not finite leaves a gap in the curve and is counted in the title.
+
+    Args:
+        metrics_json: what Detectron2's JSONWriter has written.
+        out_png: picture to write.
+
+    Returns:
+        The path of the picture; None, with a warning, where there is nothing to draw.
+    """
+    series = read_metrics(metrics_json)
+    if "total_loss" not in series:
+        logger.warning("No loss curve is drawn: %s has no total_loss.", metrics_json)
+        return None
+    draw_metrics(series).savefig(out_png, dpi=110)
+    return Path(out_png)
+
+
+def read_metrics(metrics_json: str | os.PathLike) -> dict[str, Series]:
+    """The (iteration, value) pairs of each metric, ascending; nothing where there is no file.
+
+    Where a resumed training repeats iterations, the later ones count. A line cut short by a kill is passed over.
+    """
+    path = Path(metrics_json)
+    series: dict[str, Series] = defaultdict(list)
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            record = json.loads(line)
+            iteration = int(record.pop("iteration"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+        for key, value in record.items():
+            if isinstance(value, int | float):
+                # Each metric on its own: a line with an evaluation may stand behind one of a later iteration.
+                points = series[key]
+                while points and points[-1][0] >= iteration:
+                    points.pop()
+                points.append((iteration, value))
+    return dict(series)
+
+
+def draw_metrics(series: dict[str, Series]) -> Figure:
+    """The figure of :func:`plot_losses`, of metrics as :func:`read_metrics` gives them; what is missing is empty."""
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    total, parts, rate, precision = figure.subplots(2, 2, sharex=True).flat
+    _draw(total, "total loss of all layers", {"total_loss": series.get("total_loss", [])})
+    _draw(parts, "weighted losses of the last layer", {label: series.get(key, []) for key, label in _PARTS.items()})
+    _draw(rate, "learning rate", {"lr": series.get("lr", [])})
+    rate.ticklabel_format(axis="y", style="scientific", scilimits=(0, 0))
+    evaluations = {key: values for key, values in series.items() if key == _AP or key.endswith("/" + _AP)}
+    _draw(precision, "AP on the validation set", evaluations, marker="o")
+    precision.set_ylim(0, 100)
+    for axes in (rate, precision):
+        axes.set_xlabel("iteration")
+    return figure
+
+
+def _draw(axes: Axes, title: str, curves: dict[str, Series], marker: str | None = None) -> None:
+    gaps = 0
+    for label, points in curves.items():
+        values = [value if math.isfinite(value) else math.nan for _, value in points]
+        gaps += sum(map(math.isnan, values))
+        sparse = sum(map(math.isfinite, values)) < 3  # a line through so few is hardly seen
+        axes.plot([i for i, _ in points], values, marker=marker or ("o" if sparse else None), markersize=4, label=label)
+    if not any(curves.values()):
+        axes.text(0.5, 0.5, "not in the metrics", ha="center", va="center", transform=axes.transAxes, color="gray")
+    axes.set_title(title + (f"; {gaps} values are not finite" if gaps else ""))
+    axes.grid(alpha=0.3)
+    if len(curves) > 1:
+        axes.legend()

@@ -1,0 +1,224 @@
+"""Pictures of ground truth beside predictions: what a model has learned, for a person to look at."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.data import Metadata
+from detectron2.data.detection_utils import read_image
+from detectron2.engine import HookBase
+from detectron2.modeling import detector_postprocess
+from detectron2.structures import BoxMode, Instances
+from detectron2.utils import comm
+from detectron2.utils.colormap import colormap
+from detectron2.utils.visualizer import VisImage, Visualizer
+from matplotlib.patheffects import withStroke
+from PIL import Image
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ["PreviewHook", "draw_preview"]
+
+logger = logging.getLogger(__name__)
+
+_TITLE_HEIGHT, _GAP = 30, 8  # pixels
+_BACKGROUND = (32, 32, 32)
+
+
+class PreviewHook(HookBase):
+    """Draws some images of a dataset after training, and every `period` iterations, with :func:`draw_preview`.
+
+    The same images each time, spread evenly over the dataset, in `output_dir/preview`: one PNG each, overwritten,
+    and the contact sheet of all of them, of which those drawn during training are kept with their iteration in
+    the name. Only the main process draws; nothing is drawn after a training that failed.
+
+    model: the model in training. It may be wrapped for distributed training; its mode is left as it was.
+    dataset: Detectron2's dataset dicts with their `annotations`.
+    mapper: what makes the model's input of a dataset dict, as in the test loader.
+    metadata: of the dataset, for the names (and colours, if any) of the classes.
+    num_images: images to draw, at most.
+    score_threshold: detections below it are not drawn.
+    period: iterations between drawings; 0 to draw after training only.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        dataset: Sequence[dict],
+        mapper: Callable[[dict], dict],
+        output_dir: str | os.PathLike,
+        metadata: Metadata | None = None,
+        num_images: int = 8,
+        score_threshold: float = 0.3,
+        period: int = 0,
+    ):
+        self.model, self.mapper, self.metadata = model, mapper, metadata
+        self.images = _spread(dataset, num_images)
+        self.output_dir = Path(output_dir) / "preview"
+        self.score_threshold, self.period = score_threshold, period
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if self.period > 0 and done % self.period == 0 and done < self.trainer.max_iter:
+            self._draw(f"contact_sheet_{done:07d}.png")
+
+    def after_train(self) -> None:
+        if self.trainer.iter >= self.trainer.max_iter:
+            self._draw("contact_sheet.png")
+
+    def _draw(self, sheet: str) -> None:
+        if comm.is_main_process():
+            draw_preview(
+                self.model,
+                self.images,
+                mapper=self.mapper,
+                output_dir=self.output_dir,
+                metadata=self.metadata,
+                score_threshold=self.score_threshold,
+                sheet=sheet,
+            )
+
+
+def draw_preview(
+    model: nn.Module,
+    dataset: Sequence[dict],
+    *,
+    mapper: Callable[[dict], dict],
+    output_dir: str | os.PathLike,
+    metadata: Metadata | None = None,
+    score_threshold: float = 0.3,
+    side: int = 480,
+    sheet: str = "contact_sheet.png",
+) -> Path:
+    """Draw every image of `dataset`, ground truth on the left and predictions on the right, and a sheet of all.
+
+    Args:
+        model: takes what `mapper` makes and gives `instances`; its mode is left as it was.
+        dataset: Detectron2's dataset dicts; `annotations` may be missing.
+        mapper: what makes the model's input of a dataset dict, as in the test loader.
+        output_dir: folder for the PNG files; made if missing.
+        metadata: of the dataset, for `thing_classes` and `thing_colors`; without, classes are numbers.
+        score_threshold: detections below it are not drawn.
+        side: pixels of an image's longer side in the pictures, so that small images are readable too.
+        sheet: file name of the contact sheet.
+
+    Returns:
+        The path of the contact sheet.
+    """
+    if not dataset:
+        raise ValueError("a preview needs at least one image, the dataset has none")
+    output_dir = Path(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    if isinstance(model, DistributedDataParallel):
+        model = model.module  # the other processes do not take part
+    style = _Style(metadata, side)
+    pictures = []
+    with _evaluating(model), torch.no_grad():
+        for number, record in enumerate(dataset):
+            detections = model([mapper(record)])[0]["instances"].to("cpu")
+            pictures.append(_picture(record, detections, score_threshold, style))
+            name = f"{number:02d}_{Path(record['file_name']).stem}.png"
+            Image.fromarray(pictures[-1]).save(output_dir / name)
+    Image.fromarray(_contact_sheet(pictures)).save(output_dir / sheet)
+    logger.info("Drew %d images with ground truth and predictions: %s", len(pictures), output_dir / sheet)
+    return output_dir / sheet
+
+
+class _Style:
+    """Names and colours of the classes, and the size of the pictures."""
+
+    def __init__(self, metadata: Metadata | None, side: int):
+        self.names = metadata.get("thing_classes") if metadata else None
+        own = metadata.get("thing_colors") if metadata else None
+        self.colors = np.asarray(own) / 255 if own else colormap(rgb=True, maximum=1)
+        self.side = side
+
+    def name(self, label: int) -> str:
+        return self.names[label] if self.names else str(label)
+
+    def panel(
+        self, image: np.ndarray, title: str, boxes: np.ndarray, labels: list[int], texts: list[str]
+    ) -> np.ndarray:
+        """`image` (H, W, 3) with boxes (N, 4), xyxy in its pixels, and a title above, enlarged to the side."""
+        scale = self.side / max(image.shape[:2])
+        height, width = (max(1, round(x * scale)) for x in image.shape[:2])
+        canvas = Visualizer(np.asarray(Image.fromarray(image).resize((width, height))))
+        colors = [tuple(self.colors[label % len(self.colors)]) for label in labels]
+        drawn = canvas.overlay_instances(boxes=boxes * scale, labels=texts, assigned_colors=colors)
+        _make_readable(drawn)
+        strip = VisImage(np.full((_TITLE_HEIGHT, width, 3), _BACKGROUND, np.uint8))
+        strip.ax.text(width / 2, _TITLE_HEIGHT / 2, title, size=12, color="w", ha="center", va="center")
+        return np.concatenate([strip.get_image(), drawn.get_image()])
+
+
+def _make_readable(drawn: VisImage) -> None:
+    """Boxes opaque with a dark rim, for any colour meets a background like it; labels moved inside the image."""
+    for box in drawn.ax.patches:
+        rim = withStroke(linewidth=box.get_linewidth() + 2, foreground="black")
+        box.set(alpha=1, path_effects=[rim])
+    renderer = drawn.canvas.get_renderer()
+    for label in drawn.ax.texts:
+        beyond = label.get_window_extent(renderer).x1 + 4 - drawn.width
+        x, y = label.get_position()
+        label.set_position((x - max(0, beyond), y))
+
+
+def _picture(record: dict, detections: Instances, score_threshold: float, style: _Style) -> np.ndarray:
+    image = read_image(record["file_name"], "RGB")
+    objects = record.get("annotations", [])
+    labels = [x["category_id"] for x in objects]
+    left = style.panel(
+        image,
+        f"ground truth: {len(objects)}" if "annotations" in record else "no ground truth",
+        np.array([BoxMode.convert(x["bbox"], x["bbox_mode"], BoxMode.XYXY_ABS) for x in objects]).reshape(-1, 4),
+        labels,
+        [style.name(label) + ("|crowd" if x.get("iscrowd") else "") for x, label in zip(objects, labels, strict=True)],
+    )
+    detections = detector_postprocess(detections, *image.shape[:2])  # in case the record has no height and width
+    shown = detections[detections.scores >= score_threshold]
+    labels = shown.pred_classes.tolist()
+    title = f"predictions of score {score_threshold:.2g} or more: {len(shown)}"
+    if len(detections) and not len(shown):
+        title += f" (highest {detections.scores.max():.2g})"
+    right = style.panel(
+        image,
+        title,
+        shown.pred_boxes.tensor.numpy(),
+        labels,
+        [f"{style.name(label)} {score:.0%}" for label, score in zip(labels, shown.scores.tolist(), strict=True)],
+    )
+    gap = np.full((len(left), _GAP, 3), _BACKGROUND, np.uint8)
+    return np.concatenate([left, gap, right], axis=1)
+
+
+def _contact_sheet(pictures: list[np.ndarray], columns: int = 2) -> np.ndarray:
+    height, width = np.max([picture.shape[:2] for picture in pictures], axis=0) + 2 * _GAP
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows * height, min(columns, len(pictures)) * width, 3), _BACKGROUND, np.uint8)
+    for i, picture in enumerate(pictures):
+        y, x = i // columns * height + _GAP, i % columns * width + _GAP
+        sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    return sheet
+
+
+def _spread(dataset: Sequence[dict], number: int) -> list[dict]:
+    """`number` images evenly spread over the dataset, or all where it has fewer."""
+    number = min(number, len(dataset))
+    return [dataset[i * len(dataset) // number] for i in range(number)]
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and afterwards for each module the mode it had, which may differ from its parent's."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
