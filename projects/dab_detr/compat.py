@@ -1,6 +1,10 @@
 """The one place that knows how Detectron2 0.5 and its main branch differ."""
 
+from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, get_event_storage
+
+LAUNCHES_ON_CPU = hasattr(comm, "create_local_process_group")
+"""Whether `launch` can start several processes without GPUs. (0.5 asserts that there are.)"""
 
 
 def event_storage() -> EventStorage | None:

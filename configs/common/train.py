@@ -1,0 +1,17 @@
+"""Settings that Detectron2's tools and ours read."""
+
+EPOCH = 7392  # COCO's 118,287 images in full batches of 16
+
+train = dict(
+    output_dir="output",
+    init_checkpoint="detectron2://ImageNetPretrained/torchvision/R-50.pkl",
+    max_iter=50 * EPOCH,
+    eval_period=EPOCH,
+    log_period=20,
+    preview=dict(num_images=8, score_threshold=0.3),  # pictures of dataset.val with ground truth and predictions
+    checkpointer=dict(period=EPOCH, max_to_keep=3),
+    device="cuda",
+    seed=42,
+    amp=dict(enabled=False),
+    ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
+)

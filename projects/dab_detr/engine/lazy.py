@@ -1,0 +1,145 @@
+"""Training and evaluation by a LazyConfig: what train_net.py does with a .py file."""
+
+import argparse
+import logging
+import os
+from collections.abc import Collection
+
+from detectron2.config import LazyConfig, instantiate
+from detectron2.data import MetadataCatalog
+from detectron2.engine import HookBase, default_setup, hooks
+from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from omegaconf import DictConfig
+from torch import nn
+
+from ..checkpoint.checkpointer import DABDETRCheckpointer
+from ..data.coco import check_datasets, dataset_dicts, dataset_name
+from ..visualization.curves import CurvesHook
+from ..visualization.preview import PreviewHook
+from .device import available_device, distribute, trainer_class
+from .overrides import apply_overrides
+from .progress import progress_writers
+
+COCO_CLASSES = 80  # of the published models
+
+logger = logging.getLogger(__name__)
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Train, or with --eval-only evaluate, by Detectron2's standard arguments. Returns the results of evaluation."""
+    cfg = LazyConfig.load(args.config_file)
+    overridden = apply_overrides(cfg, args.opts)
+    default_setup(cfg, args)
+    setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name="dab_detr")
+    cfg.train.device = available_device(cfg.train.device)
+    settle_num_classes(cfg, overridden, eval_only=args.eval_only)
+    if comm.is_main_process():
+        LazyConfig.save(cfg, os.path.join(cfg.train.output_dir, "config.yaml"))
+    model = instantiate(cfg.model).to(cfg.train.device)
+    if args.eval_only:
+        checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir)
+        checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=args.resume)
+        return evaluate(cfg, model)
+    return train(cfg, model, resume=args.resume)
+
+
+def settle_num_classes(cfg: DictConfig, overridden: Collection[str], *, eval_only: bool = False) -> None:
+    """Check the datasets, and take the number of classes from them unless the user has set it.
+
+    It counts as set where it is among the `overridden` keys, or is not the number that the published models have.
+    Raises ValueError where it does not fit the data, and for data that cannot be used.
+    """
+    if "dataset" not in cfg:
+        return
+    is_set = "model.num_classes" in overridden or cfg.model.num_classes != COCO_CLASSES
+    names = [registered(cfg.dataset[split]) for split in (("val",) if eval_only else ("train", "val"))]
+    num_classes = check_datasets(names[0], names[-1], cfg.model.num_classes if is_set else None)
+    if num_classes != cfg.model.num_classes:
+        logger.info("The data has %d classes: model.num_classes=%d.", num_classes, num_classes)
+        cfg.model.num_classes = num_classes
+
+
+def registered(split: DictConfig) -> str:
+    """The name in Detectron2's catalogs of `dataset.train` or `dataset.val`, whose files win over its name."""
+    return dataset_name(annotations=split.annotations, images=split.images, default=split.name)
+
+
+def evaluate(cfg: DictConfig, model: nn.Module) -> dict:
+    """Results of `dataloader.evaluator` on `dataloader.test` by task and metric; empty but in the main process."""
+    if "evaluator" not in cfg.dataloader:
+        return {}
+    results = inference_on_dataset(model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator))
+    if comm.is_main_process():
+        print_csv_format(results)
+    return results
+
+
+def train(cfg: DictConfig, model: nn.Module, *, resume: bool = False) -> dict:
+    """Train from `train.init_checkpoint`, or with `resume` from the last checkpoint in `train.output_dir` if any.
+
+    Returns the results of the evaluation at the end.
+    """
+    logger.info("Model:\n%s", model)
+    cfg.optimizer.params.model = model
+    optimizer = instantiate(cfg.optimizer)
+    loader = instantiate(cfg.dataloader.train)
+    loop = trainer_class(cfg.train.amp.enabled, cfg.train.device)
+    trainer = loop(distribute(model, **cfg.train.ddp), loader, optimizer)
+    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, trainer=trainer)
+    results = {}
+    trainer.register_hooks(training_hooks(cfg, model, checkpointer, results))
+    start = 0
+    if resume and checkpointer.has_checkpoint():
+        checkpointer.resume_or_load("", resume=True)
+        start = trainer.iter + 1
+    else:
+        if checkpointer.has_checkpoint():
+            logger.warning("%s has checkpoints of another training; --resume would go on.", cfg.train.output_dir)
+        checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
+    trainer.train(start, cfg.train.max_iter)
+    return results
+
+
+def training_hooks(
+    cfg: DictConfig, model: nn.Module, checkpointer: DABDETRCheckpointer, results: dict
+) -> list[HookBase | None]:
+    """The hooks in their order; evaluations leave what they find in `results`."""
+
+    def evaluation() -> dict:
+        results.update(evaluate(cfg, model))
+        return results
+
+    everywhere = [
+        hooks.IterationTimer(),
+        hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
+    ]
+    evaluating = hooks.EvalHook(cfg.train.eval_period, evaluation)
+    if not comm.is_main_process():
+        return [*everywhere, evaluating]
+    output_dir = cfg.train.output_dir
+    return [
+        *everywhere,
+        hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer),
+        evaluating,
+        preview_hook(cfg, model),
+        hooks.PeriodicWriter(progress_writers(output_dir, cfg.train.max_iter), period=cfg.train.log_period),
+        CurvesHook(output_dir=output_dir, period=cfg.train.eval_period),
+    ]
+
+
+def preview_hook(cfg: DictConfig, model: nn.Module) -> PreviewHook | None:
+    """Pictures of `dataset.val`, as `train.preview` asks for."""
+    if "dataset" not in cfg or not cfg.train.preview.num_images:
+        return None
+    name = registered(cfg.dataset.val)
+    return PreviewHook(
+        model=model,
+        dataset=dataset_dicts(name=name),
+        mapper=instantiate(cfg.dataloader.test.mapper),
+        metadata=MetadataCatalog.get(name),
+        output_dir=cfg.train.output_dir,
+        period=cfg.train.eval_period,
+        **cfg.train.preview,
+    )

@@ -1,0 +1,81 @@
+"""Command line overrides of configs. One that names no key of the config is an error that suggests the right key."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+
+from detectron2.config import CfgNode, LazyConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+
+def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """Change a LazyConfig by `a.b=value` in place; `+a.b=value` adds a key that it does not have yet.
+
+    Returns the keys that were set. Raises ValueError for a key that does not exist, and for what has not this form.
+    """
+    known = set(_keys(OmegaConf.to_container(cfg, resolve=False)))
+    touched = []
+    for override in _parse(overrides):
+        keys = list(_leaves(override.key_or_group, override.value()))
+        for key in keys:
+            if key not in known and not override.is_add():
+                raise ValueError(f"{_no_such_key(key, known)} (+{key}=... adds one on purpose)")
+        touched += keys
+    LazyConfig.apply_overrides(cfg, list(overrides))
+    return touched
+
+
+def merge_overrides(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
+    """Change a yacs config by `A.B value C value` in place.
+
+    Returns the keys that were set. Raises ValueError for a key that does not exist, and for what has not this form.
+    """
+    if len(overrides) % 2:
+        raise ValueError(
+            f"overrides of a yaml config are pairs of key and value, like SOLVER.MAX_ITER 100; got {' '.join(overrides)}"
+        )
+    known = set(_keys(cfg))
+    for key in overrides[::2]:
+        if key not in known:
+            raise ValueError(_no_such_key(key, known))
+    cfg.merge_from_list(list(overrides))
+    return list(overrides[::2])
+
+
+def _parse(overrides: Sequence[str]) -> list:
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise ValueError(
+            f"cannot read the override {error.override!r}; overrides of a lazy config look like train.max_iter=100"
+        ) from error
+
+
+def _leaves(key: str, value: object) -> Iterator[str]:
+    """The keys that setting `key` to `value` touches: a dict is merged into what is there."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _leaves(f"{key}.{name}", inner)
+    else:
+        yield key
+
+
+def _keys(node: object, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a config, those of inner nodes too."""
+    entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, child in entries:
+        yield f"{prefix}{name}"
+        yield from _keys(child, f"{prefix}{name}.")
+
+
+def _no_such_key(key: str, known: Iterable[str]) -> str:
+    """The error message, with the key that looks most like the wrong one and those that end like it."""
+    known = sorted(other for other in known if not other.endswith("_target_"))
+    last = key.rpartition(".")[2]
+    lasts = {other.rpartition(".")[2] for other in known}
+    ends = difflib.get_close_matches(last, lasts, n=1)
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
+    close += [other for other in known if other.rpartition(".")[2] in ends and other not in close]
+    hint = f"; did you mean {' or '.join(close[:3])}?" if close else ""
+    return f"the config has no key {key!r}{hint}"

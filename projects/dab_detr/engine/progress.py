@@ -1,0 +1,27 @@
+"""What a training tells while it runs."""
+
+import logging
+import sys
+
+import torch
+from detectron2.engine import default_writers
+from detectron2.utils.events import EventWriter
+
+
+def progress_writers(output_dir: str, max_iter: int) -> list[EventWriter]:
+    """Detectron2's writers: to the terminal (on CPU too with the memory in use), metrics.json and TensorBoard."""
+    writers = default_writers(output_dir, max_iter)
+    if not torch.cuda.is_available() and sys.platform != "win32":
+        writers[0].logger = _WithMemory(writers[0].logger, {})
+    return writers
+
+
+class _WithMemory(logging.LoggerAdapter):
+    """Adds the most memory that this process has had to the line of progress, as Detectron2 does on GPUs."""
+
+    def process(self, msg, kwargs):
+        from resource import RUSAGE_SELF, getrusage  # not on Windows
+
+        kilobyte = 1024 if sys.platform == "darwin" else 1
+        peak = getrusage(RUSAGE_SELF).ru_maxrss / kilobyte / 1024
+        return f"{msg}max_mem: {peak:.0f}M", kwargs
