@@ -10,7 +10,6 @@ from pathlib import Path
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 __all__ = ["CurvesHook", "draw_metrics", "plot_losses", "read_metrics"]
@@ -93,7 +92,6 @@ def read_metrics(metrics_json: str | os.PathLike) -> dict[str, Series]:
 def draw_metrics(series: dict[str, Series]) -> Figure:
     """The figure of :func:`plot_losses`, of metrics as :func:`read_metrics` gives them; what is missing is empty."""
     figure = Figure(figsize=(11, 7), layout="constrained")
-    FigureCanvasAgg(figure)
     total, parts, rate, precision = figure.subplots(2, 2, sharex=True).flat
     _draw(total, "total loss of all layers", {"total_loss": series.get("total_loss", [])})
     _draw(parts, "weighted losses of the last layer", {label: series.get(key, []) for key, label in _PARTS.items()})
