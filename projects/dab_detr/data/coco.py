@@ -69,7 +69,9 @@ def dataset_dicts(
     return get_detection_dataset_dicts(name, filter_empty=filter_empty)
 
 
-def check_datasets(train: str, val: str | Sequence[str], num_classes: int | None) -> int:
+def check_datasets(
+    train: str, val: str | Sequence[str], num_classes: int | None, *, key: str = "model.num_classes"
+) -> int:
     """Check that datasets fit each other, the model and Detectron2, by their annotation files and a few images.
 
     A dataset whose annotation file is absent, or which has none in COCO format, is checked by its metadata.
@@ -78,6 +80,7 @@ def check_datasets(train: str, val: str | Sequence[str], num_classes: int | None
         train: registered name of the dataset to train on.
         val: registered names of those to evaluate on.
         num_classes: number of classes of the model; None where it is to come from the data.
+        key: what the number of classes is called in the config.
 
     Returns:
         The number of classes.
@@ -85,15 +88,18 @@ def check_datasets(train: str, val: str | Sequence[str], num_classes: int | None
     Raises:
         ValueError: all that was found, with files and ids.
     """
-    splits = [_split(train), *(_split(name) for name in ([val] if isinstance(val, str) else val))]
-    faults = [fault for i, split in enumerate(splits) for fault in split.faults(evaluated=i > 0)]
+    val = [val] if isinstance(val, str) else list(val)
+    splits = [_split(train), *map(_split, val)]
+    # To evaluate alone is to name one dataset as both; it may then be without annotations, as COCO's test images are.
+    faults = [] if train in val else splits[0].faults(trained=True)
+    faults += [fault for split in splits[1:] for fault in split.faults(trained=False)]
     for split in splits[1:]:
         faults += _differences(splits[0], split)
     names = splits[0].names
     if num_classes is not None and num_classes != len(names):
         faults.append(
-            f"model.num_classes is {num_classes}, but {splits[0].label} has {len(names)} classes ({few(names)}): "
-            f"set model.num_classes={len(names)}, or leave it to the data"
+            f"{key} is {num_classes}, but {splits[0].label} has {len(names)} classes ({few(names)}): "
+            f"set {key}={len(names)}, or leave it to the data"
         )
     if faults:
         raise ValueError("the datasets cannot be used:\n" + "\n".join(f"- {fault}" for fault in dict.fromkeys(faults)))
@@ -110,11 +116,11 @@ class _Split:
     file: AnnotationFile | None = None
     image_root: str = ""
 
-    def faults(self, *, evaluated: bool) -> list[str]:
+    def faults(self, *, trained: bool) -> list[str]:
         if self.file is None:
             return []
-        faults = [*self.file.faults, *(self.file.evaluation_faults if evaluated else ())]
-        if not (self.file.annotated or evaluated):
+        faults = [*self.file.faults, *(() if trained else self.file.evaluation_faults)]
+        if trained and not self.file.annotated:
             faults.append("it has no annotations at all, only images")
         return [f"{self.label}: {fault}" for fault in faults] + self._faults_of_images()
 
