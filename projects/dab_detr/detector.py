@@ -11,6 +11,8 @@ from torchvision.ops import box_convert
 
 from .losses.criterion import SetCriterion
 from .modeling.boxes import full_precision
+from .modeling.combination import check_combination
+from .modeling.selection import BestClasses, TopPairs
 from .modeling.structures import Prediction, Target
 
 
@@ -20,11 +22,12 @@ class DABDETR(nn.Module):
 
     backbone: images (B, 3, H, W) to a dict of feature maps.
     neck: feature maps and padding to the Memory. encoder: Memory to Memory.
-    queries: batch size to Queries. decoder: Queries and Memory to the Prediction of all layers.
+    queries: Memory to Queries. denoising: Queries, and targets in training, to Queries with noised ones.
+    decoder: Queries and Memory to the Prediction of all layers.
     criterion: Prediction and targets to the dict of losses. Detectron2 adds up all of it.
     num_classes: classes that the annotations may name; the class head has as many outputs.
     pixel_mean, pixel_std: of the channels, in the order and range (0 to 255) of the images that come in.
-    num_select: how many detections, the best over all queries and classes, an image gets at inference.
+    selection: which queries answer with which class at inference.
     input_format: channel order of the images, "RGB" or "BGR"; for tools that draw.
     """
 
@@ -36,20 +39,20 @@ class DABDETR(nn.Module):
         neck: nn.Module,
         encoder: nn.Module,
         queries: nn.Module,
+        denoising: nn.Module,
         decoder: nn.Module,
         criterion: SetCriterion,
         num_classes: int,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        num_select: int = 300,
+        selection: TopPairs | BestClasses,
         input_format: str = "RGB",
     ):
         super().__init__()
-        for feature, channels in neck.in_channels.items():
-            check_channels(backbone.output_shape(), feature, channels)
+        check_combination(backbone, neck, encoder, queries, decoder)
         self.backbone, self.neck, self.encoder = backbone, neck, encoder
-        self.queries, self.decoder, self.criterion = queries, decoder, criterion
-        self.num_classes, self.num_select, self.input_format = num_classes, num_select, input_format
+        self.queries, self.denoising, self.decoder, self.criterion = queries, denoising, decoder, criterion
+        self.num_classes, self.selection, self.input_format = num_classes, selection, input_format
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
@@ -71,9 +74,10 @@ class DABDETR(nn.Module):
         `scores` and `pred_classes`, in the size (height, width) that the input asks for or else the image's own.
         """
         images = self.preprocess(batched_inputs)
-        prediction = self.detect(self.backbone(images.tensor), padding_of(images))
+        targets = self.targets(batched_inputs) if self.training else None
+        prediction = self.detect(self.backbone(images.tensor), padding_of(images), targets)
         if self.training:
-            return self.criterion(prediction, self.targets(batched_inputs))
+            return self.criterion(prediction, targets)
         return self.postprocess(prediction, images.image_sizes, batched_inputs)
 
     def preprocess(self, batched_inputs: list[dict]) -> ImageList:
@@ -81,10 +85,14 @@ class DABDETR(nn.Module):
         images = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
         return ImageList.from_tensors([(x - self.pixel_mean) / self.pixel_std for x in images])
 
-    def detect(self, features: dict[str, Tensor], padding: Tensor) -> Prediction:
-        """Prediction of all decoder layers from feature maps and the padding (B, H, W) of their images."""
+    def detect(
+        self, features: dict[str, Tensor], padding: Tensor, targets: Sequence[Target] | None = None
+    ) -> Prediction:
+        """Prediction of all decoder layers from feature maps and the padding (B, H, W) of their images; with targets,
+        denoising learns from them."""
         memory = self.encoder(self.neck(features, padding))
-        return self.decoder(self.queries(len(padding)), memory)
+        queries = self.denoising(self.queries(memory), targets)
+        return self.decoder(queries, memory)
 
     def targets(self, batched_inputs: list[dict]) -> list[Target]:
         """Objects in the coordinates that the losses use. Raises ValueError for inputs that cannot be trained on."""
@@ -108,16 +116,14 @@ class DABDETR(nn.Module):
         self, prediction: Prediction, image_sizes: list[tuple[int, int]], batched_inputs: list[dict]
     ) -> list[dict[str, Instances]]:
         """Detections of the last layer in the image size that each input asks for."""
-        scores = full_precision(prediction.logits[-1]).sigmoid().flatten(1)
-        scores, index = scores.topk(min(self.num_select, scores.shape[1]))
-        query = index // self.num_classes
+        scores, query, labels = self.selection(prediction.logits[-1])
         boxes = box_convert(full_precision(prediction.boxes[-1]), "cxcywh", "xyxy")
         boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
         results = []
         for i, ((height, width), x) in enumerate(zip(image_sizes, batched_inputs, strict=True)):
             instances = Instances((height, width))
             instances.pred_boxes = Boxes(boxes[i] * boxes.new_tensor([width, height, width, height]))
-            instances.scores, instances.pred_classes = scores[i], index[i] % self.num_classes
+            instances.scores, instances.pred_classes = scores[i], labels[i]
             # Detectron2 asserts that boxes are finite, which those of an image full of inf are not
             instances = instances[boxes[i].isfinite().all(1) & scores[i].isfinite()]
             instances = detector_postprocess(instances, x.get("height", height), x.get("width", width))
@@ -137,17 +143,3 @@ def padding_of(images: ImageList) -> Tensor:
 def name_of(x: dict) -> str:
     """What to call an input in an error message."""
     return str(x.get("file_name", "an input without file_name"))
-
-
-def check_channels(shapes: dict, feature: str, channels: int) -> None:
-    """Raises ValueError where the backbone does not give the neck what it expects."""
-    if feature not in shapes:
-        raise ValueError(
-            f"model.neck takes {feature!r}, model.backbone gives {sorted(shapes)}: "
-            f"set model.neck.feature or model.backbone.out_features"
-        )
-    if shapes[feature].channels != channels:
-        raise ValueError(
-            f"{feature!r} of model.backbone has {shapes[feature].channels} channels, model.neck expects {channels}: "
-            f"set model.neck.in_channels={shapes[feature].channels}"
-        )

@@ -14,10 +14,14 @@ class FocalLoss:
     def __init__(self, *, alpha: float = 0.25, gamma: float = 2.0):
         self.alpha, self.gamma = alpha, gamma
 
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Sum over all queries and classes, (L,) for each layer.
+    def background(self, logits: Tensor) -> int:
+        """The label of a query without an object: one past the last class."""
+        return logits.shape[-1]
 
-        logits: (L, B, Q, K). labels: (L, B, Q) class indices, K where a query has no object.
+    def __call__(self, logits: Tensor, labels: Tensor, num_boxes: Tensor) -> Tensor:
+        """Sum over all queries and classes by the number of objects, (L,) for each layer.
+
+        logits: (L, B, Q, K). labels: (L, B, Q) class indices, `background` where a query has no object.
         """
         target = logits.new_zeros(*logits.shape[:-1], logits.shape[-1] + 1)
         target = target.scatter_(-1, labels[..., None], 1.0)[..., :-1]
@@ -25,7 +29,7 @@ class FocalLoss:
         probability = logits.sigmoid()
         miss = probability + target - 2 * probability * target  # 1 - p where the class is there, p where it is not
         weight = (1 - self.alpha) + (2 * self.alpha - 1) * target
-        return (weight * miss**self.gamma * entropy).flatten(1).sum(1)
+        return (weight * miss**self.gamma * entropy).flatten(1).sum(1) / num_boxes
 
     def cost(self, logits: Tensor, labels: Tensor) -> Tensor:
         """What giving a query (L, B, Q, K) each of the labels (B, N) costs, to (L, B, Q, N)."""
@@ -34,3 +38,28 @@ class FocalLoss:
         absent = (1 - self.alpha) * probability**self.gamma * -torch.log(1 - probability + 1e-8)
         index = labels[None, :, None].expand(*logits.shape[:3], -1)
         return (found - absent).gather(-1, index)
+
+
+class SoftmaxLoss:
+    """Cross-entropy over the classes and "no object", the last one, which weighs only `no_object`: DETR's.
+
+    It is a weighted mean over all queries, whatever the number of objects.
+    """
+
+    def __init__(self, *, no_object: float = 0.1):
+        self.no_object = no_object
+
+    def background(self, logits: Tensor) -> int:
+        """The label of a query without an object: the last class."""
+        return logits.shape[-1] - 1
+
+    def __call__(self, logits: Tensor, labels: Tensor, num_boxes: Tensor) -> Tensor:
+        """logits (L, B, Q, K + 1) and labels (L, B, Q) to the loss (L,) of each layer."""
+        entropy = F.cross_entropy(logits.flatten(0, 2), labels.flatten(), reduction="none").view_as(labels)
+        weight = torch.ones_like(entropy).masked_fill(labels == self.background(logits), self.no_object)
+        return (weight * entropy).flatten(1).sum(1) / weight.flatten(1).sum(1)
+
+    def cost(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What giving a query (L, B, Q, K + 1) each of the labels (B, N) costs, to (L, B, Q, N)."""
+        index = labels[None, :, None].expand(*logits.shape[:3], -1)
+        return -logits.softmax(-1).gather(-1, index)

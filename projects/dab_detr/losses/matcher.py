@@ -12,7 +12,7 @@ from torchvision.ops import box_convert
 
 from ..modeling.boxes import full_precision, generalized_iou
 from ..modeling.structures import Matches, Prediction, Target
-from .classification import FocalLoss
+from .classification import FocalLoss, SoftmaxLoss
 
 REFUSED = 1e6  # cost of a pair with a non-finite cost; finite ones stay below 100
 
@@ -27,7 +27,7 @@ class HungarianMatcher:
     def __init__(
         self,
         *,
-        classification: FocalLoss,
+        classification: FocalLoss | SoftmaxLoss,
         cost_class: float = 2.0,
         cost_bbox: float = 5.0,
         cost_giou: float = 2.0,

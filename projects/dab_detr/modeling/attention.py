@@ -19,15 +19,14 @@ def attend(
     key: Tensor,
     value: Tensor,
     heads: int,
-    padding: Tensor | None = None,
+    blocked: Tensor | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
     """Multi-head attention of queries (B, Q, E) over keys (B, S, E) with values (B, S, C), to (B, Q, C).
 
-    padding: (B, S) bool, True where a key must not be seen.
+    blocked: bool, broadcast to (B, heads, Q, S), True where a query must not see a key.
     """
     query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    blocked = None if padding is None else padding[:, None, None, :]
     large = query.shape[-1] == value.shape[-1] and query.shape[2] * key.shape[2] >= FUSED_FROM
     if query.is_cuda or large:
         allowed = None if blocked is None else ~blocked
@@ -62,13 +61,13 @@ class Attention(nn.Module):
     def init_exceptions(self) -> None:
         nn.init.zeros_(self.out.bias)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None = None) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None) -> Tensor:
         dropout = self.dropout if self.training else 0.0
-        return self.out(attend(query, key, value, self.heads, padding, dropout))
+        return self.out(attend(query, key, value, self.heads, blocked, dropout))
 
 
-class CrossAttention(Attention):
-    """Attention over the memory with positions added to content: DETR's. The encoder uses it on its own memory."""
+class SelfAttention(Attention):
+    """Attention among queries with positions added to content: DETR's."""
 
     def init_exceptions(self) -> None:
         """The three projections were one (3 * dim, dim) matrix where xavier was applied to them; its bias was 0."""
@@ -77,11 +76,20 @@ class CrossAttention(Attention):
             nn.init.xavier_uniform_(projection.weight, gain=0.5**0.5)
             nn.init.zeros_(projection.bias)
 
+    def forward(self, content: Tensor, position: Position, blocked: Tensor | None) -> Tensor:
+        """(B, Q, C) content and its position to (B, Q, C)."""
+        positioned = content + position.embed
+        return self.attend(self.query(positioned), self.key(positioned), self.value(content), blocked)
+
+
+class CrossAttention(SelfAttention):
+    """The same over the memory, whose position is added to its content. The encoder uses it on its own memory."""
+
     def forward(self, content: Tensor, position: Position, memory: Memory) -> Tensor:
         """(B, Q, C) content and its position, over the memory, to (B, Q, C)."""
         query = self.query(content + position.embed)
         key = self.key(memory.content + memory.position)
-        return self.attend(query, key, self.value(memory.content), memory.padding)
+        return self.attend(query, key, self.value(memory.content), memory.padding[:, None, None])
 
 
 class ConditionalSelfAttention(Attention):
@@ -91,11 +99,11 @@ class ConditionalSelfAttention(Attention):
         super().__init__(dim=dim, heads=heads, dropout=dropout)
         self.query_position, self.key_position = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
-    def forward(self, content: Tensor, position: Position) -> Tensor:
+    def forward(self, content: Tensor, position: Position, blocked: Tensor | None) -> Tensor:
         """(B, Q, C) content and its position to (B, Q, C)."""
         query = self.query(content) + self.query_position(position.embed)
         key = self.key(content) + self.key_position(position.embed)
-        return self.attend(query, key, self.value(content))
+        return self.attend(query, key, self.value(content), blocked)
 
 
 class ConditionalCrossAttention(Attention):
@@ -114,7 +122,7 @@ class ConditionalCrossAttention(Attention):
         key_position = self.key_position(memory.position)
         query = self.in_heads(self.content_query(content, position), self.query_spatial(position.spatial))
         key = self.in_heads(self.content_key(memory, key_position), key_position)
-        return self.attend(query, key, self.value(memory.content), memory.padding)
+        return self.attend(query, key, self.value(memory.content), memory.padding[:, None, None])
 
     def content_query(self, content: Tensor, position: Position) -> Tensor:
         return self.query(content)

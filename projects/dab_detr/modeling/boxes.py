@@ -1,6 +1,7 @@
 """Arithmetic of boxes and anchors: pure functions over normalised coordinates."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -18,15 +19,14 @@ def inverse_sigmoid(x: Tensor, eps: float) -> Tensor:
     return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
 
 
-def move_anchors(delta: Tensor, anchors: Tensor, eps: float) -> Tensor:
-    """Boxes (..., 4) from the box head's output (..., 4) and the anchors (..., D) it speaks of, both in logit space.
+def anchor_logits(anchors: Tensor, eps: float) -> Tensor:
+    """Logits (..., 4) of anchors (..., D), D = 0, 2 or 4; zero in the columns that the anchors do not have."""
+    return F.pad(inverse_sigmoid(anchors, eps), (0, 4 - anchors.shape[-1]))
 
-    The first D columns are moved from the anchor; where D < 4 the rest is the head's own: a 2-D anchor has no size.
-    """
-    columns = anchors.shape[-1]
-    delta = full_precision(delta)
-    moved = delta[..., :columns] + inverse_sigmoid(anchors, eps)
-    return torch.cat([moved, delta[..., columns:]], -1).sigmoid()
+
+def move_anchors(delta: Tensor, logits: Tensor) -> Tensor:
+    """Boxes (..., 4) from the box head's output (..., 4) and the logits (..., 4) of the anchors it speaks of."""
+    return (full_precision(delta) + logits).sigmoid()
 
 
 def generalized_iou(boxes: Tensor, others: Tensor, eps: float) -> Tensor:

@@ -19,10 +19,21 @@ class ClassHead(nn.Linear):
         nn.init.constant_(self.bias, -math.log((1 - prior) / prior))
 
 
-class BoxHead(MLP):
-    """Content (..., dim) to (..., 4): by how much to move the anchor, in logit space; at the start not at all."""
+class SoftmaxClassHead(nn.Linear):
+    """Content (..., dim) to class logits (..., num_classes + 1), the last one for "no object"."""
 
-    def __init__(self, *, dim: int):
+    def __init__(self, *, dim: int, num_classes: int):
+        super().__init__(dim, num_classes + 1)
+
+
+class BoxHead(MLP):
+    """Content (..., dim) to (..., 4): by how much to move the anchor, in logit space; at the start not at all.
+
+    size_bias: what width and height start from, where the anchor has none: -2 is an eighth of the image.
+    """
+
+    def __init__(self, *, dim: int, size_bias: float = 0.0):
         super().__init__(dim, dim, dim, 4)
         nn.init.zeros_(self[-1].weight)
         nn.init.zeros_(self[-1].bias)
+        nn.init.constant_(self[-1].bias[2:], size_bias)

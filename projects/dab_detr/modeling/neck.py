@@ -1,5 +1,8 @@
 """Necks: from the backbone's feature maps to the memory of the transformer."""
 
+from collections.abc import Mapping, Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,19 +18,85 @@ class SingleScaleNeck(nn.Module):
 
     def __init__(self, *, feature: str, in_channels: int, dim: int, position: nn.Module):
         super().__init__()
-        self.in_channels = {feature: in_channels}
+        self.in_channels, self.num_levels = {feature: in_channels}, 1
         self.feature, self.position = feature, position
         self.projection = nn.Conv2d(in_channels, dim, kernel_size=1)
 
     def forward(self, features: dict[str, Tensor], padding: Tensor) -> Memory:
         """features[feature] (B, in_channels, h, w) and the padding (B, H, W) of the images, True where padded."""
-        features = features[self.feature]
-        padding = F.interpolate(padding[:, None].float(), size=features.shape[-2:])[:, 0].bool()
-        content = self.projection(features).flatten(2).transpose(1, 2)
+        content = self.projection(features[self.feature])
+        padding = resize_padding(padding, content)
         # Nothing attends to padded cells, but an overflow there would still reach others as 0 * inf.
-        content = content.masked_fill(padding.flatten(1)[..., None], 0.0)
-        return Memory(
-            content=content,
-            position=self.position(padding).flatten(1, 2).to(content.dtype),
-            padding=padding.flatten(1),
-        )
+        content = content.masked_fill(padding[:, None], 0.0)
+        return to_memory([content], [padding], [self.position(padding)], self.position.encode)
+
+
+class MultiScaleNeck(nn.Module):
+    """Several feature maps, each projected to `dim` channels and group-normalised, and maps of further stride-2
+    convolutions below them until there are `num_levels`.
+
+    in_channels: channels of each of the backbone's outputs to take, e.g. {"res3": 512, "res4": 1024, "res5": 2048}.
+    position: (B, H, W) padding to (B, H, W, P), see `positional`.
+    level_embed: whether each level has a learned vector that is added to the position of its cells.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: Mapping[str, int],
+        num_levels: int,
+        dim: int,
+        position: nn.Module,
+        level_embed: bool = True,
+        groups: int = 32,
+    ):
+        super().__init__()
+        if num_levels < len(in_channels):
+            raise ValueError(
+                f"model.neck.num_levels={num_levels} is less than the {len(in_channels)} maps of model.neck.in_channels"
+            )
+        self.in_channels, self.num_levels, self.position = dict(in_channels), num_levels, position
+        channels = list(in_channels.values())
+        lateral = [nn.Conv2d(c, dim, kernel_size=1) for c in channels]
+        extra = [channels[-1]] + [dim] * num_levels
+        further = [nn.Conv2d(extra[i], dim, 3, stride=2, padding=1) for i in range(num_levels - len(channels))]
+        self.projections = nn.ModuleList(nn.Sequential(conv, nn.GroupNorm(groups, dim)) for conv in lateral + further)
+        for conv, _ in self.projections:
+            nn.init.xavier_uniform_(conv.weight)
+            nn.init.zeros_(conv.bias)
+        self.level_embed = nn.Parameter(torch.randn(num_levels, dim)) if level_embed else None
+
+    def forward(self, features: dict[str, Tensor], padding: Tensor) -> Memory:
+        """Feature maps (B, channels, h, w) by name and the padding (B, H, W) of the images, True where padded."""
+        inputs = [features[name] for name in self.in_channels]
+        maps = [project(x) for project, x in zip(self.projections, inputs, strict=False)]
+        below = inputs[-1]
+        for project in self.projections[len(inputs) :]:
+            below = project(below)
+            maps.append(below)
+        paddings = [resize_padding(padding, x) for x in maps]
+        positions = [self.position(x) for x in paddings]
+        if self.level_embed is not None:
+            positions = [x + level for x, level in zip(positions, self.level_embed, strict=True)]
+        return to_memory(maps, paddings, positions, self.position.encode)
+
+
+def resize_padding(padding: Tensor, features: Tensor) -> Tensor:
+    """Padding (B, H, W) of the images as (B, h, w) of a feature map (B, C, h, w)."""
+    return F.interpolate(padding[:, None].float(), size=features.shape[-2:])[:, 0].bool()
+
+
+def to_memory(maps: Sequence[Tensor], paddings: Sequence[Tensor], positions: Sequence[Tensor], encode) -> Memory:
+    """Maps (B, C, h, w) with their paddings (B, h, w) and positions (B, h, w, P), flattened and put in a row."""
+    content = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], 1)
+    valid = [~x for x in paddings]
+    return Memory(
+        content=content,
+        position=torch.cat([x.flatten(1, 2) for x in positions], 1).to(content.dtype),
+        padding=torch.cat([x.flatten(1) for x in paddings], 1),
+        shapes=tuple(tuple(x.shape[-2:]) for x in maps),
+        valid_ratios=torch.stack(
+            [torch.stack([x[:, 0].float().mean(1), x[:, :, 0].float().mean(1)], -1) for x in valid], 1
+        ),
+        encode=encode,
+    )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .boxes import full_precision
+from .layers import MLP
 
 
 def sine_embedding(coordinates: Tensor, dim: int, temperature: float | Tensor = 10000.0) -> Tensor:
@@ -50,4 +51,32 @@ class PositionMap(nn.Module):
         y, x = valid.cumsum(1), valid.cumsum(2)
         y = (y + self.offset) / (y[:, -1:, :] + self.eps)
         x = (x + self.offset) / (x[:, :, -1:] + self.eps)
-        return sine_embedding(torch.stack([x, y], -1), self.dim // 2, self.temperature)
+        return self.encode(torch.stack([x, y], -1))
+
+    def encode(self, points: Tensor) -> Tensor:
+        """Points (..., 2) to (..., dim)."""
+        return sine_embedding(points, self.dim // 2, self.temperature)
+
+
+class RowColumnMap(nn.Module):
+    """Encodings of a cell's y and x, each of `dim` channels through one MLP, which anchor points share.
+
+    Coordinates are centres of cells over the extent of the image in the map's first row and column.
+    """
+
+    def __init__(self, *, dim: int, temperature: float = 10000.0):
+        super().__init__()
+        self.dim, self.temperature = dim, temperature
+        self.mlp = MLP(dim, dim, dim)
+
+    def forward(self, padding: Tensor) -> Tensor:
+        """(B, H, W) bool, True where padded, to (B, H, W, 2 * dim): y, then x."""
+        y, x = ((~line).cumsum(1) for line in (padding[:, :, 0], padding[:, 0]))
+        y, x = ((line - 0.5) / line[:, -1:] for line in (y, x))
+        x, y = torch.broadcast_tensors(x[:, None], y[:, :, None])
+        return self.encode(torch.stack([x, y], -1))
+
+    def encode(self, points: Tensor) -> Tensor:
+        """Points (..., 2) to (..., 2 * dim)."""
+        sine = sine_embedding(points, self.dim, self.temperature).unflatten(-1, (2, self.dim))
+        return self.mlp(sine.to(self.mlp[0].weight.dtype)).flatten(-2)

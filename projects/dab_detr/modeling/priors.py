@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from .boxes import full_precision
 from .layers import MLP
 from .positional import sine_embedding
-from .structures import Position
+from .structures import Memory, Position, Queries
 
 
 class ContentScale(nn.Module):
@@ -42,16 +42,18 @@ class AnchorPrior(nn.Module):
     10000 in every released checkpoint, although the paper says 20.
     """
 
+    needs = ("anchors",)
+
     def __init__(self, *, dim: int, anchor_dim: int, scale: nn.Module, temperature: float = 10000.0):
         super().__init__()
         self.dim, self.temperature = dim, temperature
         self.embed = MLP(anchor_dim * dim // 2, dim, dim)
         self.scale = scale
 
-    def forward(self, content: Tensor, anchors: Tensor, layer: int) -> Position:
-        """Content (B, Q, C) and anchors (B, Q, D) that enter decoder layer `layer`, to their position."""
-        sine = sine_embedding(anchors, self.dim // 2, self.temperature)
-        spatial = sine[..., : self.dim] * self.scale(content, layer)
+    def forward(self, queries: Queries, memory: Memory, layer: int) -> Position:
+        """Position of the queries that enter decoder layer `layer`."""
+        sine = sine_embedding(queries.anchors, self.dim // 2, self.temperature)
+        spatial = sine[..., : self.dim] * self.scale(queries.content, layer)
         return Position(embed=self.embed(sine), spatial=spatial)
 
 
@@ -68,8 +70,68 @@ class ModulatedAnchorPrior(AnchorPrior):
             raise ValueError(f"width and height modulation needs anchor_dim=4, got {anchor_dim}: points have no size")
         self.reference_size = MLP(dim, dim, 2)
 
-    def forward(self, content: Tensor, anchors: Tensor, layer: int) -> Position:
-        embed, spatial = super().forward(content, anchors, layer)
-        reference = full_precision(self.reference_size(content)).sigmoid()
-        ratio = (reference / full_precision(anchors[..., 2:])).flip(-1)  # (h, w), for the halves are y, x
-        return Position(embed, spatial * ratio.repeat_interleave(self.dim // 2, -1))
+    def forward(self, queries: Queries, memory: Memory, layer: int) -> Position:
+        position = super().forward(queries, memory, layer)
+        reference = full_precision(self.reference_size(queries.content)).sigmoid()
+        ratio = (reference / full_precision(queries.anchors[..., 2:])).flip(-1)  # (h, w), for the halves are y, x
+        return position._replace(spatial=position.spatial * ratio.repeat_interleave(self.dim // 2, -1))
+
+
+class DeformableAnchorPrior(nn.Module):
+    """Positions for deformable attention: P_q = MLP(PE(A_q)) * scale, and the anchor boxes to sample around.
+
+    Anchors are measured in the whole padded map of the first level, as DAB-Deformable-DETR does. anchor_dim is 4, or 2
+    to take positions from the centres alone.
+    """
+
+    needs = ("anchors",)
+
+    def __init__(self, *, dim: int, anchor_dim: int, scale: nn.Module, temperature: float = 10000.0):
+        super().__init__()
+        self.dim, self.anchor_dim, self.temperature, self.scale = dim, anchor_dim, temperature, scale
+        self.embed = MLP(anchor_dim * dim // 2, dim, dim)
+
+    def forward(self, queries: Queries, memory: Memory, layer: int) -> Position:
+        anchors = queries.anchors[..., : self.anchor_dim]
+        ratio = memory.valid_ratios[:, :1].repeat(1, 1, self.anchor_dim // 2)
+        embed = self.embed(sine_embedding(anchors * ratio, self.dim // 2, self.temperature))
+        return Position(embed=embed * self.scale(queries.content, layer), anchors=queries.anchors)
+
+
+class StaticPrior(nn.Module):
+    """Positions that were learned, the same in every layer: DETR's and Deformable DETR's."""
+
+    needs = ("learned positions",)
+
+    def forward(self, queries: Queries, memory: Memory, layer: int) -> Position:
+        return Position(embed=queries.embed, anchors=queries.anchors)
+
+
+class ConditionalPrior(nn.Module):
+    """Learned positions, and a spatial query PE(x, y) * scale for conditional cross-attention: Conditional DETR's."""
+
+    needs = ("learned positions", "anchors",)
+
+    def __init__(self, *, dim: int, scale: nn.Module, temperature: float = 10000.0):
+        super().__init__()
+        self.dim, self.temperature, self.scale = dim, temperature, scale
+
+    def forward(self, queries: Queries, memory: Memory, layer: int) -> Position:
+        sine = sine_embedding(queries.anchors[..., :2], self.dim // 2, self.temperature)
+        return Position(embed=queries.embed, spatial=sine * self.scale(queries.content, layer))
+
+
+class AnchorPointPrior(nn.Module):
+    """Positions from anchor points: P_q = MLP(PE(x, y)), and the points as the memory encodes its cells; for Anchor
+    DETR, whose image and queries share one encoding."""
+
+    needs = ("anchors",)
+
+    def __init__(self, *, dim: int, temperature: float = 10000.0):
+        super().__init__()
+        self.dim, self.temperature = dim, temperature
+        self.embed = MLP(dim, dim, dim)
+
+    def forward(self, queries: Queries, memory: Memory, layer: int) -> Position:
+        sine = sine_embedding(queries.anchors[..., :2], self.dim // 2, self.temperature)
+        return Position(embed=self.embed(sine), spatial=memory.encode(queries.anchors[..., :2]))

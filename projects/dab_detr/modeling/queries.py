@@ -4,20 +4,24 @@ import torch
 from torch import Tensor, nn
 
 from .boxes import inverse_sigmoid
-from .structures import Queries
+from .layers import init_xavier
+from .structures import Memory, Queries
 
 
 class AnchorBoxQueries(nn.Module):
-    """The anchor-box query head: learned anchors as positional queries, zeros or learned patterns as content.
+    """The anchor-box query head: learned anchors as positional queries; zeros, learned vectors or patterns as content.
 
     Anchors are learned as logits, `centre` (num_queries, 2) and, for boxes, `size` (num_queries, 2).
 
-    num_patterns: 0, or how many learned contents are tried at every anchor (the models with "3 patterns"); the
-        decoder then has num_patterns * num_queries queries, pattern by pattern.
+    learned_content: each anchor has a content of its own, as in DAB-Deformable-DETR, where else it starts from zero.
+    num_patterns: 0, or how many learned vectors are added to the content of every anchor (the models with "3
+        patterns"); the decoder then has num_patterns * num_queries queries, pattern by pattern.
     anchor_dim: 4 for boxes cxcywh, 2 for points.
     uniform_xy: spread the centres evenly over the image at the start, where else anchors are N(0, 1) logits.
     fixed_xy: centres stay as they start (spread evenly). They are a buffer then: no gradient, no weight decay.
     """
+
+    gives = ("anchors",)
 
     def __init__(
         self,
@@ -25,6 +29,7 @@ class AnchorBoxQueries(nn.Module):
         num_queries: int,
         dim: int,
         anchor_dim: int = 4,
+        learned_content: bool = False,
         num_patterns: int = 0,
         uniform_xy: bool = False,
         fixed_xy: bool = False,
@@ -43,20 +48,78 @@ class AnchorBoxQueries(nn.Module):
             self.centre = nn.Parameter(centre)
         if anchor_dim == 4:
             self.size = nn.Parameter(torch.randn(num_queries, 2))
+        if learned_content:
+            self.content = nn.Parameter(torch.randn(num_queries, dim))
+        else:
+            self.register_buffer("content", torch.zeros(num_queries, dim), persistent=False)
         if num_patterns:
             self.patterns = nn.Parameter(torch.randn(num_patterns, dim))
 
-    def forward(self, batch_size: int) -> Queries:
+    def forward(self, memory: Memory) -> Queries:
         """Queries of num_queries, or num_patterns * num_queries, for each image of a batch."""
         logits = torch.cat([self.centre, self.size], -1) if self.anchor_dim == 4 else self.centre
-        anchors = logits.sigmoid().repeat(self.num_patterns or 1, 1)
-        return Queries(
-            content=self.content().expand(batch_size, -1, -1),
-            anchors=anchors.expand(batch_size, -1, -1),
-        )
-
-    def content(self) -> Tensor:
-        """(Q, C), the same for every image."""
+        content, anchors = self.content, logits.sigmoid()
         if self.num_patterns:
-            return self.patterns.repeat_interleave(self.num_queries, 0)
-        return self.centre.new_zeros(self.num_queries, self.dim)
+            content = (self.patterns[:, None] + content).flatten(0, 1)
+            anchors = anchors.repeat(self.num_patterns, 1)
+        return Queries(content=per_image(content, memory), anchors=per_image(anchors, memory))
+
+
+class AnchorPointQueries(nn.Module):
+    """Anchor DETR's queries: points (num_queries, 2) learned as they are, each with every one of the patterns."""
+
+    gives = ("anchors",)
+
+    def __init__(self, *, num_queries: int, dim: int, num_patterns: int):
+        super().__init__()
+        self.num_queries, self.dim = num_queries, dim
+        self.points = nn.Parameter(torch.rand(num_queries, 2))
+        self.patterns = nn.Parameter(torch.randn(num_patterns, dim))
+
+    def forward(self, memory: Memory) -> Queries:
+        """num_patterns * num_queries queries, pattern by pattern."""
+        content = self.patterns.repeat_interleave(self.num_queries, 0)
+        anchors = self.points.repeat(len(self.patterns), 1)
+        return Queries(content=per_image(content, memory), anchors=per_image(anchors, memory))
+
+
+class LearnedQueries(nn.Module):
+    """Queries with a learned position (num_queries, dim), from which an anchor may be read.
+
+    point_head: (Q, dim) to the logits (Q, D) of anchors: D = 2 in Conditional DETR and Deformable DETR, where DETR
+        has no anchors and no head (None).
+    learned_content: as in Deformable DETR; else content starts from zero.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_queries: int,
+        dim: int,
+        point_head: nn.Module | None = None,
+        learned_content: bool = False,
+        num_patterns: int = 0,
+    ):
+        super().__init__()
+        if num_patterns:
+            raise ValueError("model.queries.num_patterns needs anchors to repeat: this model's queries are learned")
+        self.num_queries, self.dim, self.point_head = num_queries, dim, point_head
+        if point_head is not None:
+            init_xavier(point_head)
+        self.gives = ("learned positions",) if point_head is None else ("learned positions", "anchors")
+        self.embed = nn.Parameter(torch.randn(num_queries, dim))
+        if learned_content:
+            self.content = nn.Parameter(torch.randn(num_queries, dim))
+        else:
+            self.register_buffer("content", torch.zeros(num_queries, dim), persistent=False)
+
+    def forward(self, memory: Memory) -> Queries:
+        """num_queries queries for each image of a batch."""
+        anchors = self.embed[:, :0] if self.point_head is None else self.point_head(self.embed).sigmoid()
+        content, anchors, embed = (per_image(x, memory) for x in (self.content, anchors, self.embed))
+        return Queries(content=content, anchors=anchors, embed=embed)
+
+
+def per_image(x: Tensor, memory: Memory) -> Tensor:
+    """(Q, C) the same for every image, as (B, Q, C)."""
+    return x.expand(len(memory.content), -1, -1)

@@ -3,47 +3,90 @@
 Shapes: B images, S memory cells, Q queries, C channels, D anchor columns, L decoder layers, K classes, N objects.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Memory:
-    """The feature map as the transformer sees it: one object, so that no mask is lost on the way.
+    """Feature maps as the transformer sees them: one object, so that no mask is lost on the way.
 
-    content: (B, S, C) features, row-major over the map.
-    position: (B, S, C) sine embedding of where each cell is.
+    content: (B, S, C) features, row-major over each map, one level after the other.
+    position: (B, S, C) embedding of where each cell is.
     padding: (B, S) bool, True where the cell lies outside its image.
+    shapes: (height, width) of each level.
+    valid_ratios: (B, levels, 2) the part (x, y) of each map that is image.
+    encode: points (B, Q, 2) to what `position` holds of cells; for priors that encode anchors as cells are.
     """
 
     content: Tensor
     position: Tensor
     padding: Tensor
+    shapes: tuple[tuple[int, int], ...]
+    valid_ratios: Tensor
+    encode: Callable[[Tensor], Tensor]
+
+    def centres(self) -> Tensor:
+        """(B, S, 2) centre (x, y) of each cell, normalised by the part of its map that is image."""
+        centres = []
+        for (height, width), ratio in zip(self.shapes, self.valid_ratios.unbind(1), strict=True):
+            y = torch.arange(0.5, height, device=ratio.device).to(ratio) / height
+            x = torch.arange(0.5, width, device=ratio.device).to(ratio) / width
+            grid = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], -1)
+            centres.append(grid.flatten(0, 1) / ratio[:, None])
+        return torch.cat(centres, 1)
+
+
+@dataclass(frozen=True)
+class Noised:
+    """Denoising queries, P slots for each image, and the objects they were made from. Their labels and boxes are
+    the truth, not the noise; slots that `valid` (B, P) denies are padding.
+
+    labels: (B, P) int64 class indices. boxes: (B, P, 4) cxcywh, normalised. groups: number of noised copies.
+    """
+
+    valid: Tensor
+    labels: Tensor
+    boxes: Tensor
+    groups: int
 
 
 @dataclass(frozen=True)
 class Queries:
-    """What the decoder starts from.
+    """What the decoder starts from, and after each layer goes on with.
 
     content: (B, Q, C) the content part.
-    anchors: (B, Q, D) the positional part, normalised to [0, 1]: cxcywh for D = 4, a point (x, y) for D = 2.
+    anchors: (B, Q, D) the positional part, normalised to [0, 1]: cxcywh for D = 4, a point (x, y) for D = 2, none
+        for D = 0.
+    embed: (B, Q, C) a learned position, where it is not made from anchors.
+    blocked: (Q, Q) bool, True where query i (row) must not attend to query j.
+    proposals: the encoder's prediction, where the queries were chosen by one.
+    noised: the denoising queries, which come first, where there are any.
     """
 
     content: Tensor
     anchors: Tensor
+    embed: Tensor | None = None
+    blocked: Tensor | None = None
+    proposals: "Prediction | None" = None
+    noised: Noised | None = None
 
 
 class Position(NamedTuple):
     """Where a query looks, as one attention layer needs it.
 
     embed: (B, Q, C) positional query, added to the content.
-    spatial: (B, Q, C) spatial query, concatenated to the content inside each head of conditional cross-attention.
+    spatial: (B, Q, C) spatial query of conditional cross-attention, concatenated to the content inside each head.
+    anchors: (B, Q, D) around which deformable attention samples.
     """
 
     embed: Tensor
     spatial: Tensor | None = None
+    anchors: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -52,10 +95,14 @@ class Prediction:
 
     logits: (L, B, Q, K).
     boxes: (L, B, Q, 4) cxcywh, normalised by the size of the image.
+    proposals: the encoder's answers as one layer, of two-stage detectors.
+    denoised: the answers of the denoising queries, with what they should have been.
     """
 
     logits: Tensor
     boxes: Tensor
+    proposals: "Prediction | None" = None
+    denoised: "tuple[Prediction, Noised] | None" = None
 
 
 class Target(NamedTuple):

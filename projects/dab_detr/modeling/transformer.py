@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from .boxes import move_anchors
+from .boxes import anchor_logits, move_anchors
 from .layers import FeedForward, init_xavier
 from .structures import Memory, Position, Prediction, Queries
 
@@ -20,31 +20,52 @@ class EncoderLayer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, memory: Memory) -> Tensor:
-        """New content (B, S, C) of the memory."""
-        update = self.attention(memory.content, Position(memory.position), memory)
-        content = self.norm1(memory.content + self.dropout(update))
+    def forward(self, memory: Memory, centres: Tensor | None) -> Tensor:
+        """New content (B, S, C) of the memory, whose cells (B, S, 2) attend as queries."""
+        position = Position(embed=memory.position, spatial=memory.position, anchors=centres)
+        content = self.norm1(memory.content + self.dropout(self.attention(memory.content, position, memory)))
         return self.norm2(content + self.dropout(self.ffn(content)))
 
 
 class Encoder(nn.Module):
-    """Layers over the memory. `position_scale`, (B, S, C) content to (B, S, C), is shared by them: before each
-    layer it says from the content how much of the position that layer sees.
+    """Layers over the memory, which keeps the position that it came with."""
 
-    The memory that comes out keeps the position it came with.
+    def __init__(self, *, layers: Sequence[EncoderLayer]):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        init_xavier(self)
+
+    def forward(self, memory: Memory, centres: Tensor | None = None) -> Memory:
+        content = memory.content
+        for layer in self.layers:
+            content = layer(self.seen(replace(memory, content=content)), centres)
+        return replace(memory, content=content)
+
+    def seen(self, memory: Memory) -> Memory:
+        """The memory as the next layer sees it."""
+        return memory
+
+
+class ScaledEncoder(Encoder):
+    """Encoder whose layers see as much of the position as the content says: DAB-DETR's.
+
+    position_scale: (B, S, C) content to (B, S, C) factors, shared by the layers.
     """
 
     def __init__(self, *, layers: Sequence[EncoderLayer], position_scale: nn.Module):
-        super().__init__()
-        self.layers, self.position_scale = nn.ModuleList(layers), position_scale
+        super().__init__(layers=layers)
+        self.position_scale = position_scale
         init_xavier(self)
 
+    def seen(self, memory: Memory) -> Memory:
+        return replace(memory, position=memory.position * self.position_scale(memory.content))
+
+
+class DeformableEncoder(Encoder):
+    """Encoder whose cells sample around their own centres."""
+
     def forward(self, memory: Memory) -> Memory:
-        content = memory.content
-        for layer in self.layers:
-            position = memory.position * self.position_scale(content)
-            content = layer(replace(memory, content=content, position=position))
-        return replace(memory, content=content)
+        return super().forward(memory, memory.centres())
 
 
 class DecoderLayer(nn.Module):
@@ -64,9 +85,10 @@ class DecoderLayer(nn.Module):
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, content: Tensor, position: Position, memory: Memory) -> Tensor:
-        """(B, Q, C) content and its position to new content (B, Q, C)."""
-        content = self.norm1(content + self.dropout(self.self_attention(content, position)))
+    def forward(self, queries: Queries, position: Position, memory: Memory) -> Tensor:
+        """New content (B, Q, C) of the queries."""
+        content = queries.content
+        content = self.norm1(content + self.dropout(self.self_attention(content, position, queries.blocked)))
         content = self.norm2(content + self.dropout(self.cross_attention(content, position, memory)))
         return self.norm3(content + self.dropout(self.ffn(content)))
 
@@ -90,16 +112,28 @@ class RefinedAnchors:
         return reference.detach(), reference
 
 
+class DetachedAnchors:
+    """The next layer starts from this layer's boxes, and no loss reaches back: Deformable DETR's.
+
+    Points become boxes after the first layer.
+    """
+
+    def __call__(self, refined: Callable[[], Tensor], anchors: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            reference = refined()
+        return reference, reference
+
+
 class Decoder(nn.Module):
     """Layers over the queries, each looking where its anchors are, each followed by the heads.
 
     layers: the decoder layers, first to last.
-    prior: (content, anchors, layer) to the Position with which that layer attends.
+    prior: (queries, memory, layer) to the Position with which that layer attends.
     norm: applied to the content before the heads, not to what the next layer gets.
     class_heads, box_heads: one shared by all layers, or one for each layer. A box head answers twice: on the raw
         content it refines the anchors, on the normalised content it predicts.
-    refinement: `RefinedAnchors` or `FixedAnchors`: from this layer's boxes (to be asked for) and its anchors, the
-        anchors of the next layer and the reference that its predicted boxes are relative to.
+    refinement: `RefinedAnchors`, `DetachedAnchors` or `FixedAnchors`: from this layer's boxes (to be asked for) and
+        its anchors, the anchors of the next layer and the reference that its predicted boxes are relative to.
     eps: of the inverse sigmoid, see `boxes.inverse_sigmoid`.
     """
 
@@ -111,7 +145,7 @@ class Decoder(nn.Module):
         norm: nn.Module,
         class_heads: Sequence[nn.Module],
         box_heads: Sequence[nn.Module],
-        refinement: FixedAnchors | RefinedAnchors,
+        refinement: FixedAnchors | RefinedAnchors | DetachedAnchors,
         eps: float,
     ):
         super().__init__()
@@ -124,27 +158,28 @@ class Decoder(nn.Module):
         self.refinement, self.eps = refinement, eps
 
     def forward(self, queries: Queries, memory: Memory) -> Prediction:
-        content, anchors, reference = queries.content, queries.anchors, queries.anchors
+        reference = queries.anchors
         contents, references = [], []
         for i, layer in enumerate(self.layers):
             if i > 0:
-                anchors, reference = self.refine(content, anchors, i - 1)
-            content = layer(content, self.prior(content, anchors, i), memory)
-            contents.append(content)
-            references.append(reference)
-        return self.predict(self.norm(torch.stack(contents)), torch.stack(references))
+                anchors, reference = self.refine(queries, i - 1)
+                queries = replace(queries, anchors=anchors)
+            position = self.prior(queries, memory, i)
+            queries = replace(queries, content=layer(queries, position, memory))
+            contents.append(queries.content)
+            references.append(anchor_logits(reference, self.eps))
+        hidden = self.norm(torch.stack(contents))
+        return split_noised(
+            queries,
+            logits=apply_heads(self.class_heads, hidden),
+            boxes=move_anchors(apply_heads(self.box_heads, hidden), torch.stack(references)),
+        )
 
-    def refine(self, content: Tensor, anchors: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+    def refine(self, queries: Queries, layer: int) -> tuple[Tensor, Tensor]:
         """Anchors (B, Q, D) and reference (B, Q, D) for the layer after `layer`."""
         head = self.box_heads[layer % len(self.box_heads)]
-        return self.refinement(lambda: move_anchors(head(content), anchors, self.eps), anchors)
-
-    def predict(self, hidden: Tensor, references: Tensor) -> Prediction:
-        """Normalised content (L, B, Q, C) and references (L, B, Q, D) to the predictions of all layers."""
-        delta = apply_heads(self.box_heads, hidden)
-        return Prediction(
-            logits=apply_heads(self.class_heads, hidden),
-            boxes=move_anchors(delta, references, self.eps),
+        return self.refinement(
+            lambda: move_anchors(head(queries.content), anchor_logits(queries.anchors, self.eps)), queries.anchors
         )
 
 
@@ -153,3 +188,16 @@ def apply_heads(heads: nn.ModuleList, hidden: Tensor) -> Tensor:
     if len(heads) == 1:
         return heads[0](hidden)
     return torch.stack([head(x) for head, x in zip(heads, hidden, strict=True)])
+
+
+def split_noised(queries: Queries, logits: Tensor, boxes: Tensor) -> Prediction:
+    """The prediction of the matching queries, with that of the denoising queries, which come first, beside it."""
+    if queries.noised is None:
+        return Prediction(logits=logits, boxes=boxes, proposals=queries.proposals)
+    slots = queries.noised.valid.shape[1]
+    return Prediction(
+        logits=logits[:, :, slots:],
+        boxes=boxes[:, :, slots:],
+        proposals=queries.proposals,
+        denoised=(Prediction(logits[:, :, :slots], boxes[:, :, :slots]), queries.noised),
+    )

@@ -1,0 +1,79 @@
+"""Deformable attention: each query looks at a few sampled points of every level."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .structures import Memory, Position
+
+
+def deformable_sample(
+    value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor
+) -> Tensor:
+    """Weighted sum of the values at sampled points, interpolated bilinearly; zero outside of the map.
+
+    value: (B, S, heads, c), the levels' cells one after the other. shapes: (height, width) of each level.
+    points: (B, Q, heads, levels, P, 2) as (x, y), normalised by the whole map. weights: (B, Q, heads, levels, P).
+    Returns (B, Q, heads * c). This one function is what a kernel can replace.
+    """
+    batch, queries, heads = points.shape[:3]
+    grid = (2 * points - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (levels, B * heads, Q, P, 2)
+    levels = value.split([height * width for height, width in shapes], 1)
+    sampled = [
+        F.grid_sample(level.permute(0, 2, 3, 1).flatten(0, 1).unflatten(-1, shape), where, align_corners=False)
+        for level, shape, where in zip(levels, shapes, grid, strict=True)
+    ]  # each (B * heads, c, Q, P)
+    weights = weights.permute(0, 2, 1, 3, 4).flatten(0, 1).flatten(-2)[:, None]
+    out = (torch.cat(sampled, -1) * weights).sum(-1)
+    return out.view(batch, -1, queries).transpose(1, 2)
+
+
+class DeformableAttention(nn.Module):
+    """Attention over `points` sampled points in each of `levels` maps, around the query's anchor.
+
+    Offsets are in cells around 2-D anchors, in halves of the box's size around 4-D ones, so that a box looks at
+    itself. At the start each head looks in one of eight directions, its points ever further out.
+    """
+
+    def __init__(self, *, dim: int, heads: int, levels: int, points: int):
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim={dim} must be a multiple of heads={heads}")
+        self.heads, self.levels, self.points = heads, levels, points
+        self.offsets = nn.Linear(dim, heads * levels * points * 2)
+        self.weights = nn.Linear(dim, heads * levels * points)
+        self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def init_exceptions(self) -> None:
+        for module in (self.offsets, self.weights):
+            nn.init.zeros_(module.weight)
+        for module in (self.weights, self.value, self.out):
+            nn.init.zeros_(module.bias)
+        angle = torch.arange(self.heads) * (2 * math.pi / self.heads)
+        direction = torch.stack([angle.cos(), angle.sin()], -1)
+        direction = direction / direction.abs().amax(-1, keepdim=True)
+        reach = torch.arange(1, self.points + 1)
+        bias = direction[:, None, None] * reach[:, None]
+        self.offsets.bias.data.copy_(bias.expand(-1, self.levels, -1, -1).flatten())
+
+    def forward(self, content: Tensor, position: Position, memory: Memory) -> Tensor:
+        """(B, Q, C) content, its position and anchors, over the memory, to (B, Q, C)."""
+        query = content + position.embed
+        each = (self.heads, self.levels, self.points)
+        offsets = self.offsets(query).unflatten(-1, (*each, 2))
+        weights = self.weights(query).unflatten(-1, (self.heads, -1)).softmax(-1).unflatten(-1, each[1:])
+        value = self.value(memory.content).masked_fill(memory.padding[..., None], 0.0)
+        points = self.sampling_points(position.anchors, offsets, memory)
+        value = value.unflatten(-1, (self.heads, -1))
+        return self.out(deformable_sample(value, memory.shapes, points.to(value.dtype), weights))
+
+    def sampling_points(self, anchors: Tensor, offsets: Tensor, memory: Memory) -> Tensor:
+        """Anchors (B, Q, D) and offsets (B, Q, heads, levels, points, 2) to points normalised by the whole map."""
+        ratios = memory.valid_ratios[:, None, None, :, None]
+        anchors = anchors[:, :, None, None, None]
+        if anchors.shape[-1] == 4:
+            return (anchors[..., :2] + offsets / self.points * anchors[..., 2:] * 0.5) * ratios
+        size = torch.tensor(memory.shapes, device=offsets.device).flip(-1)
+        return anchors * ratios + offsets / size[:, None]

@@ -1,0 +1,49 @@
+"""Row-column decoupled attention, Anchor DETR's."""
+
+import torch
+from torch import Tensor, nn
+
+from .structures import Memory, Position
+
+
+class RowColumnAttention(nn.Module):
+    """Attention over a map as attention over its rows times attention over its columns.
+
+    Keys of a column are means over it, and of a row likewise (padded cells included, as in the original). Positions
+    are encoded as (y, x), (..., 2C): see `positional.RowColumnMap`.
+    """
+
+    levels = 1
+
+    def __init__(self, *, dim: int, heads: int):
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim={dim} must be a multiple of heads={heads}")
+        self.heads = heads
+        self.query_row, self.query_column, self.key_row, self.key_column = (nn.Linear(dim, dim) for _ in range(4))
+        self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def init_exceptions(self) -> None:
+        """The five projections were one (5 * dim, dim) matrix where xavier was applied to them; biases were 0."""
+        for module in (self.query_row, self.query_column, self.key_row, self.key_column, self.value):
+            nn.init.xavier_uniform_(module.weight, gain=(1 / 3) ** 0.5)
+            nn.init.zeros_(module.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, content: Tensor, position: Position, memory: Memory) -> Tensor:
+        """(B, Q, C) content and its spatial position (B, Q, 2C), over the memory's one level, to (B, Q, C)."""
+        cells = memory.content.unflatten(1, memory.shapes[0])
+        along_y, along_x = memory.position.unflatten(1, memory.shapes[0]).chunk(2, -1)
+        padding = memory.padding.unflatten(1, memory.shapes[0])
+        query_y, query_x = (content + half for half in position.spatial.chunk(2, -1))
+        row = self.weigh(self.query_row(query_x), self.key_row((cells + along_x).mean(1)), padding[:, 0])
+        column = self.weigh(self.query_column(query_y), self.key_column((cells + along_y).mean(2)), padding[:, :, 0])
+        value = self.value(cells).unflatten(-1, (self.heads, -1))
+        out = torch.einsum("bnqw,bhwnc->bnqhc", row, value)
+        return self.out(torch.einsum("bnqh,bnqhc->bqnc", column, out).flatten(-2))
+
+    def weigh(self, query: Tensor, key: Tensor, padding: Tensor) -> Tensor:
+        """Attention weights (B, heads, Q, N) of queries (B, Q, C) over keys (B, N, C), padding (B, N) left out."""
+        query, key = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (query, key))
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        return scores.masked_fill(padding[:, None, None], float("-inf")).softmax(-1)

@@ -1,0 +1,88 @@
+"""DAB-DETR on one feature map."""
+
+from detectron2.config import LazyCall as L
+from omegaconf import DictConfig
+from torch import nn
+
+from ..detector import DABDETR
+from ..modeling.priors import AnchorPrior, ContentScale, LayerScale, ModulatedAnchorPrior
+from ..modeling.queries import AnchorBoxQueries
+from ..modeling.selection import TopPairs
+from ..modeling.transformer import Decoder, RefinedAnchors
+from . import nodes
+from .layers import conditional_layers, scaled_encoder
+
+
+def anchor_prior(
+    *,
+    dim: int,
+    anchor_dim: int,
+    num_layers: int,
+    query_scale: str = "content",
+    modulate: bool | None = None,
+    temperature: float = 10000.0,
+) -> AnchorPrior:
+    """The prior of DAB-DETR and of its ablations.
+
+    query_scale: "content" (one factor a channel from the content), "scalar" (one a query) or "layer" (learned for
+        each layer): cond_elewise, cond_scalar and fix_elewise in the original.
+    modulate: width and height modulation; None: wherever anchors have a size.
+    """
+    scales = {
+        "content": lambda: ContentScale(dim=dim, out_dim=dim),
+        "scalar": lambda: ContentScale(dim=dim, out_dim=1),
+        "layer": lambda: LayerScale(num_layers=num_layers, dim=dim),
+    }
+    if query_scale not in scales:
+        raise ValueError(f"model.decoder.prior.query_scale must be one of {list(scales)}, got {query_scale!r}")
+    modulate = anchor_dim == 4 if modulate is None else modulate
+    prior = ModulatedAnchorPrior if modulate else AnchorPrior
+    return prior(dim=dim, anchor_dim=anchor_dim, scale=scales[query_scale](), temperature=temperature)
+
+
+def dab_detr(
+    *,
+    depth: int = 50,
+    dilated: bool = False,
+    num_patterns: int = 0,
+    fixed_xy: bool = False,
+    temperature: float = 20.0,
+) -> DictConfig:
+    """The node of DAB-DETR on a ResNet: 80 classes, 300 anchor boxes, 6 + 6 layers (Table 2 and 8 of the paper).
+
+    dilated is DC5; temperature that of the position map, 10 in the released R50-DC5 without patterns, else 20.
+    """
+    return L(DABDETR)(
+        backbone=nodes.resnet_node(depth, dilated),
+        neck=nodes.single_scale_node(temperature),
+        encoder=nodes.encoder_node(scaled_encoder, hidden=2048, dropout=0.0, activation=nn.PReLU),
+        queries=L(AnchorBoxQueries)(
+            num_queries=300,
+            dim="${..neck.dim}",
+            anchor_dim=4,
+            learned_content=False,
+            num_patterns=num_patterns,
+            uniform_xy=False,
+            fixed_xy=fixed_xy,
+        ),
+        denoising=nodes.denoising_node(),
+        decoder=L(Decoder)(
+            layers=nodes.layers_node(conditional_layers, keep_query_pos=False),
+            prior=L(anchor_prior)(
+                dim="${...neck.dim}",
+                anchor_dim="${...queries.anchor_dim}",
+                num_layers="${..layers.num_layers}",
+                query_scale="content",
+                modulate=None,
+                temperature=10000.0,
+            ),
+            norm=L(nn.LayerNorm)(normalized_shape="${...neck.dim}"),
+            **nodes.heads_nodes(),
+            refinement=L(RefinedAnchors)(),
+            eps=1e-3,
+        ),
+        criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6),
+        selection=L(TopPairs)(num_select=300),
+        num_classes=80,
+        **nodes.STATISTICS,
+    )

@@ -1,0 +1,130 @@
+"""Detectors on several feature maps: Deformable DETR and DAB-Deformable-DETR, each also in two stages."""
+
+from detectron2.config import LazyCall as L
+from omegaconf import DictConfig
+from torch import nn
+
+from ..detector import DABDETR
+from ..modeling.heads import BoxHead, ClassHead
+from ..modeling.layers import MLP
+from ..modeling.priors import ContentScale, DeformableAnchorPrior, StaticPrior
+from ..modeling.proposals import EncodedProposalQueries, ProposalQueries
+from ..modeling.queries import AnchorBoxQueries, LearnedQueries
+from ..modeling.selection import TopPairs
+from ..modeling.transformer import Decoder, DetachedAnchors, FixedAnchors
+from . import nodes
+from .layers import deformable_encoder, deformable_layers
+
+MAPS = ("res3", "res4", "res5")
+
+
+def deformable_prior(*, dim: int, anchor_dim: int, temperature: float = 10000.0) -> DeformableAnchorPrior:
+    """DAB-Deformable-DETR's prior with its scale."""
+    scale = ContentScale(dim=dim, out_dim=dim)
+    return DeformableAnchorPrior(dim=dim, anchor_dim=anchor_dim, scale=scale, temperature=temperature)
+
+
+def point_head(*, dim: int) -> MLP:
+    """One linear layer to the logits of a point."""
+    return MLP(dim, 2)
+
+
+def proposal_node(queries: type[ProposalQueries], class_agnostic: bool) -> DictConfig:
+    """Two-stage queries, with the encoder's own heads."""
+    return L(queries)(
+        num_queries=300,
+        dim="${..neck.dim}",
+        class_head=L(ClassHead)(dim="${..dim}", num_classes="${...num_classes}"),
+        box_head=L(BoxHead)(dim="${..dim}"),
+        class_agnostic=class_agnostic,
+        size=0.05,
+    )
+
+
+def deformable_node(*, depth: int, hidden: int, dropout: float, heads: dict, refine: bool, **parts) -> DictConfig:
+    """What both detectors have in common; `parts` are queries, denoising, prior, criterion, selection and eps."""
+    prior, eps = parts.pop("prior"), parts.pop("eps")
+    return L(DABDETR)(
+        backbone=nodes.resnet_node(depth, out_features=MAPS),
+        neck=nodes.multi_scale_node(),
+        encoder=nodes.encoder_node(
+            deformable_encoder, hidden=hidden, dropout=dropout, levels="${..neck.num_levels}", points=4
+        ),
+        decoder=L(Decoder)(
+            layers=nodes.layers_node(
+                deformable_layers, levels="${...neck.num_levels}", points="${...encoder.points}"
+            ),
+            prior=prior,
+            norm=L(nn.Identity)(),
+            **heads,
+            refinement=L(DetachedAnchors if refine else FixedAnchors)(),
+            eps=eps,
+        ),
+        num_classes=80,
+        **parts,
+        **nodes.STATISTICS,
+    )
+
+
+def deformable_detr(*, depth: int = 50, refine: bool = False, two_stage: bool = False) -> DictConfig:
+    """The node of Deformable DETR: 80 classes, 300 queries, 4 levels.
+
+    refine: iterative refinement of boxes. two_stage: proposals from the encoder, ranked by class 0; implies `refine`.
+    """
+    refine = refine or two_stage
+    queries = L(LearnedQueries)(
+        num_queries=300,
+        dim="${..neck.dim}",
+        point_head=L(point_head)(dim="${..dim}"),
+        learned_content=True,
+        num_patterns=0,
+    )
+    return deformable_node(
+        depth=depth,
+        hidden=1024,
+        dropout=0.1,
+        refine=refine,
+        queries=proposal_node(EncodedProposalQueries, class_agnostic=True) if two_stage else queries,
+        denoising=nodes.denoising_node(anchor_dim=0),
+        prior=L(StaticPrior)(),
+        heads=nodes.heads_nodes(
+            shared_classes=not refine, shared_boxes=not refine, size_bias=0.0 if two_stage else -2.0
+        ),
+        eps=1e-5,
+        criterion=nodes.criterion_node(weight_class=2.0, class_agnostic=two_stage),
+        selection=L(TopPairs)(num_select=100),
+    )
+
+
+def dab_deformable_detr(
+    *, depth: int = 50, refine: bool = True, two_stage: bool = False, num_patterns: int = 0, fixed_xy: bool = False
+) -> DictConfig:
+    """The node of DAB-Deformable-DETR: 80 classes, 300 anchor boxes, 4 levels.
+
+    two_stage: proposals from the encoder, ranked by their best class.
+    """
+    queries = L(AnchorBoxQueries)(
+        num_queries=300,
+        dim="${..neck.dim}",
+        anchor_dim=4,
+        learned_content=True,
+        num_patterns=num_patterns,
+        uniform_xy=False,
+        fixed_xy=fixed_xy,
+    )
+    anchor_dim = 4 if two_stage else "${...queries.anchor_dim}"
+    return deformable_node(
+        depth=depth,
+        hidden=2048,
+        dropout=0.0,
+        refine=refine,
+        queries=proposal_node(ProposalQueries, class_agnostic=False) if two_stage else queries,
+        denoising=nodes.denoising_node(4 if two_stage else "${..queries.anchor_dim}"),
+        prior=L(deformable_prior)(dim="${...neck.dim}", anchor_dim=anchor_dim, temperature=10000.0),
+        heads=nodes.heads_nodes(
+            shared_classes=not refine, shared_boxes=not refine, size_bias=0.0 if two_stage else -2.0
+        ),
+        eps=1e-3,
+        criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6, class_agnostic=False),
+        selection=L(TopPairs)(num_select=300),
+    )

@@ -1,0 +1,108 @@
+"""Nodes that the members of the family have in common."""
+
+from detectron2.config import LazyCall as L
+from omegaconf import DictConfig
+from torch import nn
+
+from ..losses.classification import FocalLoss
+from ..losses.criterion import SetCriterion
+from ..losses.matcher import HungarianMatcher
+from ..modeling.backbone import resnet
+from ..modeling.denoising import Denoising, NoDenoising
+from ..modeling.neck import MultiScaleNeck, SingleScaleNeck
+from ..modeling.positional import PositionMap
+from .layers import box_heads, class_heads
+
+STATISTICS = {"pixel_mean": [123.675, 116.28, 103.53], "pixel_std": [58.395, 57.12, 57.375], "input_format": "RGB"}
+
+
+def resnet_node(depth: int, dilated: bool = False, out_features: tuple[str, ...] = ("res5",)) -> DictConfig:
+    """A ResNet with frozen batch norm, its stem and first stage frozen too."""
+    return L(resnet)(
+        depth=depth, out_features=list(out_features), dilated=dilated, freeze_at=2, norm="FrozenBN", width=64
+    )
+
+
+def position_node(temperature: float, offset: float = 0.0) -> DictConfig:
+    return L(PositionMap)(dim="${..dim}", temperature_x=temperature, temperature_y=temperature, offset=offset, eps=1e-6)
+
+
+def single_scale_node(temperature: float) -> DictConfig:
+    """The last map of a ResNet with bottlenecks."""
+    return L(SingleScaleNeck)(feature="res5", in_channels=2048, dim=256, position=position_node(temperature))
+
+
+def multi_scale_node(num_levels: int = 4) -> DictConfig:
+    """The last three maps of a ResNet with bottlenecks, and one below."""
+    return L(MultiScaleNeck)(
+        in_channels={"res3": 512, "res4": 1024, "res5": 2048},
+        num_levels=num_levels,
+        dim=256,
+        position=position_node(10000.0, offset=-0.5),
+        level_embed=True,
+    )
+
+
+def encoder_node(build, *, hidden: int, dropout: float, activation: type[nn.Module] = nn.ReLU, **options) -> DictConfig:
+    """Six layers of eight heads, by one of the builders in `layers`."""
+    return L(build)(
+        num_layers=6,
+        dim="${..neck.dim}",
+        heads=8,
+        hidden=hidden,
+        dropout=dropout,
+        activation=L(activation)(),
+        **options,
+    )
+
+
+def layers_node(build, **options) -> DictConfig:
+    """Six decoder layers, by one of the builders in `layers`, as wide as the encoder's."""
+    same = {name: f"${{...encoder.{name}}}" for name in ("heads", "hidden", "dropout", "activation")}
+    return L(build)(num_layers=6, dim="${...neck.dim}", **same, **options)
+
+
+def heads_nodes(*, shared_classes: bool = True, shared_boxes: bool = True, size_bias: float = 0.0) -> dict:
+    """Class and box heads of a decoder."""
+    common = {"dim": "${...neck.dim}", "num_layers": "${..layers.num_layers}"}
+    return {
+        "class_heads": L(class_heads)(num_classes="${...num_classes}", shared=shared_classes, **common),
+        "box_heads": L(box_heads)(shared=shared_boxes, size_bias=size_bias, **common),
+    }
+
+
+def denoising(*, groups: int, anchor_dim: int, **options) -> Denoising | NoDenoising:
+    """Denoising with so many groups; none with 0."""
+    return Denoising(groups=groups, anchor_dim=anchor_dim, **options) if groups else NoDenoising()
+
+
+def denoising_node(anchor_dim: int | str = "${..queries.anchor_dim}") -> DictConfig:
+    """Denoising, switched off; `model.denoising.groups=5` switches it on. anchor_dim: 0 for queries without anchors."""
+    return L(denoising)(
+        groups=0,
+        dim="${..neck.dim}",
+        content_dim="${..queries.dim}",
+        anchor_dim=anchor_dim,
+        num_classes="${..num_classes}",
+        label_noise=0.2,
+        box_noise=0.4,
+        eps="${..decoder.eps}",
+    )
+
+
+def criterion_node(
+    *, weight_class: float, classification=FocalLoss, cost_class: float = 2.0, eps: float = 0.0, **options
+) -> DictConfig:
+    """The criterion and its matcher. eps is GIoU's: 1e-6 in DAB-DETR, none in its relatives."""
+    return L(SetCriterion)(
+        matcher=L(HungarianMatcher)(
+            classification="${..classification}", cost_class=cost_class, cost_bbox=5.0, cost_giou=2.0, eps="${..eps}"
+        ),
+        classification=L(classification)(),
+        weight_class=weight_class,
+        weight_bbox=5.0,
+        weight_giou=2.0,
+        auxiliary=True,
+        eps=eps,
+        **options,
+    )
