@@ -50,8 +50,8 @@ class DABDETR(nn.Module):
         self.backbone, self.neck, self.encoder = backbone, neck, encoder
         self.queries, self.decoder, self.criterion = queries, decoder, criterion
         self.num_classes, self.num_select, self.input_format = num_classes, num_select, input_format
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float).view(-1, 1, 1), persistent=False)
 
     @classmethod
     def from_config(cls, cfg) -> dict:
