@@ -5,8 +5,9 @@ python train_net.py --config-file configs/dab_detr_r50_50ep.yaml SOLVER.MAX_ITER
 """
 
 import argparse
-import os
+import re
 import sys
+from pathlib import Path
 
 from detectron2.engine import default_argument_parser, launch
 
@@ -16,7 +17,7 @@ from dab_detr.engine.device import check_processes
 
 def main(args: argparse.Namespace) -> dict:
     """Train, or with --eval-only evaluate: the work of one process."""
-    way = lazy if args.config_file.endswith(".py") else trainer
+    way = lazy if is_lazy(Path(args.config_file)) else trainer
     try:
         cfg = way.configure(args)
     except ValueError as error:
@@ -24,10 +25,15 @@ def main(args: argparse.Namespace) -> dict:
     return way.run(cfg, args)
 
 
+def is_lazy(config_file: Path) -> bool:
+    """Whether it is a LazyConfig, which training saves as yaml too."""
+    return config_file.suffix == ".py" or bool(re.search("^dataloader:", config_file.read_text(), re.MULTILINE))
+
+
 def invoke_main() -> None:
     parser = default_argument_parser(epilog=__doc__)
     args = parser.parse_args()
-    if not os.path.isfile(args.config_file):
+    if not Path(args.config_file).is_file():
         parser.error(f"--config-file must be a .py or .yaml file, got {args.config_file!r}")
     try:
         check_processes(args.num_gpus, args.num_machines)

@@ -33,7 +33,7 @@ def configure(args: argparse.Namespace) -> DictConfig:
         val = registered(cfg.dataset.val)
         cfg.model.num_classes = num_classes_for(
             val if args.eval_only else registered(cfg.dataset.train),
-            val,
+            [val],
             configured=cfg.model.num_classes,
             is_set="model.num_classes" in overridden,
             key="model.num_classes",
