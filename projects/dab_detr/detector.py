@@ -53,8 +53,8 @@ class DABDETR(nn.Module):
         self.backbone, self.neck, self.encoder = backbone, neck, encoder
         self.queries, self.denoising, self.decoder, self.criterion = queries, denoising, decoder, criterion
         self.num_classes, self.selection, self.input_format = num_classes, selection, input_format
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float).view(-1, 1, 1), persistent=False)
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -102,10 +102,9 @@ class DABDETR(nn.Module):
                 raise ValueError(f"training needs 'instances' in every input, {name_of(x)} has none")
             instances = x["instances"]
             labels = instances.gt_classes
-            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
-                raise ValueError(
-                    f"{name_of(x)} has objects of class {int(labels.max())}, model.num_classes is {self.num_classes}"
-                )
+            wrong = labels[(labels < 0) | (labels >= self.num_classes)].unique().tolist()
+            if wrong:
+                raise ValueError(f"{name_of(x)} has objects of class {wrong}, model.num_classes is {self.num_classes}")
             height, width = instances.image_size
             size = torch.tensor([width, height, width, height], dtype=self.pixel_mean.dtype)
             boxes = box_convert(instances.gt_boxes.tensor / size.to(labels.device), "xyxy", "cxcywh")

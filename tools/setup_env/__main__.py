@@ -119,6 +119,9 @@ def bring_up_to_date(path: Path, python: str | None, detectron2: str | None) -> 
             environment.write_state({**state, "project": ""})
         else:
             python = python or find_python(None)
+            if environment.owner() == "ours":
+                why = "what it is made from has changed" if state else "its set-up did not end"
+                say(f"{path} is made anew: {why}")
             way = make(environment, python, detectron2)
             state = {"python": "{}.{}".format(*python_version(python)), "detectron2": way}
         install_project(environment)
@@ -145,6 +148,7 @@ def check(environment: Environment, purpose: str) -> str:
 
 
 def set_up(options: argparse.Namespace) -> None:
+    """Make, update or check the environment, whichever is due; raises SetupError."""
     path = Path(options.venv).expanduser().absolute() if options.venv else OURS
     environment = Environment(path)
     whose = environment.owner()
@@ -162,6 +166,7 @@ def set_up(options: argparse.Namespace) -> None:
 
 
 def main() -> int:
+    """The command; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.setup_env", description="Make or check the environment to run in."
     )

@@ -1,15 +1,15 @@
 """Rules for the blocks that every rename table has: MLPs and torchvision's ResNets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .rename import Rule
 
 
-def mlp(theirs: str, ours: str, layers: int, copy: str | None = None) -> Iterator[Rule]:
+def mlp(theirs: str, ours: str, layers: int, copies: Sequence[str] = ()) -> Iterator[Rule]:
     """An MLP: their `layers.0, 1, 2` are our 0, 2, 4, for ReLUs stand between them."""
     for i in range(layers):
-        copies = (f"{copy}.layers.{i}.{{p}}",) if copy else ()
-        yield Rule(f"{theirs}.layers.{i}.{{p}}", f"{ours}.{2 * i}.{{p}}", copies=copies)
+        same = tuple(f"{copy}.layers.{i}.{{p}}" for copy in copies)
+        yield Rule(f"{theirs}.layers.{i}.{{p}}", f"{ours}.{2 * i}.{{p}}", copies=same)
 
 
 def torchvision_resnet(theirs: str, ours: str) -> Iterator[Rule]:
@@ -22,3 +22,20 @@ def torchvision_resnet(theirs: str, ours: str) -> Iterator[Rule]:
         yield Rule(f"{block}.bn{{j}}.{{b}}", f"{res}.conv{{j}}.norm.{{b}}")
         yield Rule(f"{block}.downsample.0.weight", f"{res}.shortcut.weight")
         yield Rule(f"{block}.downsample.1.{{b}}", f"{res}.shortcut.norm.{{b}}")
+
+
+def multi_head_attention(theirs: str, ours: str) -> Iterator[Rule]:
+    """torch's MultiheadAttention, whose three projections are one matrix."""
+    for kind in ("weight", "bias"):
+        projections = tuple(f"{ours}.{name}.{kind}" for name in ("query", "key", "value"))
+        yield Rule(f"{theirs}.in_proj_{kind}", projections)
+    yield Rule(f"{theirs}.out_proj.{{p}}", f"{ours}.out.{{p}}")
+
+
+def feed_forward(theirs: str, ours: str, norms: Sequence[int]) -> Iterator[Rule]:
+    """What follows attention in a layer, and the layer's norms: their numbers, in the order of use."""
+    for name in ("linear1", "linear2"):
+        yield Rule(f"{theirs}.{name}.{{p}}", f"{ours}.ffn.{name}.{{p}}")
+    yield Rule(f"{theirs}.activation.weight", f"{ours}.ffn.activation.weight")
+    for i, number in enumerate(norms, 1):
+        yield Rule(f"{theirs}.norm{number}.{{p}}", f"{ours}.norm{i}.{{p}}")

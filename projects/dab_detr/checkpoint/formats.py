@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from . import original, transformers
+from . import original, original_deformable, transformers
 from .blocks import torchvision_resnet
 from .rename import RenameTable
 
@@ -16,6 +16,8 @@ def table_for(state: Mapping[str, Tensor]) -> tuple[str, RenameTable] | None:
     """Name and rename table of a foreign state dict; None for one of ours, or of nobody we know."""
     if "refpoint_embed.weight" in state and "transformer.decoder.norm.weight" in state:
         return "the original DAB-DETR", original.table_of_theirs(state)
+    if "transformer.level_embed" in state and "input_proj.0.0.weight" in state:
+        return "the original (DAB-)Deformable-DETR", original_deformable.table_of_theirs(state)
     if "model.query_refpoint_embeddings.weight" in state:
         return "transformers' DabDetrForObjectDetection", transformers.dab_detr_table()
     if "layer1.0.conv1.weight" in state and "conv1.weight" in state:

@@ -1,20 +1,17 @@
-"""Rename table of the original DAB-DETR code."""
+"""Rename tables of the original code of DAB-DETR, DN-DETR and (DAB-)Deformable-DETR."""
 
 from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from .blocks import mlp, torchvision_resnet
+from .blocks import feed_forward, mlp, multi_head_attention, torchvision_resnet
 from .rename import RenameTable, Rule
 
 
 def encoder_layers() -> Iterator[Rule]:
     theirs, ours = "transformer.encoder.layers.{i}", "encoder.layers.{i}"
-    qkv = [f"{ours}.attention.{name}" for name in ("query", "key", "value")]
-    yield Rule(f"{theirs}.self_attn.in_proj_weight", tuple(f"{x}.weight" for x in qkv))
-    yield Rule(f"{theirs}.self_attn.in_proj_bias", tuple(f"{x}.bias" for x in qkv))
-    yield Rule(f"{theirs}.self_attn.out_proj.{{p}}", f"{ours}.attention.out.{{p}}")
-    yield from feed_forward(theirs, ours, norms=2)
+    yield from multi_head_attention(f"{theirs}.self_attn", f"{ours}.attention")
+    yield from feed_forward(theirs, ours, norms=(1, 2))
 
 
 def decoder_layers() -> Iterator[Rule]:
@@ -32,15 +29,7 @@ def decoder_layers() -> Iterator[Rule]:
     yield Rule(f"{theirs}.ca_qpos_sine_proj.{{p}}", f"{ours}.cross_attention.query_spatial.{{p}}")
     yield Rule(f"{theirs}.self_attn.out_proj.{{p}}", f"{ours}.self_attention.out.{{p}}")
     yield Rule(f"{theirs}.cross_attn.out_proj.{{p}}", f"{ours}.cross_attention.out.{{p}}")
-    yield from feed_forward(theirs, ours, norms=3)
-
-
-def feed_forward(theirs: str, ours: str, norms: int) -> Iterator[Rule]:
-    for name in ("linear1", "linear2"):
-        yield Rule(f"{theirs}.{name}.{{p}}", f"{ours}.ffn.{name}.{{p}}")
-    yield Rule(f"{theirs}.activation.weight", f"{ours}.ffn.activation.weight")
-    for i in range(1, norms + 1):
-        yield Rule(f"{theirs}.norm{i}.{{p}}", f"{ours}.norm{i}.{{p}}")
+    yield from feed_forward(theirs, ours, norms=(1, 2, 3))
 
 
 def dab_detr_table(*, points: bool, shared_box_head: bool, refined: bool = True) -> RenameTable:
@@ -55,6 +44,7 @@ def dab_detr_table(*, points: bool, shared_box_head: bool, refined: bool = True)
             Rule("input_proj.{p}", "neck.projection.{p}"),
             Rule("refpoint_embed.weight", anchors, axis=1),
             Rule("transformer.patterns.weight", "queries.patterns"),
+            Rule("label_enc.weight", "denoising.labels"),
             *mlp("transformer.encoder.query_scale", "encoder.position_scale", 2),
             *encoder_layers(),
             *decoder_layers(),
@@ -68,7 +58,7 @@ def dab_detr_table(*, points: bool, shared_box_head: bool, refined: bool = True)
                 f"bbox_embed{head[0]}",
                 f"decoder.box_heads.{head[1]}",
                 3,
-                copy=f"{decoder}.bbox_embed{head[0]}" if refined else None,
+                copies=[f"{decoder}.bbox_embed{head[0]}"] if refined else [],
             ),
         ]
     )

@@ -52,6 +52,6 @@ def dab_detr_table() -> RenameTable:
             *mlp("model.decoder.ref_point_head", "decoder.prior.embed", 2),
             *mlp("model.decoder.ref_anchor_head", "decoder.prior.reference_size", 2),
             Rule("class_embed.{p}", "decoder.class_heads.0.{p}"),
-            *mlp("bbox_predictor", "decoder.box_heads.0", 3, copy="model.decoder.bbox_embed"),
+            *mlp("bbox_predictor", "decoder.box_heads.0", 3, copies=["model.decoder.bbox_embed"]),
         ]
     )

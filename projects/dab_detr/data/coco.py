@@ -99,7 +99,7 @@ def check_datasets(
     if num_classes is not None and num_classes != len(names):
         faults.append(
             f"{key} is {num_classes}, but {splits[0].label} has {len(names)} classes ({few(names)}): "
-            f"set {key}={len(names)}, or leave it to the data"
+            f"set {key} to {len(names)}, or leave it to the data"
         )
     if faults:
         raise ValueError("the datasets cannot be used:\n" + "\n".join(f"- {fault}" for fault in dict.fromkeys(faults)))

@@ -28,8 +28,8 @@ def check_processes(processes: int, machines: int = 1) -> None:
         return
     if gpus == 0 and not LAUNCHES_ON_CPU:
         raise ValueError(
-            f"--num-gpus {processes}: this machine has no GPU, and the installed Detectron2 can start several processes "
-            "only on GPUs (its main branch can on CPUs too); leave out --num-gpus and --num-machines"
+            f"--num-gpus {processes}: there is no GPU, and the installed Detectron2 can start several processes only "
+            "on GPUs (its main branch can on CPUs too); leave out --num-gpus and --num-machines"
         )
     if 0 < gpus < processes:
         raise ValueError(f"--num-gpus {processes}: this machine has {gpus}")

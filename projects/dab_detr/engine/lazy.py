@@ -2,63 +2,55 @@
 
 import argparse
 import logging
-import os
-from collections.abc import Collection
 
 from detectron2.config import LazyConfig, instantiate
 from detectron2.data import MetadataCatalog
-from detectron2.engine import HookBase, default_setup, hooks
+from detectron2.engine import HookBase, hooks
 from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 from torch import nn
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
-from ..data.coco import check_datasets, dataset_dicts, dataset_name
+from ..data.coco import dataset_dicts, dataset_name
+from ..overrides import apply_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
 from .device import available_device, distribute, trainer_class
-from .overrides import apply_overrides
 from .progress import progress_writers
-
-COCO_CLASSES = 80  # of the published models
+from .setup import num_classes_for, set_up
 
 logger = logging.getLogger(__name__)
 
 
-def main(args: argparse.Namespace) -> dict:
-    """Train, or with --eval-only evaluate, by Detectron2's standard arguments. Returns the results of evaluation."""
+def configure(args: argparse.Namespace) -> DictConfig:
+    """The config of `args`, checked against the data. Raises ValueError for what the user has to set right."""
     cfg = LazyConfig.load(args.config_file)
     overridden = apply_overrides(cfg, args.opts)
-    default_setup(cfg, args)
-    setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name="dab_detr")
+    set_up(cfg, args, cfg.train.output_dir)
     cfg.train.device = available_device(cfg.train.device)
-    settle_num_classes(cfg, overridden, eval_only=args.eval_only)
+    if "dataset" in cfg:
+        val = registered(cfg.dataset.val)
+        cfg.model.num_classes = num_classes_for(
+            val if args.eval_only else registered(cfg.dataset.train),
+            [val],
+            configured=cfg.model.num_classes,
+            is_set="model.num_classes" in overridden,
+            key="model.num_classes",
+        )
     if comm.is_main_process():
-        LazyConfig.save(cfg, os.path.join(cfg.train.output_dir, "config.yaml"))
+        LazyConfig.save(cfg, f"{cfg.train.output_dir}/config.yaml")
+    return cfg
+
+
+def run(cfg: DictConfig, args: argparse.Namespace) -> dict:
+    """Train, or with --eval-only evaluate. Returns the results of the evaluation."""
     model = instantiate(cfg.model).to(cfg.train.device)
-    if args.eval_only:
-        checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir)
-        checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=args.resume)
-        return evaluate(cfg, model)
-    return train(cfg, model, resume=args.resume)
-
-
-def settle_num_classes(cfg: DictConfig, overridden: Collection[str], *, eval_only: bool = False) -> None:
-    """Check the datasets, and take the number of classes from them unless the user has set it.
-
-    It counts as set where it is among the `overridden` keys, or is not the number that the published models have.
-    Raises ValueError where it does not fit the data, and for data that cannot be used.
-    """
-    if "dataset" not in cfg:
-        return
-    is_set = "model.num_classes" in overridden or cfg.model.num_classes != COCO_CLASSES
-    names = [registered(cfg.dataset[split]) for split in (("val",) if eval_only else ("train", "val"))]
-    num_classes = check_datasets(names[0], names[-1], cfg.model.num_classes if is_set else None)
-    if num_classes != cfg.model.num_classes:
-        logger.info("The data has %d classes: model.num_classes=%d.", num_classes, num_classes)
-        cfg.model.num_classes = num_classes
+    if not args.eval_only:
+        return train(cfg, model, resume=args.resume)
+    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir)
+    checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=args.resume)
+    return evaluate(cfg, model)
 
 
 def registered(split: DictConfig) -> str:

@@ -16,8 +16,8 @@ def check_combination(
             )
         if shapes[feature].channels != channels:
             raise ValueError(
-                f"{feature!r} of model.backbone has {shapes[feature].channels} channels, model.neck expects {channels}: "
-                f"set model.neck.in_channels"
+                f"{feature!r} of model.backbone has {shapes[feature].channels} channels, "
+                f"model.neck.in_channels expects {channels}"
             )
     for key, part in (("model.encoder", encoder), ("model.decoder", decoder)):
         for module in part.modules():

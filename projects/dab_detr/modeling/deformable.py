@@ -9,9 +9,7 @@ from torch import Tensor, nn
 from .structures import Memory, Position
 
 
-def deformable_sample(
-    value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor
-) -> Tensor:
+def deformable_sample(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum of the values at sampled points, interpolated bilinearly; zero outside of the map.
 
     value: (B, S, heads, c), the levels' cells one after the other. shapes: (height, width) of each level.

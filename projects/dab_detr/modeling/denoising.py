@@ -39,11 +39,17 @@ class Denoising(nn.Module):
         super().__init__()
         if not anchor_dim:
             raise ValueError(
-                "model.denoising.groups needs model.queries with anchors: a learned position has no place for a noised box"
+                "model.denoising.groups needs model.queries with anchors: "
+                "a learned position has no place for a noised box"
             )
         if content_dim not in (dim, dim - 1):
             raise ValueError(f"model.queries.dim must be {dim} or {dim - 1} for denoising, got {content_dim}")
-        self.num_classes, self.groups, self.anchor_dim, self.missing = num_classes, groups, anchor_dim, dim - content_dim
+        self.num_classes, self.groups, self.anchor_dim, self.missing = (
+            num_classes,
+            groups,
+            anchor_dim,
+            dim - content_dim,
+        )
         self.label_noise, self.box_noise, self.eps = label_noise, box_noise, eps
         self.labels = nn.Parameter(torch.randn(num_classes + 1, dim - 1))  # the last one is "no label"
 

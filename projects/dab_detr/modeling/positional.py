@@ -16,8 +16,9 @@ def sine_embedding(coordinates: Tensor, dim: int, temperature: float | Tensor = 
     cosines. `temperature` is one number, or one for each column of the input, (D,).
     """
     coordinates = full_precision(coordinates)
-    exponent = torch.arange(dim, device=coordinates.device).div(2, rounding_mode="floor") * (2 / dim)
-    temperature = torch.as_tensor(temperature, dtype=coordinates.dtype, device=coordinates.device)
+    like = {"dtype": coordinates.dtype, "device": coordinates.device}
+    exponent = torch.arange(dim, **like).div(2, rounding_mode="floor") * (2 / dim)
+    temperature = torch.as_tensor(temperature, **like)
     phase = coordinates[..., None] * (2 * math.pi) / temperature[..., None] ** exponent
     waves = torch.stack([phase[..., 0::2].sin(), phase[..., 1::2].cos()], -1).flatten(-2)
     order = [1, 0, 2, 3][: coordinates.shape[-1]]
@@ -43,7 +44,8 @@ class PositionMap(nn.Module):
     ):
         super().__init__()
         self.dim, self.offset, self.eps = dim, offset, eps
-        self.register_buffer("temperature", torch.tensor([temperature_x, temperature_y]), persistent=False)
+        temperature = torch.tensor([temperature_x, temperature_y], dtype=torch.float)
+        self.register_buffer("temperature", temperature, persistent=False)
 
     def forward(self, padding: Tensor) -> Tensor:
         """(B, H, W) bool, True where padded, to (B, H, W, dim)."""

@@ -110,7 +110,10 @@ class StaticPrior(nn.Module):
 class ConditionalPrior(nn.Module):
     """Learned positions, and a spatial query PE(x, y) * scale for conditional cross-attention: Conditional DETR's."""
 
-    needs = ("learned positions", "anchors",)
+    needs = (
+        "learned positions",
+        "anchors",
+    )
 
     def __init__(self, *, dim: int, scale: nn.Module, temperature: float = 10000.0):
         super().__init__()

@@ -67,7 +67,10 @@ class ProposalQueries(nn.Module):
 class EncodedProposalQueries(ProposalQueries):
     """Two-stage queries whose content and learned position are both made from the chosen box: Deformable DETR's."""
 
-    gives = ("anchors", "learned positions",)
+    gives = (
+        "anchors",
+        "learned positions",
+    )
 
     def __init__(self, *, num_queries: int, dim: int, **options):
         super().__init__(num_queries=num_queries, dim=dim, **options)

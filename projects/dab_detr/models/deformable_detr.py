@@ -51,9 +51,7 @@ def deformable_node(*, depth: int, hidden: int, dropout: float, heads: dict, ref
             deformable_encoder, hidden=hidden, dropout=dropout, levels="${..neck.num_levels}", points=4
         ),
         decoder=L(Decoder)(
-            layers=nodes.layers_node(
-                deformable_layers, levels="${...neck.num_levels}", points="${...encoder.points}"
-            ),
+            layers=nodes.layers_node(deformable_layers, levels="${...neck.num_levels}", points="${...encoder.points}"),
             prior=prior,
             norm=L(nn.Identity)(),
             **heads,

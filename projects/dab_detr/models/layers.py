@@ -30,9 +30,7 @@ def feed_forward(*, dim: int, hidden: int, dropout: float, activation: nn.Module
 def encoder_layers(attention: Build, *, num_layers: int, dim: int, dropout: float, **ffn) -> list[EncoderLayer]:
     """Layers that differ in nothing but their weights."""
     return [
-        EncoderLayer(
-            attention=attention(), ffn=feed_forward(dim=dim, dropout=dropout, **ffn), dim=dim, dropout=dropout
-        )
+        EncoderLayer(attention=attention(), ffn=feed_forward(dim=dim, dropout=dropout, **ffn), dim=dim, dropout=dropout)
         for _ in range(num_layers)
     ]
 

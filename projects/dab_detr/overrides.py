@@ -33,7 +33,8 @@ def merge_overrides(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
     """
     if len(overrides) % 2:
         raise ValueError(
-            f"overrides of a yaml config are pairs of key and value, like SOLVER.MAX_ITER 100; got {' '.join(overrides)}"
+            "overrides of a yaml config are pairs of key and value, like SOLVER.MAX_ITER 100; "
+            f"got {' '.join(overrides)}"
         )
     known = set(_keys(cfg))
     for key in overrides[::2]:

@@ -1,0 +1,6 @@
+from dab_detr.models import dab_detr
+
+from .dab_detr_r101_50ep import dataloader, dataset, lr_multiplier, optimizer, train
+
+model = dab_detr(depth=101, dilated=True, num_patterns=3, fixed_xy=True)
+train.output_dir = "output/dab_detr_r101_dc5_fixxy_3patterns_50ep"

@@ -1,0 +1,6 @@
+from dab_detr.models import dab_detr
+
+from .dab_detr_r50_50ep import dataloader, dataset, lr_multiplier, optimizer, train
+
+model = dab_detr(depth=50, dilated=True, fixed_xy=True)
+train.output_dir = "output/dab_detr_r50_dc5_fixxy_50ep"

@@ -1,0 +1,79 @@
+"""Rename table of the original code of Deformable DETR and DAB-Deformable-DETR, two-stage and denoising included."""
+
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
+
+from .blocks import feed_forward, mlp, multi_head_attention, torchvision_resnet
+from .rename import RenameTable, Rule
+
+
+def deformable_attention(theirs: str, ours: str) -> Iterator[Rule]:
+    names = {"sampling_offsets": "offsets", "attention_weights": "weights", "value_proj": "value", "output_proj": "out"}
+    for name, projection in names.items():
+        yield Rule(f"{theirs}.{name}.{{p}}", f"{ours}.{projection}.{{p}}")
+
+
+def layers() -> Iterator[Rule]:
+    theirs, ours = "transformer.encoder.layers.{i}", "encoder.layers.{i}"
+    yield from deformable_attention(f"{theirs}.self_attn", f"{ours}.attention")
+    yield from feed_forward(theirs, ours, norms=(1, 2))
+    theirs, ours = "transformer.decoder.layers.{i}", "decoder.layers.{i}"
+    yield from multi_head_attention(f"{theirs}.self_attn", f"{ours}.self_attention")
+    yield from deformable_attention(f"{theirs}.cross_attn", f"{ours}.cross_attention")
+    yield from feed_forward(theirs, ours, norms=(2, 1, 3))  # numbered as written, not in the order of use
+
+
+def heads(num_layers: int, refined: bool, two_stage: bool) -> Iterator[Rule]:
+    """A head for each layer, and in two stages one more for the encoder; or one head under all their keys."""
+    decoder = "transformer.decoder."
+    for i in range(num_layers + two_stage if refined else 1):
+        ours = (
+            ["decoder.class_heads.{i}", "decoder.box_heads.{i}"]
+            if i < num_layers
+            else ["queries.class_head", "queries.box_head"]
+        )
+        classes, boxes = (name.format(i=i) for name in ours)
+        same = range(1, num_layers) if not refined else ()
+        copies = [f"{decoder}class_embed.{i}"] if two_stage else [f"class_embed.{j}" for j in same]
+        yield Rule(f"class_embed.{i}.{{p}}", f"{classes}.{{p}}", copies=tuple(f"{x}.{{p}}" for x in copies))
+        yield from mlp(
+            f"bbox_embed.{i}",
+            boxes,
+            3,
+            copies=[f"{decoder}bbox_embed.{i}"] if refined else [f"bbox_embed.{j}" for j in same],
+        )
+
+
+def deformable_table(*, num_layers: int, refined: bool, two_stage: bool) -> RenameTable:
+    """(DAB-)Deformable-DETR by the original. refined: each layer has heads of its own."""
+    decoder = "transformer.decoder"
+    return RenameTable(
+        [
+            *torchvision_resnet("backbone.0.body.", "backbone."),
+            Rule("input_proj.{i}.{j}.{p}", "neck.projections.{i}.{j}.{p}"),
+            Rule("transformer.level_embed", "neck.level_embed"),
+            Rule("refpoint_embed.weight", ("queries.centre", "queries.size"), axis=1),
+            Rule("tgt_embed.weight", "queries.content"),
+            Rule("patterns_embed.weight", "queries.patterns"),
+            Rule("label_enc.weight", "denoising.labels"),
+            Rule("query_embed.weight", ("queries.embed", "queries.content"), axis=1),
+            Rule("transformer.reference_points.{p}", "queries.point_head.0.{p}"),
+            Rule("transformer.enc_output.{p}", "queries.transform.{p}"),
+            Rule("transformer.enc_output_norm.{p}", "queries.norm.{p}"),
+            Rule("transformer.pos_trans.{p}", "queries.encode.{p}"),
+            Rule("transformer.pos_trans_norm.{p}", "queries.encode_norm.{p}"),
+            *layers(),
+            *mlp(f"{decoder}.query_scale", "decoder.prior.scale.mlp", 2),
+            *mlp(f"{decoder}.ref_point_head", "decoder.prior.embed", 2),
+            *heads(num_layers, refined, two_stage),
+        ]
+    )
+
+
+def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
+    """The table for a state dict of the original, by what it holds."""
+    num_layers = sum(key.startswith("transformer.decoder.layers.") and key.endswith("norm1.bias") for key in state)
+    refined = "transformer.decoder.bbox_embed.0.layers.0.bias" in state
+    two_stage = "transformer.enc_output.weight" in state
+    return deformable_table(num_layers=num_layers, refined=refined, two_stage=two_stage)

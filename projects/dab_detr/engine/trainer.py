@@ -1,0 +1,133 @@
+"""Training and evaluation by a yacs config: what train_net.py does with a .yaml file."""
+
+import argparse
+import weakref
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog, build_detection_train_loader
+from detectron2.data.detection_utils import build_augmentation
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
+from detectron2.evaluation import COCOEvaluator, verify_results
+from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
+from torch import nn
+
+from ..checkpoint.checkpointer import DABDETRCheckpointer
+from ..config import add_dab_detr_config, register_datasets
+from ..data.augmentation import random_crop
+from ..evaluation.coco import coco_evaluator
+from ..overrides import merge_overrides
+from ..visualization.curves import CurvesHook
+from ..visualization.preview import PreviewHook
+from .device import available_device, distribute, trainer_class
+from .optimizer import ClippedAdamW, parameter_groups
+from .progress import progress_writers
+from .setup import num_classes_for, set_up
+
+
+def configure(args: argparse.Namespace) -> CfgNode:
+    """The config of `args`, checked against the data. Raises ValueError for what the user has to set right."""
+    cfg = get_cfg()
+    add_dab_detr_config(cfg)
+    cfg.merge_from_file(args.config_file)
+    overridden = merge_overrides(cfg, args.opts)
+    set_up(cfg, args, cfg.OUTPUT_DIR)
+    cfg.MODEL.DEVICE = available_device(cfg.MODEL.DEVICE)
+    register_datasets(cfg)
+    own, val = cfg.MODEL.DAB_DETR, cfg.DATASETS.TEST
+    for train in val[:1] if args.eval_only else cfg.DATASETS.TRAIN:
+        own.NUM_CLASSES = num_classes_for(
+            train,
+            val,
+            configured=own.NUM_CLASSES,
+            is_set="MODEL.DAB_DETR.NUM_CLASSES" in overridden,
+            key="MODEL.DAB_DETR.NUM_CLASSES",
+        )
+    cfg.freeze()
+    if comm.is_main_process():
+        Path(cfg.OUTPUT_DIR, "config.yaml").write_text(cfg.dump())
+    return cfg
+
+
+def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
+    """Train, or with --eval-only evaluate. Returns the results of the evaluation."""
+    if not args.eval_only:
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        return trainer.train()
+    model = Trainer.build_model(cfg)
+    DABDETRCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+    results = Trainer.test(cfg, model)
+    if comm.is_main_process():
+        verify_results(cfg, results)
+    return results
+
+
+class Trainer(DefaultTrainer):
+    """Detectron2's trainer with the recipe of DETR: AdamW with a slower backbone, the whole gradient clipped, crops
+    as augmentation, COCO's metrics. It runs on CPU too, and resumes the optimiser with Detectron2 0.5 as well.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        TrainerBase.__init__(self)  # not DefaultTrainer's, which knows no other checkpointer and only GPUs
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        loader = self.build_train_loader(cfg)
+        loop = trainer_class(cfg.SOLVER.AMP.ENABLED, cfg.MODEL.DEVICE)
+        self._trainer = loop(distribute(model, broadcast_buffers=False), loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
+        self.register_hooks(self.build_hooks())
+
+    def build_hooks(self) -> list[HookBase | None]:
+        hooks = super().build_hooks()
+        if comm.is_main_process():
+            name, output_dir, period = self.cfg.DATASETS.TEST[0], self.cfg.OUTPUT_DIR, self.cfg.TEST.EVAL_PERIOD
+            preview = PreviewHook(
+                model=self.model,
+                dataset=DatasetCatalog.get(name),
+                mapper=DatasetMapper(self.cfg, is_train=False),
+                metadata=MetadataCatalog.get(name),
+                output_dir=output_dir,
+                period=period,
+            )
+            hooks = [*hooks[:-1], preview, hooks[-1], CurvesHook(output_dir=output_dir, period=period)]
+        return hooks
+
+    def build_writers(self) -> list[EventWriter]:
+        return progress_writers(self.cfg.OUTPUT_DIR, self.max_iter)
+
+    def state_dict(self) -> dict:
+        return {**TrainerBase.state_dict(self), "_trainer": self._trainer.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        TrainerBase.load_state_dict(self, state_dict)
+        self._trainer.load_state_dict(state_dict["_trainer"])
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        solver = cfg.SOLVER
+        groups = parameter_groups(model, lr=solver.BASE_LR, lr_factors={"backbone": solver.BACKBONE_MULTIPLIER})
+        settings = {"lr": solver.BASE_LR, "weight_decay": solver.WEIGHT_DECAY}
+        if not solver.CLIP_GRADIENTS.ENABLED:
+            return torch.optim.AdamW(groups, **settings)
+        if solver.CLIP_GRADIENTS.CLIP_TYPE != "norm":
+            raise ValueError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE must be 'norm', got {solver.CLIP_GRADIENTS.CLIP_TYPE!r}")
+        return ClippedAdamW(groups, max_norm=solver.CLIP_GRADIENTS.CLIP_VALUE, **settings)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode):
+        augmentations = build_augmentation(cfg, is_train=True)
+        crop = cfg.INPUT.CROP
+        if crop.ENABLED:
+            augmentations.insert(0, random_crop(short_side=crop.SHORT_SIDE, crop_side=crop.SIZE))
+        mapper = DatasetMapper(is_train=True, augmentations=augmentations, image_format=cfg.INPUT.FORMAT)
+        return build_detection_train_loader(cfg, mapper=mapper)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> COCOEvaluator:
+        return coco_evaluator(dataset_name=dataset_name, output_dir=f"{cfg.OUTPUT_DIR}/inference")

@@ -1,0 +1,198 @@
+"""The attentions against torch's own and against their formula, one image and one head at a time."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from dab_detr.modeling import attention
+from dab_detr.modeling.attention import (
+    Attention,
+    ConditionalCrossAttention,
+    ConditionalSelfAttention,
+    CrossAttention,
+    PositionedCrossAttention,
+)
+from dab_detr.modeling.structures import Memory, Position
+from samples import worst
+
+B, Q, S, C, HEADS = 2, 5, 7, 12, 3
+CROSS = (CrossAttention, ConditionalCrossAttention, PositionedCrossAttention)
+ALL = (*CROSS, ConditionalSelfAttention)
+
+
+@pytest.fixture
+def fused_calls(monkeypatch) -> list:
+    """Grows by one with every call of torch's fused attention."""
+    calls = []
+    fused = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", lambda *args: calls.append(1) or fused(*args))
+    return calls
+
+
+def sample() -> tuple[torch.Tensor, Position, Memory]:
+    padding = torch.zeros(B, S, dtype=torch.bool)
+    padding[1, 4:] = True
+    memory = Memory(content=torch.randn(B, S, C), position=torch.randn(B, S, C), padding=padding)
+    return torch.randn(B, Q, C), Position(torch.randn(B, Q, C), torch.randn(B, Q, C)), memory
+
+
+def apply(module: nn.Module, content, position, memory) -> torch.Tensor:
+    """Of whatever kind the attention is."""
+    return (
+        module(content, position) if isinstance(module, ConditionalSelfAttention) else module(content, position, memory)
+    )
+
+
+def naive(scores: torch.Tensor, value: torch.Tensor, module: Attention, padding: torch.Tensor | None = None):
+    """(B, heads, Q, S) scaled scores and values (B, S, C) through softmax and the output projection."""
+    out = torch.zeros(B, Q, C)
+    width = C // HEADS
+    for b in range(B):
+        for h in range(HEADS):
+            weights = scores[b, h].exp()
+            if padding is not None:
+                weights[:, padding[b]] = 0
+            weights = weights / weights.sum(1, keepdim=True)
+            out[b, :, h * width : (h + 1) * width] = weights @ value[b, :, h * width : (h + 1) * width]
+    return module.out(out)
+
+
+def products(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    """(B, heads, Q, S) dot products inside each head."""
+    query, key = (x.unflatten(-1, (HEADS, -1)) for x in (query, key))
+    return torch.einsum("bqhc,bshc->bhqs", query, key)
+
+
+def test_cross_attention_is_multihead_attention_with_added_positions():
+    content, position, memory = sample()
+    module = CrossAttention(dim=C, heads=HEADS)
+    theirs = nn.MultiheadAttention(C, HEADS, batch_first=True)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([x.weight for x in (module.query, module.key, module.value)]))
+        theirs.in_proj_bias.copy_(torch.cat([x.bias for x in (module.query, module.key, module.value)]))
+    theirs.out_proj.load_state_dict(module.out.state_dict())
+    keys = memory.content + memory.position
+    expected, _ = theirs(content + position.embed, keys, memory.content, key_padding_mask=memory.padding)
+    assert worst(module(content, position, memory), expected) < 1e-6
+
+
+def test_conditional_self_attention_projects_content_and_position_apart():
+    content, position, _ = sample()
+    module = ConditionalSelfAttention(dim=C, heads=HEADS)
+    query = module.query(content) + module.query_position(position.embed)
+    key = module.key(content) + module.key_position(position.embed)
+    expected = naive(products(query, key) / math.sqrt(C / HEADS), module.value(content), module)
+    assert worst(module(content, position), expected) < 1e-6
+
+
+@pytest.mark.parametrize("kind", [ConditionalCrossAttention, PositionedCrossAttention])
+def test_conditional_scores_are_content_by_content_plus_position_by_position(kind):
+    content, position, memory = sample()
+    module = kind(dim=C, heads=HEADS)
+    query, key = module.query(content), module.key(memory.content)
+    key_position = module.key_position(memory.position)
+    if kind is PositionedCrossAttention:
+        query, key = query + module.query_position(position.embed), key + key_position
+    spatial = products(module.query_spatial(position.spatial), key_position)
+    scores = (products(query, key) + spatial) / math.sqrt(2 * C / HEADS)
+    expected = naive(scores, module.value(memory.content), module, memory.padding)
+    assert worst(module(content, position, memory), expected) < 1e-6
+
+
+@pytest.mark.parametrize("kind", CROSS)
+def test_padded_cells_are_not_seen_and_others_are(kind):
+    content, position, memory = sample()
+    module = kind(dim=C, heads=HEADS)
+    plain = module(content, position, memory)
+    for fill in (1e4, -1e30):
+        other = memory.content.masked_fill(memory.padding[..., None], fill)
+        assert torch.equal(module(content, position, Memory(other, memory.position, memory.padding)), plain)
+    other = memory.content.clone()
+    other[1, 3] += 1
+    changed = module(content, position, Memory(other, memory.position, memory.padding)) - plain
+    assert (changed[0] == 0).all() and changed[1].abs().amax(-1).min() > 1e-4
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_order_of_queries_and_of_cells_does_not_matter(kind):
+    content, position, memory = sample()
+    module = kind(dim=C, heads=HEADS)
+    q, s = torch.randperm(Q), torch.randperm(S)
+    shuffled = Memory(memory.content[:, s], memory.position[:, s], memory.padding[:, s])
+    other = apply(module, content[:, q], Position(*(x[:, q] for x in position)), shuffled)
+    assert worst(other, apply(module, content, position, memory)[:, q]) < 1e-6
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_torchs_fused_kernel_gives_the_same(kind, monkeypatch, fused_calls):
+    inputs = sample()
+    module = kind(dim=C, heads=HEADS)
+    plain = apply(module, *inputs)
+    assert not fused_calls  # so few scores are not worth it
+    monkeypatch.setattr(attention, "FUSED_FROM", Q * Q)
+    other = apply(module, *inputs)
+    assert worst(other, plain) < 1e-6
+    wider = isinstance(module, ConditionalCrossAttention)  # whose queries are twice as wide as its values
+    assert bool(fused_calls) != wider
+
+
+def test_fused_kernel_is_used_from_so_many_scores_on(monkeypatch, fused_calls):
+    monkeypatch.setattr(attention, "FUSED_FROM", 10 * 16)
+    for cells in (15, 16):
+        attention.attend(torch.randn(1, 10, 4), torch.randn(1, cells, 4), torch.randn(1, cells, 4), heads=2)
+    assert len(fused_calls) == 1
+
+
+@pytest.mark.parametrize("threshold", [0, 2**40])
+def test_heads_may_be_narrower_in_values_than_in_scores(threshold, monkeypatch):
+    monkeypatch.setattr(attention, "FUSED_FROM", threshold)
+    value = torch.randn(B, S, 6)
+    uniform = attention.attend(torch.zeros(B, Q, C), torch.randn(B, S, C), value, heads=HEADS)
+    assert worst(uniform, value.mean(1, keepdim=True).expand(-1, Q, -1)) < 1e-6
+
+
+@pytest.mark.parametrize("threshold", [0, 2**40])
+@pytest.mark.parametrize("kind", ALL)
+def test_dropout_acts_in_training_only(kind, threshold, monkeypatch):
+    monkeypatch.setattr(attention, "FUSED_FROM", threshold)
+    inputs = sample()
+    module = kind(dim=C, heads=HEADS, dropout=0.5)
+    trained = [apply(module, *inputs) for _ in range(2)]
+    assert not torch.equal(*trained)
+    module.eval()
+    assert torch.equal(apply(module, *inputs), apply(module, *inputs))
+    module.dropout = 0.0
+    assert torch.equal(apply(module.train(), *inputs), apply(module.eval(), *inputs))
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_heads_must_divide_channels(kind):
+    with pytest.raises(ValueError, match="dim=12 must be a multiple of heads=5"):
+        kind(dim=12, heads=5)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_initialisation_exceptions(kind):
+    module = kind(dim=60, heads=3)
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    module.init_exceptions()
+    assert (module.out.bias == 0).all()
+    changed = {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
+    stacked = {f"{x}.{p}" for x in ("query", "key", "value") for p in ("weight", "bias")}
+    assert changed == {"out.bias"} | (stacked if kind is CrossAttention else set())
+    if kind is CrossAttention:  # xavier of one matrix with 3 * 60 outputs
+        for projection in (module.query, module.key, module.value):
+            assert projection.weight.abs().max().item() == pytest.approx((6 / (60 + 180)) ** 0.5, rel=0.02)
+            assert (projection.bias == 0).all()
+
+
+def test_same_parameters_as_the_original():
+    """Names and number of the projections: conditional cross-attention adds query positions in the first layer only."""
+    names = {kind: {name for name, _ in kind(dim=C, heads=HEADS).named_children()} for kind in ALL}
+    plain = {"query", "key", "value", "out"}
+    assert names[CrossAttention] == plain
+    assert names[ConditionalSelfAttention] == plain | {"query_position", "key_position"}
+    assert names[ConditionalCrossAttention] == plain | {"query_spatial", "key_position"}
+    assert names[PositionedCrossAttention] == plain | {"query_spatial", "key_position", "query_position"}

@@ -1,0 +1,80 @@
+"""Focal loss against torchvision's, and its matching cost against the formula of the original."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.ops import sigmoid_focal_loss
+
+from dab_detr.losses.classification import FocalLoss
+from samples import worst
+
+L, B, Q, K = 2, 3, 4, 5
+
+
+def sample(scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits, and labels of which some are K: no object."""
+    return scale * torch.randn(L, B, Q, K), torch.randint(K + 1, (L, B, Q))
+
+
+def one_hot(labels: torch.Tensor) -> torch.Tensor:
+    return (labels[..., None] == torch.arange(K)).float()
+
+
+@pytest.mark.parametrize("alpha, gamma", [(0.25, 2.0), (0.7, 2.0), (0.25, 1.0), (0.5, 0.0)])
+def test_loss_and_gradient_are_those_of_torchvision(alpha, gamma):
+    logits, labels = sample()
+    gradients = []
+    for loss in (
+        FocalLoss(alpha=alpha, gamma=gamma),
+        lambda x, y: sigmoid_focal_loss(x, one_hot(y), alpha=alpha, gamma=gamma).sum((1, 2, 3)),
+    ):
+        x = logits.clone().requires_grad_()
+        values = loss(x, labels)
+        assert values.shape == (L,)
+        gradients.append((values, torch.autograd.grad(values @ torch.tensor([1.0, 2.0]), x)[0]))
+    (values, gradient), (expected, expected_gradient) = gradients
+    torch.testing.assert_close(values, expected)
+    assert worst(gradient, expected_gradient) < 1e-5
+
+
+def test_defaults_are_those_of_the_paper():
+    logits, labels = sample()
+    assert torch.equal(FocalLoss()(logits, labels), FocalLoss(alpha=0.25, gamma=2.0)(logits, labels))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-1e4, 1e4), st.integers(0, 1))
+def test_sure_answers_have_finite_losses_gradients_and_costs(logit, label):
+    focal, logits = FocalLoss(), torch.tensor([[[[logit]]]], requires_grad=True)
+    loss = focal(logits, torch.tensor([[[label]]]))
+    loss.sum().backward()
+    assert loss.isfinite().all() and loss >= 0 and logits.grad.isfinite().all()
+    assert focal.cost(logits, torch.tensor([[0]])).isfinite().all()
+
+
+@pytest.mark.parametrize("alpha, gamma", [(0.25, 2.0), (0.6, 1.5)])
+def test_cost_is_what_an_object_adds_to_the_loss_of_its_class(alpha, gamma):
+    logits, labels = sample()[0].double(), torch.randint(K, (B, 6))
+    cost = FocalLoss(alpha=alpha, gamma=gamma).cost(logits, labels)
+    assert cost.shape == (L, B, Q, 6)
+    for layer in range(L):
+        for image in range(B):
+            for query in range(Q):
+                for n, label in enumerate(labels[image].tolist()):
+                    p = 1 / (1 + math.exp(-logits[layer, image, query, label].item()))
+                    found = alpha * (1 - p) ** gamma * -math.log(p + 1e-8)
+                    absent = (1 - alpha) * p**gamma * -math.log(1 - p + 1e-8)
+                    assert cost[layer, image, query, n].item() == pytest.approx(found - absent, abs=1e-10)
+
+
+def test_cost_keeps_its_floor_inside_the_logarithm():
+    """1e-8 holds the cost of a hopeless class at 0.25 * log(1e8), whatever the logit."""
+    cost = FocalLoss().cost(torch.full((1, 1, 1, 1), -300.0), torch.zeros(1, 1, dtype=torch.long))
+    assert cost.item() == pytest.approx(0.25 * math.log(1e8), rel=1e-5)
+
+
+def test_cost_without_objects():
+    assert FocalLoss().cost(sample()[0], torch.zeros(B, 0, dtype=torch.long)).shape == (L, B, Q, 0)

@@ -1,0 +1,156 @@
+"""Imports run downward: who may know whom, so that a variant stays a part and a config, and nothing else."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from importlib.util import resolve_name
+from pathlib import Path
+
+import pytest
+
+import dab_detr
+
+ROOT = Path(dab_detr.__file__).parent
+
+# What a module may import, by the longest of these names that it lies under; a name stands for all that lies under it.
+MAY_IMPORT = {
+    "compat": (),
+    "overrides": (),
+    # the parts of a model know what they are made of, never each other: no variant imports another
+    "modeling": ("modeling.boxes", "modeling.layers", "modeling.positional", "modeling.structures"),
+    "modeling.structures": (),
+    "modeling.boxes": (),
+    "modeling.layers": (),
+    "modeling.positional": ("modeling.boxes",),
+    # given its parts: no attention, no prior, no queries
+    "modeling.transformer": ("modeling.boxes", "modeling.layers", "modeling.structures"),
+    "losses": ("compat", "losses", "modeling.boxes", "modeling.structures"),
+    "losses.classification": (),
+    "detector": ("losses.criterion", "modeling.boxes", "modeling.structures"),
+    "models": ("detector", "losses", "modeling"),
+    "config": ("data", "models", "overrides"),
+    # work on files and arrays, whatever the model
+    "checkpoint": ("checkpoint", "compat"),
+    "data": ("compat", "data"),
+    "evaluation": ("compat", "data", "evaluation"),
+    "visualization": ("compat", "data", "visualization"),
+    "engine": ("checkpoint", "compat", "config", "data", "engine", "evaluation", "overrides", "visualization"),
+    "": ("detector", "modeling.transformer"),  # the public names
+}
+
+# Imports inside functions that go against the rules, and why.
+EXCEPTIONS = {("detector", "config")}  # Detectron2 asks the class for its yacs wiring, which knows the class
+
+OUTSIDE = {"configs", "tests", "tools", "train_net"}  # of the package; they import it
+
+
+def sources() -> dict[str, str]:
+    """{name below dab_detr, "" for the package itself: source} of every module, packages under their own name."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text()
+    return found
+
+
+def imports_of(module: str, source: str, modules: dict[str, str]) -> Iterator[tuple[str, bool]]:
+    """(name, whether inside a function) of all imports: names below dab_detr, others as "/numpy"."""
+    tree = ast.parse(source)
+    inner = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in ast.walk(function)
+    }
+    is_package = any(under(name, module) for name in modules if name != module) or not module
+    package = f"dab_detr.{module}".rstrip(".") if is_package else f"dab_detr.{module}".rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package)
+            names = [f"{base}.{alias.name}" if submodule(base, alias.name, modules) else base for alias in node.names]
+        else:
+            continue
+        for name in names:
+            own = name == "dab_detr" or name.startswith("dab_detr.")
+            yield name[len("dab_detr.") :] if own else f"/{name}", id(node) in inner
+
+
+def submodule(base: str, name: str, modules: dict[str, str]) -> bool:
+    return f"{base}.{name}".removeprefix("dab_detr.") in modules and base.split(".")[0] == "dab_detr"
+
+
+def under(name: str, top: str) -> bool:
+    return name == top or (top != "" and name.startswith(f"{top}."))
+
+
+def complaints(modules: dict[str, str]) -> list[str]:
+    """What in the imports of these modules goes against the rules."""
+    found, used = [], set()
+    for module, source in modules.items():
+        rules = [rule for rule in MAY_IMPORT if under(module, rule)]
+        if not rules:
+            found.append(f"{module} has no rule in MAY_IMPORT: say what it may import")
+            continue
+        allowed = MAY_IMPORT[max(rules, key=len)]
+        for name, inner in imports_of(module, source, modules):
+            if name.startswith("/"):
+                if name[1:].split(".")[0] in OUTSIDE:
+                    found.append(f"{module} imports {name[1:]}, which is above the package")
+            elif inner and (module, name) in EXCEPTIONS:
+                used.add((module, name))
+            elif not any(under(name, top) for top in allowed):
+                found.append(f"{module} imports {name}, and may import {', '.join(allowed) or 'nothing'}")
+    return found + [f"the exception {pair} is not used" for pair in EXCEPTIONS - used]
+
+
+def test_imports_run_downward():
+    assert complaints(sources()) == []
+
+
+def test_no_module_reaches_itself_through_its_imports():
+    modules = sources()
+    graph = {
+        module: {name for name, _ in imports_of(module, source, modules) if (module, name) not in EXCEPTIONS}
+        for module, source in modules.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"circular imports: {error.args[1]}")
+
+
+@pytest.mark.parametrize(
+    "module, line, complaint",
+    [
+        ("modeling.priors", "from .attention import CrossAttention", "modeling.priors imports modeling.attention"),
+        ("modeling.priors", "from . import attention", "modeling.priors imports modeling.attention"),
+        ("modeling.queries", "import dab_detr.modeling.priors", "modeling.queries imports modeling.priors"),
+        (
+            "modeling.transformer",
+            "def f():\n    from .queries import x",
+            "modeling.transformer imports modeling.queries",
+        ),
+        ("modeling.boxes", "from dab_detr.modeling import structures", "modeling.boxes imports modeling.structures"),
+        ("losses.matcher", "from ..modeling.layers import MLP", "losses.matcher imports modeling.layers"),
+        ("losses", "from ..modeling import layers", "losses imports modeling.layers"),
+        ("detector", "from .config import instantiate_parts", "detector imports config"),
+        ("detector", "class A:\n    def f(self):\n        from . import models", "detector imports models"),
+        ("data.coco", "from .. import modeling", "data.coco imports modeling"),
+        ("engine.setup", "import train_net", "engine.setup imports train_net"),
+        ("models", "if True:\n    from configs.common import x", "models imports configs.common"),
+        ("", "from .models import dab_detr", " imports models"),
+        ("novelty.part", "import torch", "novelty.part has no rule"),
+    ],
+)
+def test_the_guard_sees_every_kind_of_import(module, line, complaint):
+    modules = sources()
+    modules[module] = f"{modules.get(module, '')}\n{line}\n"
+    (found,) = complaints(modules)
+    assert found.startswith(complaint)
+
+
+def test_the_guard_sees_that_an_exception_is_no_longer_needed():
+    modules = sources() | {"detector": ""}
+    assert complaints(modules) == ["the exception ('detector', 'config') is not used"]

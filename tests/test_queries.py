@@ -1,0 +1,91 @@
+"""The anchor-box query head: order of patterns, start, and what training may move."""
+
+import pytest
+import torch
+
+from dab_detr.modeling.queries import AnchorBoxQueries
+
+
+def test_queries_are_the_same_for_every_image():
+    head = AnchorBoxQueries(num_queries=6, dim=8)
+    queries = head(3)
+    assert queries.anchors.shape == (3, 6, 4) and queries.content.shape == (3, 6, 8)
+    assert (queries.content == 0).all()
+    logits = torch.cat([head.centre, head.size], -1)
+    for anchors in queries.anchors:
+        assert torch.equal(anchors, logits.sigmoid())
+
+
+def test_points_have_no_size():
+    head = AnchorBoxQueries(num_queries=6, dim=8, anchor_dim=2)
+    assert set(head.state_dict()) == {"centre"}
+    assert torch.equal(head(2).anchors[1], head.centre.sigmoid())
+
+
+@pytest.mark.parametrize("anchor_dim", [2, 4])
+def test_patterns_are_tried_at_every_anchor_pattern_by_pattern(anchor_dim):
+    plain = AnchorBoxQueries(num_queries=5, dim=8, anchor_dim=anchor_dim, num_patterns=3)
+    queries = plain(2)
+    assert queries.content.shape == (2, 15, 8) and queries.anchors.shape == (2, 15, anchor_dim)
+    for p in range(3):
+        for q in range(5):
+            assert torch.equal(queries.content[1, p * 5 + q], plain.patterns[p])
+            assert torch.equal(queries.anchors[1, p * 5 + q], queries.anchors[0, q])
+    assert len(queries.anchors[0].unique(dim=0)) == 5
+
+
+def test_anchors_start_as_normal_logits():
+    head = AnchorBoxQueries(num_queries=4000, dim=8, num_patterns=500)
+    for logits in (head.centre, head.size, head.patterns):
+        assert logits.mean().abs() < 0.05
+        assert logits.std().item() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("option", ["uniform_xy", "fixed_xy"])
+def test_uniform_centres_are_spread_evenly_and_sizes_are_not(option):
+    head = AnchorBoxQueries(num_queries=4000, dim=8, **{option: True})
+    anchors = head(1).anchors[0]
+    even = torch.linspace(0, 1, 4000)[:, None]
+    assert (anchors[:, :2].sort(0).values - even).abs().max() < 0.03  # Kolmogorov-Smirnov distance
+    assert head.centre.abs().max() < 6.91  # the inverse sigmoid's eps is 1e-3
+    assert head.size.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_uniform_centres_learn():
+    assert AnchorBoxQueries(num_queries=4, dim=8, uniform_xy=True).centre.requires_grad
+
+
+def test_fixed_centres_move_neither_by_gradient_nor_by_weight_decay():
+    head = AnchorBoxQueries(num_queries=6, dim=8, fixed_xy=True)
+    assert {name for name, _ in head.named_parameters()} == {"size"}
+    assert set(head.state_dict()) == {"centre", "size"}
+    centre, size = head.centre.clone(), head.size.detach().clone()
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.1, weight_decay=0.5)
+    for _ in range(3):
+        optimizer.zero_grad()
+        head(2).anchors.square().sum().backward()
+        optimizer.step()
+    assert torch.equal(head.centre, centre)
+    assert (head.size != size).all()
+
+
+def test_fixed_centres_come_back_from_a_checkpoint():
+    trained, fresh = (AnchorBoxQueries(num_queries=6, dim=8, fixed_xy=True) for _ in range(2))
+    assert not torch.equal(trained.centre, fresh.centre)
+    fresh.load_state_dict(trained.state_dict())
+    assert torch.equal(fresh(1).anchors, trained(1).anchors)
+
+
+def test_gradient_of_all_images_and_patterns_reaches_the_anchors():
+    head = AnchorBoxQueries(num_queries=4, dim=8, num_patterns=3)
+    queries = head(2)
+    (queries.anchors.sum() + queries.content.sum()).backward()
+    slope = head.centre.detach().sigmoid() * (1 - head.centre.detach().sigmoid())
+    torch.testing.assert_close(head.centre.grad, 2 * 3 * slope)
+    torch.testing.assert_close(head.patterns.grad, torch.full((3, 8), 2.0 * 4))
+
+
+@pytest.mark.parametrize("anchor_dim", [0, 1, 3, 5])
+def test_other_kinds_of_anchor_are_refused(anchor_dim):
+    with pytest.raises(ValueError, match=f"anchor_dim must be 2 .* or 4 .*, got {anchor_dim}"):
+        AnchorBoxQueries(num_queries=4, dim=8, anchor_dim=anchor_dim)
