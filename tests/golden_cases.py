@@ -50,8 +50,9 @@ class GoldenCase:
 
 
 def load_case(name: str) -> GoldenCase:
-    meta = json.loads((GOLDEN / f"official_{name}.json").read_text())
-    with np.load(GOLDEN / f"official_{name}.npz") as file:
+    name = f"official_{name}" if name in CASES else name
+    meta = json.loads((GOLDEN / f"{name}.json").read_text())
+    with np.load(GOLDEN / f"{name}.npz") as file:
         arrays = dict(file)
     shapes = {key: entry["shape"] for key, entry in meta["params"].items()}
     tied = {key: entry["tied"] for key, entry in meta["params"].items() if "tied" in entry}

@@ -74,7 +74,7 @@ class Denoising(nn.Module):
         content = queries.content.new_zeros(batch, slots, queries.content.shape[-1])
         content[image, slot] = F.pad(self.labels[noised_labels], (0, 1), value=1.0).to(content.dtype)
         anchors = queries.anchors.new_full((batch, slots, 4), 0.5)
-        anchors[image, slot] = inverse_sigmoid(noised_boxes, self.eps).sigmoid()
+        anchors[image, slot] = inverse_sigmoid(noised_boxes, self.eps).sigmoid().to(anchors.dtype)
         return replace(
             queries,
             content=torch.cat([content, queries.content], 1),
