@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
+from torch import Tensor
 
 BLOCKS = {
     18: (2, 2, 2, 2),
@@ -78,3 +79,35 @@ def build_dab_detr_resnet_backbone(cfg, input_shape) -> ResNet:
         norm=cfg.MODEL.RESNETS.NORM,
         width=cfg.MODEL.RESNETS.STEM_OUT_CHANNELS,
     )
+
+
+class TimmBackbone(Backbone):
+    """Any backbone of the `timm` library that gives feature maps, as Detectron2 wants it.
+
+    name: timm's, e.g. "convnext_tiny". out_features: by stride as Detectron2's ResNets have it: "res2" is stride 4,
+    "res3" 8, "res4" 16, "res5" 32. pretrained: fetch timm's weights. Raises ValueError for strides it does not have.
+    """
+
+    def __init__(self, *, name: str, out_features: Sequence[str] = ("res5",), pretrained: bool = False, **options):
+        super().__init__()
+        import timm  # an optional dependency
+
+        info = timm.create_model(name, features_only=True).feature_info
+        strides = {f"res{stride.bit_length() - 1}": i for i, stride in enumerate(info.reduction())}
+        missing = sorted(set(out_features) - set(strides))
+        if missing:
+            raise ValueError(f"timm's {name} has {sorted(strides)}, not {missing}: set model.backbone.out_features")
+        indices = [strides[feature] for feature in out_features]
+        self.body = timm.create_model(
+            name, features_only=True, out_indices=indices, pretrained=pretrained, **options
+        )
+        self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
+        self._out_features = list(out_features)
+        self._out_feature_channels = dict(zip(out_features, self.body.feature_info.channels(), strict=True))
+        self._out_feature_strides = dict(zip(out_features, self.body.feature_info.reduction(), strict=True))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Images (B, 3, H, W) to feature maps (B, C, h, w) by name."""
+        maps = self.body(images)
+        maps = [x.permute(0, 3, 1, 2) for x in maps] if self.channels_last else maps
+        return dict(zip(self._out_features, maps, strict=True))
