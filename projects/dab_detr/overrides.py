@@ -49,7 +49,8 @@ def _parse(overrides: Sequence[str]) -> list:
         return OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:
         raise ValueError(
-            f"cannot read the override {error.override!r}; overrides of a lazy config look like train.max_iter=100"
+            f"cannot read the override {error.override!r}; overrides of a lazy config look like train.max_iter=100, "
+            "with special characters in quotes: \"dataset.val.images='my images (2)'\""
         ) from error
 
 

@@ -122,8 +122,9 @@ def training_hooks(
 
 
 def preview_hook(cfg: DictConfig, model: nn.Module) -> PreviewHook | None:
-    """Pictures of `dataset.val`, as `train.preview` asks for."""
-    if "dataset" not in cfg or not cfg.train.preview.num_images:
+    """Pictures of `dataset.val`, if `train.preview` asks for any."""
+    preview = cfg.train.get("preview")
+    if "dataset" not in cfg or not preview or not preview.num_images:
         return None
     name = registered(cfg.dataset.val)
     return PreviewHook(
@@ -133,5 +134,5 @@ def preview_hook(cfg: DictConfig, model: nn.Module) -> PreviewHook | None:
         metadata=MetadataCatalog.get(name),
         output_dir=cfg.train.output_dir,
         period=cfg.train.eval_period,
-        **cfg.train.preview,
+        **preview,
     )
