@@ -144,7 +144,9 @@ MEMBERS = {
     ),
     "two_stage": lambda: (
         shrink(deformable_detr(two_stage=True), True),
-        make_theirs("DeformableDetr", [2, 3, 4], class_cost=2, with_box_refine=True, two_stage=True, two_stage_num_proposals=20),
+        make_theirs(
+            "DeformableDetr", [2, 3, 4], class_cost=2, with_box_refine=True, two_stage=True, two_stage_num_proposals=20
+        ),
         RenameTable(multi_scale(3, refine=True, two_stage=True)),
     ),
 }
@@ -190,7 +192,9 @@ def test_forward_of_a_padded_batch_and_losses(member, images):
     prediction = ours.detect(ours.backbone(images.tensor), padding)
     labels = [{"class_labels": target.labels, "boxes": target.boxes} for target in targets()]
     expected = theirs(images.tensor, pixel_mask=(~padding).long(), labels=labels)
-    assert (expected.pred_boxes[:, :, None] - expected.pred_boxes[:, None]).abs().amax() > 200 * TOLERANCE, "queries collapsed"
+    assert (expected.pred_boxes[:, :, None] - expected.pred_boxes[:, None]).abs().amax() > 200 * TOLERANCE, (
+        "queries collapsed"
+    )
     assert (prediction.logits[-1] - expected.logits).abs().max() < TOLERANCE
     assert (prediction.boxes[-1] - expected.pred_boxes).abs().max() < TOLERANCE
     if name == "two_stage":

@@ -98,9 +98,7 @@ class TimmBackbone(Backbone):
         if missing:
             raise ValueError(f"timm's {name} has {sorted(strides)}, not {missing}: set model.backbone.out_features")
         indices = [strides[feature] for feature in out_features]
-        self.body = timm.create_model(
-            name, features_only=True, out_indices=indices, pretrained=pretrained, **options
-        )
+        self.body = timm.create_model(name, features_only=True, out_indices=indices, pretrained=pretrained, **options)
         self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
         self._out_features = list(out_features)
         self._out_feature_channels = dict(zip(out_features, self.body.feature_info.channels(), strict=True))
