@@ -9,12 +9,12 @@ from detectron2.config import instantiate
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
-from golden_cases import load_case, load_original, small_config, small_model
-from samples import random_boxes, worst
 from torchvision.ops import box_convert
 
 from dab_detr.detector import DABDETR, padding_of
 from dab_detr.modeling.structures import Prediction
+from golden_cases import load_case, load_original, small_config, small_model
+from samples import random_boxes, worst
 
 NAMES = {f"{name}{layer}" for name in ("loss_ce", "loss_bbox", "loss_giou") for layer in ("", "_0", "_1")}
 QUERIES, CLASSES = 12, 7

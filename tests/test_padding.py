@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from golden_cases import load_case, load_original, small_model
-from samples import random_targets, worst
 
 from dab_detr.detector import DABDETR
+from golden_cases import load_case, load_original, small_model
+from samples import random_targets, worst
 
 STRIDE = 32
 TOLERANCE = 1e-5

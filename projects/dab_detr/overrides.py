@@ -72,12 +72,12 @@ def _keys(node: object, prefix: str = "") -> Iterator[str]:
 
 
 def _no_such_key(key: str, known: Iterable[str]) -> str:
-    """The error message, with the key that looks most like the wrong one and those that end like it."""
+    """The error message, with the keys that look most like the wrong one, or else those that end like it."""
     known = sorted(other for other in known if not other.endswith("_target_"))
-    last = key.rpartition(".")[2]
-    lasts = {other.rpartition(".")[2] for other in known}
-    ends = difflib.get_close_matches(last, lasts, n=1)
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
-    close += [other for other in known if other.rpartition(".")[2] in ends and other not in close]
-    hint = f"; did you mean {' or '.join(close[:3])}?" if close else ""
+    close = difflib.get_close_matches(key, known, n=3, cutoff=0.8)
+    if not close:
+        last = {other: other.rpartition(".")[2] for other in known}
+        ends = difflib.get_close_matches(key.rpartition(".")[2], set(last.values()), n=1)
+        close = [other for other in known if last[other] in ends][:3]
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
     return f"the config has no key {key!r}{hint}"

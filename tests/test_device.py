@@ -1,0 +1,82 @@
+"""Devices that are there, and models in several processes."""
+
+import socket
+
+import pytest
+import torch
+from detectron2.engine import AMPTrainer, SimpleTrainer
+from torch import multiprocessing, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dab_detr.engine import device
+from dab_detr.engine.device import available_device, check_processes, distribute, trainer_class
+from dab_detr.modeling.queries import AnchorBoxQueries
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "cuda:0"])
+def test_cpu_where_there_is_no_cuda(wanted, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert available_device(wanted) == "cpu"
+    assert "running on the CPU" in caplog.text
+
+
+@pytest.mark.parametrize("wanted, cuda", [("cuda", True), ("cpu", True), ("cpu", False), ("meta", False)])
+def test_the_device_that_is_wanted(wanted, cuda, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    assert available_device(wanted) == wanted
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("gpus, on_cpu, processes, machines", [(0, False, 1, 1), (0, True, 2, 2), (2, False, 2, 4)])
+def test_processes_that_can_be(gpus, on_cpu, processes, machines, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(device, "LAUNCHES_ON_CPU", on_cpu)
+    check_processes(processes, machines)
+
+
+@pytest.mark.parametrize("gpus, on_cpu, processes, machines", [(0, False, 2, 1), (0, False, 1, 2), (1, True, 2, 1)])
+def test_processes_that_cannot_be(gpus, on_cpu, processes, machines, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(device, "LAUNCHES_ON_CPU", on_cpu)
+    with pytest.raises(ValueError, match=f"--num-gpus {processes}"):
+        check_processes(processes, machines)
+
+
+def test_trainer_class(caplog):
+    assert trainer_class(False, "cuda") is SimpleTrainer
+    assert trainer_class(True, "cuda") is AMPTrainer
+    assert not caplog.text
+    assert trainer_class(True, "cpu") is SimpleTrainer
+    assert "needs CUDA" in caplog.text
+
+
+def test_one_process_needs_no_wrapping():
+    model = nn.Linear(1, 1)
+    assert distribute(model, broadcast_buffers=False) is model
+
+
+def worker(rank: int, port: int, out: str) -> None:
+    """One of two processes: a model whose weights and fixed anchors depend on the process, until it is distributed."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", world_size=2, rank=rank)
+    torch.manual_seed(rank)
+    model = AnchorBoxQueries(num_queries=5, dim=8, fixed_xy=True)
+    own = model.centre.clone()
+    distributed = distribute(model, broadcast_buffers=False)
+    distributed(1).anchors.sum().backward()
+    torch.save(
+        {"own": own, "wrapped": isinstance(distributed, DistributedDataParallel), **model.state_dict()}, f"{out}{rank}"
+    )
+    torch.distributed.destroy_process_group()
+
+
+def test_all_processes_have_the_same_model(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(worker, (port, str(tmp_path / "rank")), nprocs=2)
+    first, second = (torch.load(tmp_path / f"rank{i}") for i in range(2))
+    assert first["wrapped"] and second["wrapped"]
+    assert not torch.equal(first["own"], second["own"])
+    assert torch.equal(first["centre"], first["own"])
+    assert torch.equal(first["centre"], second["centre"]) and torch.equal(first["size"], second["size"])
