@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import instantiate
-from golden_cases import GoldenCase, load_case
 
 from dab_detr.checkpoint import original, original_deformable
 from dab_detr.models import dab_deformable_detr, dab_detr
+from golden_cases import GoldenCase, load_case
 
 TOLERANCE = 2e-5
 

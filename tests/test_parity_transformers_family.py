@@ -10,13 +10,13 @@ import torch
 import transformers
 from detectron2.config import instantiate
 from detectron2.structures import ImageList
-from golden_cases import make_weight
 
 from dab_detr.checkpoint.blocks import mlp, torchvision_resnet
 from dab_detr.checkpoint.rename import RenameTable, Rule
 from dab_detr.detector import padding_of
 from dab_detr.modeling.structures import Target
 from dab_detr.models import conditional_detr, deformable_detr, detr
+from golden_cases import make_weight
 
 TOLERANCE = 2e-5
 CHANNELS = {"res3": 128, "res4": 256, "res5": 512}

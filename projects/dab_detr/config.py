@@ -5,35 +5,41 @@ from functools import partial
 import torch
 from detectron2.config import CfgNode, LazyCall, instantiate
 from detectron2.modeling import build_backbone
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from .data.coco import dataset_name
-from .models import dab_detr
+from .models import MODELS
 from .overrides import apply_overrides
+
+# keys of MODEL.DAB_DETR, and what they set in the node of the model
+PATHS = {
+    "NUM_CLASSES": ["num_classes"],
+    "NUM_QUERIES": ["queries.num_queries"],
+    "NUM_PATTERNS": ["queries.num_patterns"],
+    "UNIFORM_XY": ["queries.uniform_xy"],
+    "FIXED_XY": ["queries.fixed_xy"],
+    "DIM": ["neck.dim"],
+    "HEADS": ["encoder.heads"],
+    "HIDDEN": ["encoder.hidden"],
+    "DROPOUT": ["encoder.dropout"],
+    "ENCODER_LAYERS": ["encoder.num_layers"],
+    "DECODER_LAYERS": ["decoder.layers.num_layers"],
+    "TEMPERATURE": ["neck.position.temperature_x", "neck.position.temperature_y"],
+    "NUM_SELECT": ["selection.num_select"],
+    "DENOISING_GROUPS": ["denoising.groups"],
+}
 
 
 def add_dab_detr_config(cfg: CfgNode) -> None:
-    """Add the keys that a DAB-DETR has beside Detectron2's own. What they mean says `models.dab_detr`."""
-    cfg.MODEL.DAB_DETR = CfgNode(
-        {
-            "NUM_CLASSES": 80,
-            "NUM_QUERIES": 300,
-            "NUM_PATTERNS": 0,
-            "UNIFORM_XY": False,
-            "FIXED_XY": False,
-            "DIM": 256,
-            "HEADS": 8,
-            "HIDDEN": 2048,
-            "DROPOUT": 0.0,
-            "ENCODER_LAYERS": 6,
-            "DECODER_LAYERS": 6,
-            "TEMPERATURE": 20.0,
-            "IN_FEATURE": "res5",
-            "NUM_SELECT": 300,
-            # for all else, overrides of the lazy node: ["decoder.prior.modulate=False", "criterion.weight_giou=3.0"]
-            "OVERRIDES": [],
-        }
-    )
+    """Add the keys that a DAB-DETR has beside Detectron2's own. None is for what the model has by itself."""
+    cfg.MODEL.DAB_DETR = CfgNode(dict.fromkeys(PATHS))
+    cfg.MODEL.DAB_DETR.NUM_CLASSES = 80
+    # the member of the family: one of `models.MODELS`
+    cfg.MODEL.DAB_DETR.VARIANT = "dab_detr"
+    # the backbone's output that models on one feature map take
+    cfg.MODEL.DAB_DETR.IN_FEATURE = "res5"
+    # for all else, overrides of the model's node: ["decoder.prior.modulate=False", "criterion.weight_giou=3.0"]
+    cfg.MODEL.DAB_DETR.OVERRIDES = []
     # learning rate of the backbone, as a factor of BASE_LR
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
     # lengths of the shorter side before a crop by INPUT.CROP
@@ -54,23 +60,37 @@ def register_datasets(cfg: CfgNode) -> None:
 
 
 def model_node(cfg: CfgNode) -> DictConfig:
-    """The lazy node of the model, like one of `models.dab_detr`, but that its backbone is built by the yacs config."""
+    """The lazy node of the model, one of `models.MODELS`, but that its backbone is built by the yacs config.
+
+    Raises ValueError for a variant that does not exist and for keys that the variant has no use for.
+    """
     own = cfg.MODEL.DAB_DETR
-    node = dab_detr(num_patterns=own.NUM_PATTERNS, fixed_xy=own.FIXED_XY, temperature=own.TEMPERATURE)
+    if own.VARIANT not in MODELS:
+        raise ValueError(f"MODEL.DAB_DETR.VARIANT must be one of {list(MODELS)}, got {own.VARIANT!r}")
+    node = MODELS[own.VARIANT]()
     node.backbone = LazyCall(partial(build_backbone, cfg.clone()))()
-    node.neck.feature, node.neck.dim = own.IN_FEATURE, own.DIM
-    with torch.device("meta"):  # only the shapes are asked for
-        shapes = build_backbone(cfg).output_shape()
-    if own.IN_FEATURE in shapes:  # else the model says what there is
-        node.neck.in_channels = shapes[own.IN_FEATURE].channels
-    node.encoder.update(num_layers=own.ENCODER_LAYERS, heads=own.HEADS, hidden=own.HIDDEN, dropout=own.DROPOUT)
-    node.queries.update(num_queries=own.NUM_QUERIES, uniform_xy=own.UNIFORM_XY)
-    node.decoder.layers.num_layers = own.DECODER_LAYERS
-    node.num_classes, node.num_select = own.NUM_CLASSES, own.NUM_SELECT
+    set_channels(node.neck, cfg)
+    for key, paths in PATHS.items():
+        for path in paths if own[key] is not None else ():
+            if OmegaConf.select(node, path) is None:
+                raise ValueError(f"MODEL.DAB_DETR.{key} means nothing to the variant {own.VARIANT!r}: leave it out")
+            OmegaConf.update(node, path, own[key])
     node.pixel_mean, node.pixel_std = list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
     node.input_format = cfg.INPUT.FORMAT
     apply_overrides(node, own.OVERRIDES)
     return node
+
+
+def set_channels(neck: DictConfig, cfg: CfgNode) -> None:
+    """Tell the node of the neck how many channels the feature maps have. (Of one that is not there the model says so.)"""
+    with torch.device("meta"):  # only the shapes are asked for
+        shapes = build_backbone(cfg).output_shape()
+    if "feature" in neck:
+        neck.feature = cfg.MODEL.DAB_DETR.IN_FEATURE
+        if neck.feature in shapes:
+            neck.in_channels = shapes[neck.feature].channels
+    else:
+        neck.in_channels.update({name: shapes[name].channels for name in neck.in_channels if name in shapes})
 
 
 def instantiate_parts(cfg: CfgNode) -> dict:

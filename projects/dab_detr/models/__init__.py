@@ -5,14 +5,31 @@ kind of anchors `queries.anchor_dim`, heads, hidden channels, dropout and activa
 interpolate them, so that one override changes them all.
 """
 
+from functools import partial
+
 from .anchor_detr import anchor_detr
 from .dab_detr import dab_detr
 from .deformable_detr import dab_deformable_detr, deformable_detr
 from .detr import conditional_detr, detr
 
 MODELS = {
-    model.__name__: model
-    for model in (dab_detr, dab_deformable_detr, deformable_detr, conditional_detr, detr, anchor_detr)
+    "dab_detr": dab_detr,
+    "dab_deformable_detr": dab_deformable_detr,
+    "dab_deformable_detr_two_stage": partial(dab_deformable_detr, two_stage=True),
+    "detr": detr,
+    "conditional_detr": conditional_detr,
+    "anchor_detr": anchor_detr,
+    "deformable_detr": deformable_detr,
+    "deformable_detr_refine": partial(deformable_detr, refine=True),
+    "deformable_detr_two_stage": partial(deformable_detr, two_stage=True),
 }
 
-__all__ = ["MODELS", *MODELS]
+__all__ = [
+    "MODELS",
+    "anchor_detr",
+    "conditional_detr",
+    "dab_deformable_detr",
+    "dab_detr",
+    "deformable_detr",
+    "detr",
+]
