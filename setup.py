@@ -25,7 +25,8 @@ TEST_REQUIREMENTS = [
     "pytest>=8",
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
-    "transformers>=5.18,<5.19",
+    "transformers>=5.18,<5.19",  # DAB-DETR as others wrote it, to compare with; its backbone is timm's
+    "timm>=1.0.20",
     "ruff>=0.17,<0.18",
 ]
 

@@ -35,6 +35,7 @@ TEST = {
     "xdist": "pytest-xdist",
     "hypothesis": "hypothesis",
     "transformers": "transformers",
+    "timm": "timm",
 }
 NEEDS = {"run": RUN, "test": {**RUN, **TEST}, "lint": {"ruff": "ruff"}}
 
