@@ -4,6 +4,7 @@ import pytest
 import torch
 import torchvision
 from detectron2.config import get_cfg
+from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import build_backbone
 
 from dab_detr.checkpoint.blocks import torchvision_resnet
@@ -65,6 +66,11 @@ def test_freezes_like_the_original_unless_told():
     trained = {name.split(".")[0] for name, p in resnet(width=4).named_parameters() if p.requires_grad}
     assert trained == {"res3", "res4", "res5"}
     assert not any("norm" in name for name, _ in resnet(width=4).named_parameters())
+
+
+@pytest.mark.parametrize("norm, other", [("FrozenBN", torch.nn.BatchNorm2d), ("BN", FrozenBatchNorm2d)])
+def test_every_stage_has_the_norm_that_is_asked_for(norm, other):
+    assert not any(isinstance(module, other) for module in resnet(width=4, norm=norm, freeze_at=0).modules())
 
 
 def test_stages_beyond_the_last_are_not_built():

@@ -139,33 +139,33 @@ def test_16_bit_predictions_have_fp32_losses(dtype):
         assert loss.dtype == torch.float32 and torch.equal(loss, expected[name])
 
 
-def certain(labels: list[list[int]], guesses: list[list[int | None]], boxes: torch.Tensor):
-    """One layer whose queries sit exactly on the objects and are sure of `guesses`; None: of no class."""
-    logits = torch.full((1, len(guesses), len(guesses[0]), CLASSES), -5.0)
+def answers(labels: list[list[int]], guesses: list[list[int | None]], boxes: torch.Tensor):
+    """One layer whose queries sit exactly on the objects and are just over even on `guesses`; None: on no class."""
+    logits = torch.full((1, len(guesses), len(guesses[0]), CLASSES), -0.1)
     for image, row in enumerate(guesses):
         for query, guess in enumerate(row):
             if guess is not None:
-                logits[0, image, query, guess] = 5.0
+                logits[0, image, query, guess] = 0.1
     targets = [Target(torch.tensor(x, dtype=torch.long), boxes[: len(x)]) for x in labels]
     return Prediction(logits, boxes.expand(1, len(guesses), -1, -1)), targets
 
 
 def test_diagnostics_go_to_the_event_storage_and_never_into_the_losses():
     boxes = random_prediction(queries=4).boxes[0, 0]
-    # image 0: one of three classes is wrong, one query too many answers; image 1: one right, three too many
-    prediction, targets = certain([[0, 1, 2], [3]], [[0, 1, 3, 0], [3, 0, 0, 0]], boxes)
+    # image 0: one of three classes is wrong, one query too many answers; image 1: one right, two too many
+    prediction, targets = answers([[0, 1, 2], [3]], [[0, 1, 3, 0], [3, 0, 0, None]], boxes)
     with EventStorage() as storage:
         losses = criterion()(prediction, targets)
     assert set(losses) == set(WEIGHTS)
     latest = {name: value for name, (value, _) in storage.latest().items()}
-    assert latest == {"class_error": pytest.approx(25.0), "cardinality_error": pytest.approx(2.0)}
+    assert latest == {"class_error": pytest.approx(25.0), "cardinality_error": pytest.approx(1.5)}
     assert set(criterion()(prediction, targets)) == set(WEIGHTS)  # outside of training there is no storage
 
 
 def test_diagnostics_are_those_of_the_last_layer_and_count_too_few_as_well():
     boxes = random_prediction(queries=4).boxes[0, 0]
-    first, _ = certain([[0, 1]], [[0, 1, 2, 3]], boxes)
-    last, targets = certain([[0, 1]], [[None, None, None, None]], boxes)
+    first, _ = answers([[0, 1]], [[0, 1, 2, None]], boxes)
+    last, targets = answers([[0, 1]], [[None, None, None, None]], boxes)
     prediction = Prediction(*(torch.cat([getattr(x, name) for x in (first, last)]) for name in ("logits", "boxes")))
     with EventStorage() as storage:
         criterion()(prediction, targets)

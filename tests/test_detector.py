@@ -234,6 +234,13 @@ def test_mean_and_std_move_with_the_model_and_are_no_part_of_a_checkpoint(model)
     assert model.to("meta").device == torch.device("meta")
 
 
+def test_defaults():
+    config = small_config()
+    del config.num_select, config.input_format
+    model = instantiate(config)
+    assert (model.num_select, model.input_format) == (300, "RGB")
+
+
 def test_whole_numbers_as_mean_and_std_do():
     config = small_config()
     config.pixel_mean, config.pixel_std = [128, 128, 128], [1, 1, 1]
@@ -269,6 +276,7 @@ def test_float64_from_end_to_end(model):
         module.register_forward_hook(lambda module, args, out: dtypes_of(out, dtypes))
     losses = train(model, inputs)
     assert dtypes == {torch.float64}
+    assert all(target.boxes.dtype == torch.float64 for target in model.targets(inputs))
     assert all(loss.dtype == torch.float64 for loss in losses.values())
     check_trained(model, losses)
     for name, loss in losses.items():

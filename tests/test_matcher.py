@@ -142,6 +142,26 @@ def test_a_query_that_is_not_finite_is_matched_last(bad):
     assert sorted(matches.query[2].tolist()) == [0, 1, 3, 4]
 
 
+class Costly(FocalLoss):
+    """A classification whose query 2 costs `cost`."""
+
+    def __init__(self, cost: float):
+        super().__init__()
+        self.of_query_2 = cost
+
+    def cost(self, logits, labels):
+        cost = super().cost(logits, labels)
+        cost[:, :, 2] = self.of_query_2
+        return cost
+
+
+@pytest.mark.parametrize("cost", [float("nan"), float("inf"), float("-inf")])
+def test_a_cost_that_is_not_finite_counts_as_too_high(cost):
+    prediction, targets = random_prediction(layers=1, images=1, queries=5), random_targets([4])
+    matches = HungarianMatcher(classification=Costly(cost))(prediction, targets)
+    assert sorted(matches.query[2].tolist()) == [0, 1, 3, 4]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_16_bit_predictions_are_costed_in_fp32(dtype):
     plain, targets = random_prediction(), random_targets([3, 2])

@@ -43,10 +43,11 @@ def test_anchor_prior_embeds_all_columns_and_looks_at_x_and_y(anchor_dim):
         assert torch.equal(position.spatial, sine[..., :C] * factor)
 
 
-def test_temperature_of_the_anchors():
+@pytest.mark.parametrize("kind", [AnchorPrior, ModulatedAnchorPrior])
+def test_temperature_of_the_anchors(kind):
     anchors = random_boxes(B, Q)
-    prior = AnchorPrior(dim=C, anchor_dim=4, scale=no_scale, temperature=20)
-    position = prior(torch.randn(B, Q, C), anchors, 0)
+    prior = kind(dim=C, anchor_dim=4, scale=no_scale, temperature=20)
+    position = AnchorPrior.forward(prior, torch.randn(B, Q, C), anchors, 0)
     assert torch.equal(position.spatial, sine_embedding(anchors, C // 2, 20)[..., :C])
     assert torch.equal(position.embed, prior.embed(sine_embedding(anchors, C // 2, 20)))
 

@@ -172,11 +172,13 @@ def test_boxes_are_refined_only_where_a_layer_follows(refinement, boxes_asked):
     assert inputs == [(B, Q, C)] * boxes_asked + [(L, B, Q, C)]
 
 
-def test_a_layer_attends_with_detached_anchors_but_its_boxes_reach_the_layer_before():
+@pytest.mark.parametrize("refinement", [RefinedAnchors, FixedAnchors])
+def test_a_layer_attends_with_detached_anchors_but_its_boxes_reach_the_layer_before(refinement):
     """Gradients of one layer's boxes: through the undetached reference, and through the content, as by hand."""
-    decoder, queries, memory = small_decoder(heads=L), sample_queries(), sample_memory()
+    refined = refinement is RefinedAnchors
+    decoder, queries, memory = small_decoder(refinement(), heads=L), sample_queries(), sample_memory()
     prediction = decoder(queries, memory)
-    steps = by_hand(decoder, queries, memory)
+    steps = by_hand(decoder, queries, memory, refined)
     parameters = dict(decoder.named_parameters()) | {"anchors": queries.anchors}
     for i in range(L):
         ours, theirs = (
@@ -187,9 +189,10 @@ def test_a_layer_attends_with_detached_anchors_but_its_boxes_reach_the_layer_bef
             a, b = (torch.zeros_like(parameters[name]) if x is None else x for x in (a, b))
             assert worst(a, b) < 1e-4, (i, name)
         reached = {name for name, a in zip(parameters, ours, strict=True) if a is not None and a.abs().sum() > 0}
-        for j in range(L):  # layer i's boxes come from its own head, and from the one before it that refined
-            assert (f"box_heads.{j}.4.weight" in reached) == (j in (i - 1, i)), (i, j)
-    assert all(not call[1].requires_grad for call in decoder.prior.calls[1:])
+        for j in range(L):  # layer i's boxes come from its own head, and from the one before it if that refined
+            assert (f"box_heads.{j}.4.weight" in reached) == (j == i or refined and j == i - 1), (i, j)
+    # refined anchors are detached where a layer attends with them; fixed ones learn from every layer
+    assert all(call[1].requires_grad != refined for call in decoder.prior.calls[1:])
 
 
 def test_points_stay_points_and_their_size_is_fresh_in_each_layer():

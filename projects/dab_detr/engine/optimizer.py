@@ -1,4 +1,4 @@
-"""The optimiser of the DETR family: AdamW over two groups of parameters, with the whole gradient clipped."""
+"""The optimiser of the DETR family: AdamW with a slower backbone and the whole gradient clipped."""
 
 from collections.abc import Callable, Mapping
 
@@ -48,6 +48,7 @@ class ClippedAdamW(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Clip and step. Raises FloatingPointError, and leaves the weights, where the gradient is not finite."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -56,7 +56,8 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
     if not args.eval_only:
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)
-        return trainer.train()
+        trainer.train()
+        return trainer.results
     model = Trainer.build_model(cfg)
     DABDETRCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
     results = Trainer.test(cfg, model)
@@ -83,9 +84,15 @@ class Trainer(DefaultTrainer):
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self.register_hooks(self.build_hooks())
 
+    @property
+    def results(self) -> dict:
+        """What the last evaluation found; empty but in the main process."""
+        return getattr(self, "_last_eval_results", {})
+
     def build_hooks(self) -> list[HookBase | None]:
+        """Detectron2's hooks, and pictures of the first test set."""
         hooks = super().build_hooks()
-        if comm.is_main_process():
+        if comm.is_main_process() and self.cfg.DATASETS.TEST:
             name, output_dir, period = self.cfg.DATASETS.TEST[0], self.cfg.OUTPUT_DIR, self.cfg.TEST.EVAL_PERIOD
             preview = PreviewHook(
                 model=self.model,

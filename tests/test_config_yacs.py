@@ -1,0 +1,147 @@
+"""The yacs way in: keys set values of the same wiring, and Detectron2's own trainer and predictor run on it."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import get_cfg, instantiate
+from detectron2.engine import DefaultPredictor, DefaultTrainer
+from detectron2.modeling import build_model
+from omegaconf import OmegaConf
+
+from coco_files import content, write
+from dab_detr.config import add_dab_detr_config, model_node, register_datasets
+from dab_detr.models import dab_detr
+from dab_detr.overrides import apply_overrides
+from tiny import YAML, yaml_opts
+
+
+def config(*opts):
+    cfg = get_cfg()
+    add_dab_detr_config(cfg)
+    cfg.merge_from_file(str(YAML))
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", *opts])
+    return cfg
+
+
+def plain(node) -> dict:
+    """A model's node but for the backbone, with interpolations resolved."""
+    return {key: value for key, value in OmegaConf.to_container(node, resolve=True).items() if key != "backbone"}
+
+
+def test_the_yaml_is_the_published_model():
+    assert plain(model_node(config())) == plain(dab_detr())
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_the_model_has_the_parameters_of_the_lazy_one(dilation):
+    ours = build_model(config("MODEL.RESNETS.RES5_DILATION", dilation))
+    lazy = instantiate(dab_detr(dilated=dilation == 2))
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in lazy.state_dict().items()}
+    trained = [{k for k, v in model.named_parameters() if v.requires_grad} for model in (ours, lazy)]
+    assert trained[0] == trained[1]
+    assert ours.backbone.output_shape() == lazy.backbone.output_shape()
+    convolutions = [[x.dilation for x in m.backbone.modules() if hasattr(x, "dilation")] for m in (ours, lazy)]
+    assert convolutions[0] == convolutions[1]
+
+
+@pytest.mark.parametrize(
+    "key, value, overrides",
+    [
+        ("MODEL.DAB_DETR.NUM_CLASSES", 7, ["num_classes=7"]),
+        ("MODEL.DAB_DETR.NUM_QUERIES", 10, ["queries.num_queries=10"]),
+        ("MODEL.DAB_DETR.NUM_PATTERNS", 3, ["queries.num_patterns=3"]),
+        ("MODEL.DAB_DETR.UNIFORM_XY", True, ["queries.uniform_xy=True"]),
+        ("MODEL.DAB_DETR.FIXED_XY", True, ["queries.fixed_xy=True"]),
+        ("MODEL.DAB_DETR.DIM", 64, ["neck.dim=64"]),
+        ("MODEL.DAB_DETR.HEADS", 4, ["encoder.heads=4"]),
+        ("MODEL.DAB_DETR.HIDDEN", 128, ["encoder.hidden=128"]),
+        ("MODEL.DAB_DETR.DROPOUT", 0.1, ["encoder.dropout=0.1"]),
+        ("MODEL.DAB_DETR.ENCODER_LAYERS", 2, ["encoder.num_layers=2"]),
+        ("MODEL.DAB_DETR.DECODER_LAYERS", 3, ["decoder.layers.num_layers=3"]),
+        ("MODEL.DAB_DETR.TEMPERATURE", 10.0, [f"neck.position.temperature_{x}=10.0" for x in "xy"]),
+        ("MODEL.DAB_DETR.NUM_SELECT", 100, ["num_select=100"]),
+        ("MODEL.DAB_DETR.OVERRIDES", ["criterion.weight_giou=3.0"], ["criterion.weight_giou=3.0"]),
+        ("MODEL.PIXEL_MEAN", [1.0, 2.0, 3.0], ["pixel_mean=[1.0,2.0,3.0]"]),
+        ("MODEL.PIXEL_STD", [1.0, 2.0, 3.0], ["pixel_std=[1.0,2.0,3.0]"]),
+        ("MODEL.RESNETS.DEPTH", 18, ["neck.in_channels=512"]),
+        ("INPUT.FORMAT", "BGR", ["input_format=BGR"]),
+    ],
+)
+def test_key(key, value, overrides):
+    node = dab_detr()
+    apply_overrides(node, overrides)
+    assert plain(model_node(config(key, value))) == plain(node)
+
+
+def test_every_key_is_tested():
+    tested = {args[0] for mark in test_key.pytestmark for args in mark.args[1]}
+    keys = {f"MODEL.DAB_DETR.{key}" for key in config().MODEL.DAB_DETR}
+    assert keys - tested == {"MODEL.DAB_DETR.IN_FEATURE"}  # needs a backbone that gives it, see below
+
+
+def test_a_misspelt_override():
+    with pytest.raises(ValueError, match=r"no key 'decoder.prior.modulat'.*decoder\.prior\.modulate"):
+        model_node(config("MODEL.DAB_DETR.OVERRIDES", ["decoder.prior.modulat=False"]))
+
+
+def test_any_backbone_of_detectron2():
+    opts = {
+        "MODEL.BACKBONE.NAME": "build_resnet_backbone",
+        "MODEL.RESNETS.DEPTH": 18,
+        "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
+        "MODEL.RESNETS.OUT_FEATURES": ["res4"],
+        "MODEL.DAB_DETR.IN_FEATURE": "res4",
+    }
+    model = build_model(config(*(x for item in opts.items() for x in item)))
+    assert model.neck.projection.in_channels == 256
+
+
+def test_a_feature_that_the_backbone_does_not_give():
+    with pytest.raises(ValueError, match=r"takes 'res4', model\.backbone gives \['res5'\]"):
+        build_model(config("MODEL.DAB_DETR.IN_FEATURE", "res4"))
+
+
+def test_register_datasets(tmp_path):
+    files = {split: write(tmp_path, split, content()) for split in ("train", "val")}
+    cfg = config("DATASETS.TRAIN_ANNOTATIONS", str(files["train"]["annotations"]))
+    with pytest.raises(ValueError, match="images is not given"):
+        register_datasets(cfg)
+    cfg.DATASETS.TRAIN_IMAGES = str(files["train"]["images"])
+    register_datasets(cfg)
+    assert re.fullmatch(r"train_\w{8}", *cfg.DATASETS.TRAIN)
+    assert cfg.DATASETS.TEST == ("coco_2017_val",)
+
+
+@pytest.fixture
+def small(tmp_path):
+    cfg = config(*yaml_opts(tmp_path), "MODEL.DAB_DETR.NUM_CLASSES", 3)
+    register_datasets(cfg)
+    (tmp_path / "output").mkdir()
+    return cfg
+
+
+def test_default_trainer(small, tmp_path):
+    """Detectron2's own, with its own optimiser and augmentation."""
+    trainer = DefaultTrainer(small)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    assert trainer.iter == 4
+    assert (tmp_path / "output/model_final.pth").is_file()
+
+
+def test_default_predictor(small, tmp_path):
+    model = build_model(small)
+    DetectionCheckpointer(model, str(tmp_path)).save("weights")
+    small.MODEL.WEIGHTS = str(tmp_path / "weights.pth")
+    predictor = DefaultPredictor(small)
+    image = np.random.default_rng(0).integers(0, 255, (48, 80, 3), dtype=np.uint8)  # BGR, as the predictor wants it
+    instances = predictor(image)["instances"]
+    assert instances.image_size == (48, 80) and 0 < len(instances) <= 30
+    model.eval()
+    rgb = torch.as_tensor(predictor.aug.get_transform(image).apply_image(image)[:, :, ::-1].astype("float32"))
+    with torch.no_grad():
+        expected = model([{"image": rgb.permute(2, 0, 1), "height": 48, "width": 80}])[0]["instances"]
+    assert torch.allclose(instances.pred_boxes.tensor, expected.pred_boxes.tensor, atol=1e-4)

@@ -1,0 +1,147 @@
+"""The LazyConfigs: one for each published model, with the recipe of the original."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import LazyConfig, instantiate
+from detectron2.data import DatasetMapper
+from detectron2.solver import LRMultiplier
+from omegaconf import OmegaConf
+
+from dab_detr.models import dab_detr
+from dab_detr.overrides import apply_overrides
+from tiny import CONFIGS, lazy_opts
+
+# Tables 2 and 8 of the paper: the DAB-DETR models with 50 epochs, 3 patterns and fixed xy of the anchors
+DC5, PATTERNS, FIXED = {"dilated": True}, {"num_patterns": 3}, {"fixed_xy": True}
+PUBLISHED = {
+    "r50": {},
+    "r50_3patterns": PATTERNS,
+    "r50_fixxy_3patterns": PATTERNS | FIXED,
+    "r50_dc5": DC5 | {"temperature": 10.0},
+    "r50_dc5_fixxy": DC5 | FIXED,
+    "r50_dc5_3patterns": DC5 | PATTERNS,
+    "r50_dc5_fixxy_3patterns": DC5 | PATTERNS | FIXED,
+    "r101": {},
+    "r101_3patterns": PATTERNS,
+    "r101_fixxy_3patterns": PATTERNS | FIXED,
+    "r101_dc5": DC5,
+    "r101_dc5_3patterns": DC5 | PATTERNS,
+    "r101_dc5_fixxy_3patterns": DC5 | PATTERNS | FIXED,
+}
+
+
+def load(name: str):
+    return LazyConfig.load(str(CONFIGS / f"dab_detr_{name}_50ep.py"))
+
+
+def test_every_published_model_has_a_config():
+    assert {x.name for x in CONFIGS.glob("dab_detr_*_50ep.py")} == {f"dab_detr_{name}_50ep.py" for name in PUBLISHED}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_config(name):
+    cfg = load(name)
+    assert set(cfg) == {"model", "dataset", "dataloader", "optimizer", "lr_multiplier", "train"}
+    depth = int(name.partition("_")[0][1:])
+    assert cfg.model == dab_detr(depth=depth, **PUBLISHED[name])
+    assert f"esnet{depth}-" in cfg.train.init_checkpoint or f"/R-{depth}." in cfg.train.init_checkpoint
+    assert cfg.train.output_dir == f"output/dab_detr_{name}_50ep"
+    rest = {key: node for key, node in cfg.items() if key != "model"}
+    reference = {key: node for key, node in load("r50").items() if key != "model"}
+    for x in (rest, reference):
+        del x["train"]["init_checkpoint"], x["train"]["output_dir"]
+    assert rest == reference
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_config_resolves_and_is_saved(name, tmp_path):
+    cfg = load(name)
+    OmegaConf.resolve(cfg.copy())
+    LazyConfig.save(cfg, str(tmp_path / "config.yaml"))
+    again = LazyConfig.load(str(tmp_path / "config.yaml"))
+    assert OmegaConf.to_container(again.train) == OmegaConf.to_container(cfg.train)
+    assert not list(tmp_path.glob("*.pkl"))  # Detectron2's way out where yaml cannot hold the config
+
+
+def test_recipe():
+    cfg = load("r50")
+    train, optimizer = cfg.train, cfg.optimizer
+    assert (train.max_iter, train.eval_period, train.checkpointer.period) == (50 * 7392, 7392, 7392)
+    assert (train.seed, train.amp.enabled, cfg.dataloader.train.total_batch_size) == (42, False, 16)
+    assert (optimizer.lr, optimizer.weight_decay, optimizer.max_norm) == (1e-4, 1e-4, 0.1)
+    assert cfg.dataloader.train.aspect_ratio_grouping is False
+    assert (cfg.dataset.train.name, cfg.dataset.val.name) == ("coco_2017_train", "coco_2017_val")
+    assert OmegaConf.to_container(cfg.dataloader.train.mapper.augmentations, resolve=True)["short_side"] == [
+        480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800
+    ]  # fmt: skip
+    test = cfg.dataloader.test.mapper.augmentations[0]
+    assert (test.short_edge_length, test.max_size) == (800, 1333)
+    assert cfg.dataloader.train.mapper.image_format == cfg.dataloader.test.mapper.image_format == "RGB"
+
+
+def test_learning_rate_drops_at_epoch_40():
+    cfg = load("r50")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = LRMultiplier(optimizer, instantiate(cfg.lr_multiplier), cfg.train.max_iter)
+    for epoch, factor in ((0, 1.0), (39, 1.0), (40, 0.1), (49, 0.1)):
+        for iteration in (epoch * 7392, epoch * 7392 + 7391):
+            schedule.last_epoch = iteration
+            assert schedule.get_lr() == [pytest.approx(factor)], (epoch, iteration)
+
+
+@pytest.fixture
+def small(tmp_path):
+    cfg = load("r50")
+    apply_overrides(cfg, lazy_opts(tmp_path))
+    return cfg
+
+
+def test_optimizer(small):
+    small.optimizer.params.model = model = instantiate(small.model)
+    optimizer = instantiate(small.optimizer)
+    assert [x["lr"] for x in optimizer.param_groups] == [1e-4, pytest.approx(1e-5)]
+    assert {x["weight_decay"] for x in optimizer.param_groups} == {1e-4}
+    trained = {id(x) for group in optimizer.param_groups for x in group["params"]}
+    assert trained == {id(x) for x in model.parameters() if x.requires_grad}
+    slow = {id(x) for x in optimizer.param_groups[1]["params"]}
+    assert slow == {id(x) for x in model.backbone.parameters() if x.requires_grad}
+
+
+def test_train_loader(small):
+    batch = next(iter(instantiate(small.dataloader.train)))
+    assert len(batch) == 2
+    for x in batch:
+        assert x["image"].shape[0] == 3 and min(x["image"].shape[1:]) == 64
+        assert len(x["instances"]) <= int(Path(x["file_name"]).stem)  # as many objects as its number, or cut off
+
+
+def test_images_without_objects_are_kept(small):
+    assert len(instantiate(small.dataloader.train.dataset)) == 4
+
+
+def test_test_loader(small):
+    loader = instantiate(small.dataloader.test)
+    assert [x["image_id"] for batch in loader for x in batch] == [0, 10, 20, 30]
+    assert {tuple(x["image"].shape) for batch in loader for x in batch} == {(3, 64, 128)}
+
+
+def test_one_key_sets_the_workers_of_both_loaders():
+    cfg = load("r50")
+    apply_overrides(cfg, ["dataloader.num_workers=7"])
+    assert cfg.dataloader.train.num_workers == cfg.dataloader.test.num_workers == 7
+
+
+def test_one_key_sets_the_channel_order_everywhere():
+    cfg = load("r50")
+    apply_overrides(cfg, ["model.input_format=BGR"])
+    mapper = instantiate(cfg.dataloader.test.mapper)
+    assert isinstance(mapper, DatasetMapper) and mapper.image_format == "BGR"
+    assert cfg.dataloader.train.mapper.image_format == "BGR"
+
+
+def test_files_win_over_the_name(small):
+    evaluator = instantiate(small.dataloader.evaluator.dataset_name)
+    assert evaluator.startswith("val_")
+    assert small.dataset.val.name == "coco_2017_val"

@@ -1,0 +1,39 @@
+"""The number of classes, from the data or from the user."""
+
+import pytest
+
+from coco_files import content, write
+from dab_detr.data.coco import dataset_name
+from dab_detr.engine.setup import num_classes_for
+
+
+@pytest.fixture
+def names(tmp_path):
+    return [dataset_name(**write(tmp_path, split, content())) for split in ("train", "val")]
+
+
+def settled(names, **kwargs) -> int:
+    return num_classes_for(names[0], names[1:], key="model.num_classes", **kwargs)
+
+
+def test_from_the_data(names, caplog):
+    caplog.set_level("INFO", "dab_detr")
+    assert settled(names, configured=80, is_set=False) == 3
+    assert "The data has 3 classes: model.num_classes is set to that." in caplog.text
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+def test_from_the_user(names, is_set):
+    assert settled(names, configured=3, is_set=is_set) == 3
+
+
+@pytest.mark.parametrize("configured, is_set", [(80, True), (2, True), (2, False), (4, False)])
+def test_disagreement(names, configured, is_set):
+    with pytest.raises(ValueError, match=rf"model\.num_classes is {configured}, but .* has 3 classes"):
+        settled(names, configured=configured, is_set=is_set)
+
+
+def test_annotations_that_are_not_here(names, tmp_path):
+    (tmp_path / "val.json").unlink()
+    with pytest.raises(ValueError, match=r"val\.json does not exist.*DETECTRON2_DATASETS"):
+        settled(names, configured=80, is_set=False)

@@ -1,0 +1,115 @@
+"""The LazyConfig way: what is checked first, the hooks and their order, and configs with less in them than ours."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import LazyConfig, instantiate
+from detectron2.engine import hooks
+from omegaconf import OmegaConf
+
+from coco_files import content, write
+from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
+from dab_detr.engine import lazy
+from dab_detr.visualization.curves import CurvesHook
+from dab_detr.visualization.preview import PreviewHook
+from tiny import LAZY, arguments, lazy_opts
+
+
+def configured(*args):
+    return lazy.configure(arguments(*args))
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    return configured("--config-file", LAZY, *lazy_opts(tmp_path))
+
+
+def test_configure_takes_the_number_of_classes_from_the_data(cfg):
+    assert cfg.model.num_classes == cfg.model.decoder.class_heads.num_classes == 3
+    assert LazyConfig.load(f"{cfg.train.output_dir}/config.yaml").model.num_classes == 3
+
+
+def test_a_config_may_set_the_number_of_classes(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(f"from .{LAZY.stem} import model, dataset, dataloader, train\nmodel.num_classes = 5\n")
+    (tmp_path / LAZY.name).symlink_to(LAZY)
+    (tmp_path / "common").symlink_to(LAZY.parent / "common")
+    with pytest.raises(ValueError, match=r"model\.num_classes is 5, but"):
+        configured("--config-file", path, *lazy_opts(tmp_path))
+
+
+def test_the_user_may_say_what_the_data_says(tmp_path):
+    assert configured("--config-file", LAZY, *lazy_opts(tmp_path), "model.num_classes=3").model.num_classes == 3
+
+
+def test_evaluation_alone_needs_no_training_data(tmp_path):
+    write(tmp_path, "val", content())
+    opts = [x for x in lazy_opts(tmp_path) if not x.startswith("dataset.train")]
+    assert configured("--config-file", LAZY, "--eval-only", *opts).model.num_classes == 3
+    with pytest.raises(ValueError, match="'coco_2017_train' is not here"):
+        configured("--config-file", LAZY, *opts)
+
+
+def test_cpu_where_there_is_no_cuda(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert configured("--config-file", LAZY, *lazy_opts(tmp_path), "train.device=cuda").train.device == "cpu"
+
+
+def hooks_of(cfg) -> list:
+    model = instantiate(cfg.model)
+    return lazy.training_hooks(cfg, model, DABDETRCheckpointer(model, cfg.train.output_dir), {})
+
+
+def test_order_of_hooks(cfg):
+    assert [type(x) for x in hooks_of(cfg)] == [
+        hooks.IterationTimer,
+        hooks.LRScheduler,
+        hooks.PeriodicCheckpointer,
+        hooks.EvalHook,
+        PreviewHook,
+        hooks.PeriodicWriter,
+        CurvesHook,
+    ]
+
+
+def test_hooks_of_other_processes(cfg, monkeypatch):
+    monkeypatch.setattr(lazy.comm, "is_main_process", lambda: False)
+    assert [type(x) for x in hooks_of(cfg)] == [hooks.IterationTimer, hooks.LRScheduler, hooks.EvalHook]
+
+
+@pytest.mark.parametrize("without", ["dataset", "train.preview", "train.preview.num_images"])
+def test_no_preview_where_none_is_asked_for(without, cfg):
+    if without == "dataset":
+        del cfg["dataset"]
+    else:
+        OmegaConf.update(cfg, without, 0, merge=False)
+    assert lazy.preview_hook(cfg, torch.nn.Identity()) is None
+
+
+def test_a_config_without_evaluator(cfg):
+    del cfg.dataloader["evaluator"]
+    assert lazy.evaluate(cfg, torch.nn.Identity()) == {}
+
+
+def logged(cfg) -> str:
+    return Path(cfg.train.output_dir, "log.txt").read_text()
+
+
+def test_training_anew_where_a_training_was_is_said(cfg):
+    said = "has checkpoints of another training; --resume would go on"
+    lazy.run(cfg, arguments("--config-file", LAZY))
+    assert said not in logged(cfg)
+    lazy.run(cfg, arguments("--config-file", LAZY))
+    assert said in logged(cfg)
+
+
+def test_results_are_those_of_the_last_evaluation(cfg):
+    cfg.train.eval_period = 2
+    assert {"AP", "AP50", "AP-class 0"} <= set(lazy.run(cfg, arguments("--config-file", LAZY))["bbox"])
+
+
+def test_mixed_precision_on_cpu_is_single_precision(cfg):
+    cfg.train.amp.enabled = True
+    lazy.run(cfg, arguments("--config-file", LAZY))
+    assert "Automatic mixed precision needs CUDA" in logged(cfg)
