@@ -82,7 +82,7 @@ def model_node(cfg: CfgNode) -> DictConfig:
 
 
 def set_channels(neck: DictConfig, cfg: CfgNode) -> None:
-    """Tell the node of the neck how many channels the feature maps have. (Of one that is not there the model says so.)"""
+    """Tell the node of the neck how many channels the feature maps have; of one that is not there the model says so."""
     with torch.device("meta"):  # only the shapes are asked for
         shapes = build_backbone(cfg).output_shape()
     if "feature" in neck:

@@ -6,7 +6,6 @@ from torch import nn
 
 from ..detector import DABDETR
 from ..modeling.priors import AnchorPrior, ContentScale, LayerScale, ModulatedAnchorPrior
-from ..modeling.queries import AnchorBoxQueries
 from ..modeling.selection import TopPairs
 from ..modeling.transformer import Decoder, RefinedAnchors
 from . import nodes
@@ -56,15 +55,7 @@ def dab_detr(
         backbone=nodes.resnet_node(depth, dilated),
         neck=nodes.single_scale_node(temperature),
         encoder=nodes.encoder_node(scaled_encoder, hidden=2048, dropout=0.0, activation=nn.PReLU),
-        queries=L(AnchorBoxQueries)(
-            num_queries=300,
-            dim="${..neck.dim}",
-            anchor_dim=4,
-            learned_content=False,
-            num_patterns=num_patterns,
-            uniform_xy=False,
-            fixed_xy=fixed_xy,
-        ),
+        queries=nodes.anchor_queries_node(learned_content=False, num_patterns=num_patterns, fixed_xy=fixed_xy),
         denoising=nodes.denoising_node(),
         decoder=L(Decoder)(
             layers=nodes.layers_node(conditional_layers, keep_query_pos=False),

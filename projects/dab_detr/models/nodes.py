@@ -11,6 +11,7 @@ from ..modeling.backbone import resnet
 from ..modeling.denoising import Denoising, NoDenoising
 from ..modeling.neck import MultiScaleNeck, SingleScaleNeck
 from ..modeling.positional import PositionMap
+from ..modeling.queries import AnchorBoxQueries
 from .layers import box_heads, class_heads
 
 STATISTICS = {"pixel_mean": [123.675, 116.28, 103.53], "pixel_std": [58.395, 57.12, 57.375], "input_format": "RGB"}
@@ -40,6 +41,19 @@ def multi_scale_node(num_levels: int = 4) -> DictConfig:
         dim=256,
         position=position_node(10000.0, offset=-0.5),
         level_embed=True,
+    )
+
+
+def anchor_queries_node(*, learned_content: bool, num_patterns: int, fixed_xy: bool) -> DictConfig:
+    """300 anchor boxes."""
+    return L(AnchorBoxQueries)(
+        num_queries=300,
+        dim="${..neck.dim}",
+        anchor_dim=4,
+        learned_content=learned_content,
+        num_patterns=num_patterns,
+        uniform_xy=False,
+        fixed_xy=fixed_xy,
     )
 
 
