@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dab_detr.modeling.structures import Prediction, Target
+from dab_detr.modeling.neck import to_memory
+from dab_detr.modeling.structures import Memory, Prediction, Target
 
 
 def random_boxes(*shape: int, seed: int = 0) -> Tensor:
@@ -34,6 +35,22 @@ def random_targets(counts: Sequence[int], classes: int = 4, seed: int = 0) -> li
         )
         for i, count in enumerate(counts)
     ]
+
+
+def random_memory(*valid: Sequence[tuple[int, int]], dim: int = 8, position_dim: int | None = None) -> Memory:
+    """Levels one after the other, each given by the (height, width) of what is image for every image of the batch.
+
+    The map of a level is as large as its largest image. Content and position are random, in the padding too.
+    """
+    maps, paddings, positions = [], [], []
+    for sizes in valid:
+        padding = torch.ones(len(sizes), max(h for h, _ in sizes), max(w for _, w in sizes), dtype=torch.bool)
+        for i, (h, w) in enumerate(sizes):
+            padding[i, :h, :w] = False
+        maps.append(torch.randn(len(sizes), dim, *padding.shape[1:]))
+        positions.append(torch.randn(*padding.shape, position_dim or dim))
+        paddings.append(padding)
+    return to_memory(maps, paddings, positions, encode=None)
 
 
 def worst(a: Tensor, b: Tensor) -> float:

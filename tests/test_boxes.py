@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_convert, generalized_box_iou, generalized_box_iou_loss
 
-from dab_detr.modeling.boxes import full_precision, generalized_iou, inverse_sigmoid, move_anchors
+from dab_detr.modeling.boxes import anchor_logits, full_precision, generalized_iou, inverse_sigmoid, move_anchors
 from samples import random_boxes
 
 EPS = st.sampled_from([1e-3, 1e-5])
@@ -72,7 +72,9 @@ def test_16_bit_input_is_computed_in_fp32(dtype):
     x = torch.rand(50).to(dtype)
     assert torch.equal(inverse_sigmoid(x, eps=1e-3), inverse_sigmoid(x.float(), eps=1e-3))
     delta, anchors = torch.randn(50, 4).to(dtype), torch.rand(50, 2).to(dtype)
-    assert torch.equal(move_anchors(delta, anchors, eps=1e-3), move_anchors(delta.float(), anchors.float(), eps=1e-3))
+    logits = anchor_logits(anchors, eps=1e-3)
+    assert torch.equal(logits, anchor_logits(anchors.float(), eps=1e-3))
+    assert torch.equal(move_anchors(delta, logits), move_anchors(delta.float(), logits))
 
 
 def test_full_precision_leaves_fp32_and_fp64_alone():
@@ -88,13 +90,16 @@ def test_move_anchors_moves_the_columns_an_anchor_has(columns, eps):
     anchors[0, 0] = 0.0  # where eps decides
     expected = delta.clone()
     expected[..., :columns] += inverse_sigmoid(anchors, eps)
-    torch.testing.assert_close(move_anchors(delta, anchors, eps), expected.sigmoid())
+    logits = anchor_logits(anchors, eps)
+    assert logits.shape == (2, 7, 4) and (logits[..., columns:] == 0).all()
+    torch.testing.assert_close(move_anchors(delta, logits), expected.sigmoid())
 
 
 @MANY
 @given(numbers(1e-3, 1 - 1e-3, 4))
 def test_move_anchors_by_nothing_is_the_anchor(anchors):
-    torch.testing.assert_close(move_anchors(torch.zeros_like(anchors), anchors, 1e-3), anchors, rtol=0, atol=1e-12)
+    moved = move_anchors(torch.zeros_like(anchors), anchor_logits(anchors, 1e-3))
+    torch.testing.assert_close(moved, anchors, rtol=0, atol=1e-12)
 
 
 @MANY

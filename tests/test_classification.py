@@ -29,10 +29,10 @@ def test_loss_and_gradient_are_those_of_torchvision(alpha, gamma):
     gradients = []
     for loss in (
         FocalLoss(alpha=alpha, gamma=gamma),
-        lambda x, y: sigmoid_focal_loss(x, one_hot(y), alpha=alpha, gamma=gamma).sum((1, 2, 3)),
+        lambda x, y, n: sigmoid_focal_loss(x, one_hot(y), alpha=alpha, gamma=gamma).sum((1, 2, 3)) / n,
     ):
         x = logits.clone().requires_grad_()
-        values = loss(x, labels)
+        values = loss(x, labels, torch.tensor(3.0))
         assert values.shape == (L,)
         gradients.append((values, torch.autograd.grad(values @ torch.tensor([1.0, 2.0]), x)[0]))
     (values, gradient), (expected, expected_gradient) = gradients
@@ -42,14 +42,22 @@ def test_loss_and_gradient_are_those_of_torchvision(alpha, gamma):
 
 def test_defaults_are_those_of_the_paper():
     logits, labels = sample()
-    assert torch.equal(FocalLoss()(logits, labels), FocalLoss(alpha=0.25, gamma=2.0)(logits, labels))
+    plain, explicit = (x(logits, labels, torch.tensor(1.0)) for x in (FocalLoss(), FocalLoss(alpha=0.25, gamma=2.0)))
+    assert torch.equal(plain, explicit)
+
+
+def test_background_of_focal_loss_is_no_class():
+    logits = torch.randn(1, 2, 3, K)
+    labels = torch.full((1, 2, 3), FocalLoss().background(logits))
+    expected = sigmoid_focal_loss(logits, torch.zeros_like(logits), alpha=0.25, gamma=2, reduction="sum")
+    torch.testing.assert_close(FocalLoss()(logits, labels, torch.tensor(1.0)), expected[None])
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(-1e4, 1e4), st.integers(0, 1))
 def test_sure_answers_have_finite_losses_gradients_and_costs(logit, label):
     focal, logits = FocalLoss(), torch.tensor([[[[logit]]]], requires_grad=True)
-    loss = focal(logits, torch.tensor([[[label]]]))
+    loss = focal(logits, torch.tensor([[[label]]]), torch.tensor(1.0))
     loss.sum().backward()
     assert loss.isfinite().all() and loss >= 0 and logits.grad.isfinite().all()
     assert focal.cost(logits, torch.tensor([[0]])).isfinite().all()

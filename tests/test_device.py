@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dab_detr.engine import device
 from dab_detr.engine.device import available_device, check_processes, distribute, trainer_class
 from dab_detr.modeling.queries import AnchorBoxQueries
+from samples import random_memory
 
 
 @pytest.mark.parametrize("wanted", ["cuda", "cuda:0"])
@@ -63,7 +64,7 @@ def worker(rank: int, port: int, out: str) -> None:
     model = AnchorBoxQueries(num_queries=5, dim=8, fixed_xy=True)
     own = model.centre.clone()
     distributed = distribute(model, broadcast_buffers=False)
-    distributed(1).anchors.sum().backward()
+    distributed(random_memory([(1, 1)])).anchors.sum().backward()
     torch.save(
         {"own": own, "wrapped": isinstance(distributed, DistributedDataParallel), **model.state_dict()}, f"{out}{rank}"
     )

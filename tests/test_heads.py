@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dab_detr.modeling.boxes import move_anchors
-from dab_detr.modeling.heads import BoxHead, ClassHead
+from dab_detr.modeling.boxes import anchor_logits, move_anchors
+from dab_detr.modeling.heads import BoxHead, ClassHead, SoftmaxClassHead
 
 
 @pytest.mark.parametrize("prior", [None, 0.2])
@@ -24,7 +24,7 @@ def test_box_head_leaves_anchors_where_they_are_until_it_has_learned():
     anchors = torch.rand(2, 6, 4).clamp(0.01, 0.99)
     delta = head(torch.randn(2, 6, 8))
     assert delta.shape == (2, 6, 4)
-    torch.testing.assert_close(move_anchors(delta, anchors, eps=1e-3), anchors)
+    torch.testing.assert_close(move_anchors(delta, anchor_logits(anchors, eps=1e-3)), anchors)
 
 
 def test_box_head_has_three_layers_and_can_learn():
@@ -33,3 +33,15 @@ def test_box_head_has_three_layers_and_can_learn():
     assert head[2].weight.abs().min() > 0 or head[2].weight.std() > 0.1
     head(torch.randn(3, 8)).sum().backward()
     assert head[-1].weight.grad.abs().sum() > 0
+
+
+def test_size_bias_is_the_size_of_boxes_without_anchors():
+    head = BoxHead(dim=8, size_bias=-2.0)
+    expected = torch.tensor([0.0, 0.0, -2.0, -2.0]).expand(6, 4)
+    assert torch.equal(head(torch.randn(6, 8)), expected)
+
+
+def test_softmax_class_head_has_one_output_more_and_no_prior():
+    head = SoftmaxClassHead(dim=8, num_classes=5)
+    assert head(torch.randn(2, 3, 8)).shape == (2, 3, 6)
+    assert head.bias.abs().max() < 8**-0.5 + 1e-6

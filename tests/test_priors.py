@@ -1,13 +1,25 @@
 """Priors: positions from anchors, how they are scaled, and the width and height modulation."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dab_detr.modeling.positional import sine_embedding
 from dab_detr.modeling.priors import AnchorPrior, ContentScale, LayerScale, ModulatedAnchorPrior
-from samples import random_boxes, worst
+from dab_detr.modeling.structures import Queries
+from samples import random_boxes, random_memory, worst
 
 B, Q, C = 2, 6, 8
+
+
+def sample(columns: int = 4) -> Queries:
+    return Queries(content=torch.randn(B, Q, C), anchors=random_boxes(B, Q)[..., :columns])
+
+
+def memory():
+    """Anchors in feature maps with padding; only some priors look at it."""
+    return random_memory([(4, 6), (3, 2)], dim=C)
 
 
 def no_scale(content: torch.Tensor, layer: int) -> torch.Tensor:
@@ -34,43 +46,44 @@ def test_layer_scale_has_a_vector_for_each_layer_the_first_included():
 @pytest.mark.parametrize("anchor_dim", [2, 4])
 def test_anchor_prior_embeds_all_columns_and_looks_at_x_and_y(anchor_dim):
     prior = AnchorPrior(dim=C, anchor_dim=anchor_dim, scale=ContentScale(dim=C, out_dim=C))
-    content, anchors = torch.randn(B, Q, C), random_boxes(B, Q)[..., :anchor_dim]
-    sine = sine_embedding(anchors, C // 2, 10000)
+    queries = sample(anchor_dim)
+    sine = sine_embedding(queries.anchors, C // 2, 10000)
     for layer in (0, 1):
-        position = prior(content, anchors, layer)
+        position = prior(queries, memory(), layer)
         assert torch.equal(position.embed, prior.embed(sine))
-        factor = prior.scale.mlp(content) if layer else 1
+        factor = prior.scale.mlp(queries.content) if layer else 1
         assert torch.equal(position.spatial, sine[..., :C] * factor)
 
 
 @pytest.mark.parametrize("kind", [AnchorPrior, ModulatedAnchorPrior])
 def test_temperature_of_the_anchors(kind):
-    anchors = random_boxes(B, Q)
+    queries = sample()
     prior = kind(dim=C, anchor_dim=4, scale=no_scale, temperature=20)
-    position = AnchorPrior.forward(prior, torch.randn(B, Q, C), anchors, 0)
-    assert torch.equal(position.spatial, sine_embedding(anchors, C // 2, 20)[..., :C])
-    assert torch.equal(position.embed, prior.embed(sine_embedding(anchors, C // 2, 20)))
+    position = AnchorPrior.forward(prior, queries, memory(), 0)
+    sine = sine_embedding(queries.anchors, C // 2, 20)
+    assert torch.equal(position.spatial, sine[..., :C])
+    assert torch.equal(position.embed, prior.embed(sine))
 
 
 def test_modulation_multiplies_the_halves_by_reference_over_anchor_size():
     prior = ModulatedAnchorPrior(dim=C, anchor_dim=4, scale=ContentScale(dim=C, out_dim=C))
-    content, anchors = torch.randn(B, Q, C), random_boxes(B, Q)
+    queries = sample()
     for layer in (0, 1):
-        plain = AnchorPrior.forward(prior, content, anchors, layer)
-        position = prior(content, anchors, layer)
+        plain = AnchorPrior.forward(prior, queries, memory(), layer)
+        position = prior(queries, memory(), layer)
         assert torch.equal(position.embed, plain.embed)
-        reference = prior.reference_size(content).sigmoid()
+        reference = prior.reference_size(queries.content).sigmoid() / queries.anchors[..., 2:]
         y, x = plain.spatial.chunk(2, -1)
-        expected = [y * (reference[..., 1:] / anchors[..., 3:]), x * (reference[..., :1] / anchors[..., 2:3])]
+        expected = [y * reference[..., 1:], x * reference[..., :1]]
         assert worst(position.spatial, torch.cat(expected, -1)) < 1e-5
 
 
 def test_wide_anchors_attend_widely():
     """Twice the width halves the x half of the spatial query, the y half stays."""
     prior = ModulatedAnchorPrior(dim=C, anchor_dim=4, scale=no_scale)
-    content, anchors = torch.randn(B, Q, C), random_boxes(B, Q)
-    wide = anchors * torch.tensor([1, 1, 2, 1])
-    (y, x), (y_wide, x_wide) = (prior(content, a, 0).spatial.chunk(2, -1) for a in (anchors, wide))
+    queries = sample()
+    wide = replace(queries, anchors=queries.anchors * torch.tensor([1, 1, 2, 1]))
+    (y, x), (y_wide, x_wide) = (prior(q, memory(), 0).spatial.chunk(2, -1) for q in (queries, wide))
     assert torch.equal(y, y_wide) and torch.equal(x, 2 * x_wide)
 
 
@@ -78,11 +91,12 @@ def test_wide_anchors_attend_widely():
 def test_ratio_of_sizes_is_fp32_under_autocast(dtype):
     """0.5 over a small width overflows fp16, and bf16 would round the reference to 3 digits."""
     prior = ModulatedAnchorPrior(dim=C, anchor_dim=4, scale=no_scale)
-    content, anchors = torch.randn(B, Q, C), random_boxes(B, Q)
+    queries = sample()
+    anchors = queries.anchors
     anchors[..., 2:] = 1e-6
     with torch.autocast("cpu", dtype=dtype):
-        position = prior(content, anchors, 0)
-        reference = prior.reference_size(content)
+        position = prior(queries, memory(), 0)
+        reference = prior.reference_size(queries.content)
     assert reference.dtype == dtype and position.spatial.dtype == torch.float32
     ratio = reference.float().sigmoid() / anchors[..., 2:]
     expected = sine_embedding(anchors, C // 2)[..., :C] * ratio.flip(-1).repeat_interleave(C // 2, -1)

@@ -4,11 +4,18 @@ import pytest
 import torch
 
 from dab_detr.modeling.queries import AnchorBoxQueries
+from dab_detr.modeling.structures import Memory
+from samples import random_memory
+
+
+def images(batch: int) -> Memory:
+    """A memory of so many images, which is all that the heads look at."""
+    return random_memory([(2, 3)] * batch)
 
 
 def test_queries_are_the_same_for_every_image():
     head = AnchorBoxQueries(num_queries=6, dim=8)
-    queries = head(3)
+    queries = head(images(3))
     assert queries.anchors.shape == (3, 6, 4) and queries.content.shape == (3, 6, 8)
     assert (queries.content == 0).all()
     logits = torch.cat([head.centre, head.size], -1)
@@ -19,13 +26,13 @@ def test_queries_are_the_same_for_every_image():
 def test_points_have_no_size():
     head = AnchorBoxQueries(num_queries=6, dim=8, anchor_dim=2)
     assert set(head.state_dict()) == {"centre"}
-    assert torch.equal(head(2).anchors[1], head.centre.sigmoid())
+    assert torch.equal(head(images(2)).anchors[1], head.centre.sigmoid())
 
 
 @pytest.mark.parametrize("anchor_dim", [2, 4])
 def test_patterns_are_tried_at_every_anchor_pattern_by_pattern(anchor_dim):
     plain = AnchorBoxQueries(num_queries=5, dim=8, anchor_dim=anchor_dim, num_patterns=3)
-    queries = plain(2)
+    queries = plain(images(2))
     assert queries.content.shape == (2, 15, 8) and queries.anchors.shape == (2, 15, anchor_dim)
     for p in range(3):
         for q in range(5):
@@ -44,7 +51,7 @@ def test_anchors_start_as_normal_logits():
 @pytest.mark.parametrize("option", ["uniform_xy", "fixed_xy"])
 def test_uniform_centres_are_spread_evenly_and_sizes_are_not(option):
     head = AnchorBoxQueries(num_queries=4000, dim=8, **{option: True})
-    anchors = head(1).anchors[0]
+    anchors = head(images(1)).anchors[0]
     even = torch.linspace(0, 1, 4000)[:, None]
     assert (anchors[:, :2].sort(0).values - even).abs().max() < 0.03  # Kolmogorov-Smirnov distance
     assert head.centre.abs().max() < 6.91  # the inverse sigmoid's eps is 1e-3
@@ -63,7 +70,7 @@ def test_fixed_centres_move_neither_by_gradient_nor_by_weight_decay():
     optimizer = torch.optim.AdamW(head.parameters(), lr=0.1, weight_decay=0.5)
     for _ in range(3):
         optimizer.zero_grad()
-        head(2).anchors.square().sum().backward()
+        head(images(2)).anchors.square().sum().backward()
         optimizer.step()
     assert torch.equal(head.centre, centre)
     assert (head.size != size).all()
@@ -73,12 +80,12 @@ def test_fixed_centres_come_back_from_a_checkpoint():
     trained, fresh = (AnchorBoxQueries(num_queries=6, dim=8, fixed_xy=True) for _ in range(2))
     assert not torch.equal(trained.centre, fresh.centre)
     fresh.load_state_dict(trained.state_dict())
-    assert torch.equal(fresh(1).anchors, trained(1).anchors)
+    assert torch.equal(fresh(images(1)).anchors, trained(images(1)).anchors)
 
 
 def test_gradient_of_all_images_and_patterns_reaches_the_anchors():
     head = AnchorBoxQueries(num_queries=4, dim=8, num_patterns=3)
-    queries = head(2)
+    queries = head(images(2))
     (queries.anchors.sum() + queries.content.sum()).backward()
     slope = head.centre.detach().sigmoid() * (1 - head.centre.detach().sigmoid())
     torch.testing.assert_close(head.centre.grad, 2 * 3 * slope)

@@ -89,14 +89,12 @@ def resize_padding(padding: Tensor, features: Tensor) -> Tensor:
 def to_memory(maps: Sequence[Tensor], paddings: Sequence[Tensor], positions: Sequence[Tensor], encode) -> Memory:
     """Maps (B, C, h, w) with their paddings (B, h, w) and positions (B, h, w, P), flattened and put in a row."""
     content = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], 1)
-    valid = [~x for x in paddings]
+    valid = [(~x).to(torch.promote_types(content.dtype, torch.float32)) for x in paddings]
     return Memory(
         content=content,
         position=torch.cat([x.flatten(1, 2) for x in positions], 1).to(content.dtype),
         padding=torch.cat([x.flatten(1) for x in paddings], 1),
         shapes=tuple(tuple(x.shape[-2:]) for x in maps),
-        valid_ratios=torch.stack(
-            [torch.stack([x[:, 0].float().mean(1), x[:, :, 0].float().mean(1)], -1) for x in valid], 1
-        ),
+        valid_ratios=torch.stack([torch.stack([x[:, 0].mean(1), x[:, :, 0].mean(1)], -1) for x in valid], 1),
         encode=encode,
     )

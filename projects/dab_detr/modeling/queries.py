@@ -41,7 +41,9 @@ class AnchorBoxQueries(nn.Module):
         self.anchor_dim = anchor_dim
         centre = torch.randn(num_queries, 2)
         if uniform_xy or fixed_xy:
-            centre = inverse_sigmoid(torch.rand(num_queries, 2), eps=1e-3)
+            # A buffer is not sent to other processes as parameters are: where centres stay, all must draw the same.
+            generator = torch.Generator().manual_seed(0) if fixed_xy else None
+            centre = inverse_sigmoid(torch.rand(num_queries, 2, generator=generator), eps=1e-3)
         if fixed_xy:
             self.register_buffer("centre", centre)
         else:

@@ -3,14 +3,17 @@
 A number stands in one place: the width of the transformer is `neck.dim`, the number of classes `num_classes`, the
 kind of anchors `queries.anchor_dim`, heads, hidden channels, dropout and activation are the encoder's; all other parts
 interpolate them, so that one override changes them all.
+
+A module here must not be named like a function of the package: a saved config names `dab_detr.models.dab.anchor_prior`,
+and that could not be found where `dab_detr.models.dab` is a function.
 """
 
 from functools import partial
 
-from .anchor_detr import anchor_detr
-from .dab_detr import dab_detr
-from .deformable_detr import dab_deformable_detr, deformable_detr
-from .detr import conditional_detr, detr
+from .anchor import anchor_detr
+from .baselines import conditional_detr, detr
+from .dab import dab_detr
+from .deformable import dab_deformable_detr, deformable_detr
 
 MODELS = {
     "dab_detr": dab_detr,
