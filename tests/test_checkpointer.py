@@ -1,6 +1,7 @@
 """Checkpoints of several makes, as files, into a model."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,22 @@ def test_our_own_is_read_back(tmp_path):
     DABDETRCheckpointer(model, str(tmp_path)).save("ours")
     DABDETRCheckpointer(other).load(str(tmp_path / "ours.pth"))
     assert all(torch.equal(other.state_dict()[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_kill_while_saving_leaves_a_checkpoint_to_resume_from(tmp_path, monkeypatch):
+    checkpointer = DABDETRCheckpointer(small_model(), str(tmp_path))
+    checkpointer.save("first")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    for step in ("write_text", "replace"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Path, step, killed)
+            checkpointer.save("second")
+        assert checkpointer.get_checkpoint_file() == str(tmp_path / "first.pth")
+    checkpointer.save("second")
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "second.pth")
 
 
 def test_the_original_with_its_command_line(tmp_path):

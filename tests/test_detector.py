@@ -7,62 +7,19 @@ import pytest
 import torch
 from detectron2.config import instantiate
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.structures import Boxes, Instances
-from detectron2.utils.events import EventStorage
-from torchvision.ops import box_convert
+from detectron2.structures import Boxes
 
 from dab_detr.detector import DABDETR, padding_of
 from dab_detr.modeling.structures import Prediction
-from golden_cases import load_case, load_original, small_config, small_model
-from samples import random_boxes, worst
+from golden_cases import small_config, small_model
+from samples import LOSSES, check_trained, golden_model, ground_truth, random_boxes, random_input, train, worst
 
-NAMES = {f"{name}{layer}" for name in ("loss_ce", "loss_bbox", "loss_giou") for layer in ("", "_0", "_1")}
 QUERIES, CLASSES = 12, 7
 
 
-@pytest.fixture(scope="module")
-def golden_model() -> DABDETR:
-    """With the weights of the golden cases, so that queries differ, and a small ResNet with random ones."""
-    torch.manual_seed(0)
-    model = small_model()
-    load_original(model, load_case("base").state)
-    return model
-
-
 @pytest.fixture
-def model(golden_model) -> DABDETR:
-    return copy.deepcopy(golden_model)
-
-
-def sample(height: int = 96, width: int = 128, objects: int | None = None, **others) -> dict:
-    """An input with a random image and, for training, random objects."""
-    entry = {"image": torch.randint(256, (3, height, width), dtype=torch.uint8)} | others
-    if objects is not None:
-        boxes = box_convert(random_boxes(objects), "cxcywh", "xyxy") * torch.tensor([width, height, width, height])
-        entry["instances"] = ground_truth(height, width, boxes, torch.randint(CLASSES, (objects,)))
-    return entry
-
-
-def ground_truth(height: int, width: int, boxes: torch.Tensor, classes: torch.Tensor) -> Instances:
-    return Instances((height, width), gt_boxes=Boxes(boxes), gt_classes=classes)
-
-
-def train(model: DABDETR, inputs: list[dict]) -> dict[str, torch.Tensor]:
-    """One backward pass; the losses."""
-    model.train().zero_grad()
-    with EventStorage():
-        losses = model(inputs)
-    sum(losses.values()).backward()
-    return losses
-
-
-def check_trained(model: DABDETR, losses: dict[str, torch.Tensor]) -> None:
-    """Finite scalars under the right names, and a finite gradient for every parameter that wants one."""
-    assert set(losses) == NAMES
-    assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+def model() -> DABDETR:
+    return golden_model()
 
 
 def test_is_registered():
@@ -81,12 +38,12 @@ def test_is_registered():
     ids=["plain", "half without objects", "without objects", "more objects than queries", "tiny images"],
 )
 def test_training_gives_finite_losses_and_gradients_to_all_parameters(model, inputs):
-    check_trained(model, train(model, [sample(**x) for x in inputs]))
+    check_trained(model, train(model, [random_input(**x) for x in inputs]))
 
 
 @pytest.mark.parametrize("side", [1.0, 0.0])
 def test_objects_of_one_pixel_or_none_can_be_trained_on(model, side):
-    entry = sample()
+    entry = random_input()
     corner = torch.tensor([[10.0, 20.0], [0.0, 0.0], [127.0, 95.0]])
     entry["instances"] = ground_truth(96, 128, torch.cat([corner, corner + side], 1), torch.tensor([0, 6, 3]))
     check_trained(model, train(model, [entry]))
@@ -95,7 +52,7 @@ def test_objects_of_one_pixel_or_none_can_be_trained_on(model, side):
 @pytest.mark.parametrize("objects", [(0, 0), (0, 3), (3, 3)])
 def test_end_to_end_cases_of_detectron2(model, objects):
     """200 x 250 beside 200 x 249 as in its test_model_e2e.py: float images, empty and half-empty, then evaluation."""
-    inputs = [sample(200, 250 - i, count, image=torch.rand(3, 200, 250 - i)) for i, count in enumerate(objects)]
+    inputs = [random_input(200, 250 - i, count, image=torch.rand(3, 200, 250 - i)) for i, count in enumerate(objects)]
     check_trained(model, train(model, inputs))
     results = model.eval()([{"image": x["image"]} for x in inputs])
     assert [x["instances"].image_size for x in results] == [(200, 250), (200, 249)]
@@ -103,10 +60,10 @@ def test_end_to_end_cases_of_detectron2(model, objects):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_images_that_are_not_finite_meet_no_assert(model, bad):
-    inputs = [sample(objects=3), sample(objects=3)]
+    inputs = [random_input(objects=3), random_input(objects=3)]
     inputs[0]["image"] = torch.full((3, 96, 128), bad)
     losses = train(model, inputs)
-    assert set(losses) == NAMES and not sum(losses.values()).isfinite()
+    assert set(losses) == LOSSES and not sum(losses.values()).isfinite()
     model.eval()
     with torch.no_grad():
         results = model(inputs)
@@ -138,7 +95,7 @@ def raw(scores: torch.Tensor, boxes: torch.Tensor) -> Prediction:
 
 
 def test_inference_answers_in_the_size_that_is_asked_for(model):
-    inputs = [sample(96, 128), sample(64, 160)]
+    inputs = [random_input(96, 128), random_input(64, 160)]
     model.eval()
     with torch.no_grad():
         own = [x["instances"] for x in model(inputs)]
@@ -175,7 +132,7 @@ def test_detections_are_the_best_of_all_queries_and_classes(model, num_select):
 
 
 def test_targets_are_normalised_by_the_size_of_their_own_image(model):
-    inputs = [sample(100, 200, 1), sample(50, 40, 1)]
+    inputs = [random_input(100, 200, 1), random_input(50, 40, 1)]
     for entry in inputs:
         entry["instances"].gt_boxes = Boxes(torch.tensor([[10.0, 5, 30, 25]]))
     first, second = model.targets(inputs)
@@ -185,7 +142,7 @@ def test_targets_are_normalised_by_the_size_of_their_own_image(model):
 
 
 def test_images_are_normalised_then_padded_at_the_bottom_and_right(model):
-    inputs = [sample(5, 9), sample(7, 4)]
+    inputs = [random_input(5, 9), random_input(7, 4)]
     images = model.preprocess(inputs)
     assert images.tensor.shape == (2, 3, 7, 9)
     mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
@@ -200,7 +157,7 @@ def test_images_are_normalised_then_padded_at_the_bottom_and_right(model):
 
 @pytest.mark.parametrize("label", [CLASSES, -1])
 def test_a_class_out_of_range_names_the_file_and_the_key(model, label):
-    entry = sample(objects=3, file_name="some/image.jpg")
+    entry = random_input(objects=3, file_name="some/image.jpg")
     entry["instances"].gt_classes[1] = label
     with pytest.raises(ValueError, match=rf"some/image.jpg has objects of class \[{label}\].*model.num_classes is 7"):
         model.train()([entry])
@@ -208,9 +165,9 @@ def test_a_class_out_of_range_names_the_file_and_the_key(model, label):
 
 def test_training_without_instances_names_the_file(model):
     with pytest.raises(ValueError, match="training needs 'instances' in every input, some/image.jpg has none"):
-        model.train()([sample(objects=1), sample(file_name="some/image.jpg")])
+        model.train()([random_input(objects=1), random_input(file_name="some/image.jpg")])
     with pytest.raises(ValueError, match="an input without file_name"):
-        model.train()([sample()])
+        model.train()([random_input()])
 
 
 def test_wrong_channels_of_the_neck_name_the_key():
@@ -236,21 +193,21 @@ def test_mean_and_std_move_with_the_model_and_are_no_part_of_a_checkpoint(model)
     assert model.to("meta").device == torch.device("meta")
 
 
-def test_defaults():
-    config = small_config()
-    del config.input_format
-    assert instantiate(config).input_format == "RGB"
-
-
 def test_whole_numbers_as_mean_and_std_do():
     config = small_config()
     config.pixel_mean, config.pixel_std = [128, 128, 128], [1, 1, 1]
     assert instantiate(config).pixel_std.dtype == torch.float32
 
 
+def test_defaults():
+    config = small_config()
+    del config.input_format
+    assert instantiate(config).input_format == "RGB"
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
 def test_copies_answer_alike(model, copied):
-    inputs = [sample()]
+    inputs = [random_input()]
     with torch.no_grad():
         ours, theirs = (x.eval()(inputs)[0]["instances"] for x in (model, copied(model)))
     assert torch.equal(ours.pred_boxes.tensor, theirs.pred_boxes.tensor) and torch.equal(ours.scores, theirs.scores)
@@ -261,65 +218,10 @@ def test_state_dict_round_trip(options):
     ours, theirs = small_model(options), small_model(options)
     with torch.no_grad():
         before, after = ours.eval(), theirs.eval()
-        inputs = [sample()]
+        inputs = [random_input()]
         assert worst(before(inputs)[0]["instances"].scores, after(inputs)[0]["instances"].scores) > 0
         theirs.load_state_dict(ours.state_dict())
         assert torch.equal(before(inputs)[0]["instances"].scores, after(inputs)[0]["instances"].scores)
-
-
-def test_float64_from_end_to_end(model):
-    inputs = [sample(objects=3), sample(64, 160, objects=2)]
-    single = train(model, inputs)
-    with torch.no_grad():
-        expected = model.eval()(inputs)
-    dtypes: set[torch.dtype] = set()
-    for module in model.double().modules():
-        module.register_forward_hook(lambda module, args, out: dtypes_of(out, dtypes))
-    losses = train(model, inputs)
-    assert dtypes == {torch.float64}
-    assert all(target.boxes.dtype == torch.float64 for target in model.targets(inputs))
-    assert all(loss.dtype == torch.float64 for loss in losses.values())
-    check_trained(model, losses)
-    for name, loss in losses.items():
-        assert loss.item() == pytest.approx(single[name].item(), rel=1e-4)
-    with torch.no_grad():
-        results = model.eval()(inputs)
-    for ours, theirs in zip(results, expected, strict=True):
-        assert worst(ours["instances"].scores, theirs["instances"].scores.double()) < 1e-4
-
-
-def dtypes_of(out, found: set[torch.dtype]) -> None:
-    """Adds the dtypes of the floating-point tensors in a module's answer."""
-    if isinstance(out, torch.Tensor):
-        found |= {out.dtype} if out.is_floating_point() else set()
-    elif isinstance(out, (tuple, list)):
-        for x in out:
-            dtypes_of(x, found)
-    elif isinstance(out, dict) or hasattr(out, "__dict__"):
-        dtypes_of(list((out if isinstance(out, dict) else vars(out)).values()), found)
-
-
-def test_bf16_autocast_has_finite_outputs_and_fp32_boxes(model):
-    inputs = [sample(objects=3), sample(64, 160, objects=0)]
-    with torch.no_grad():
-        exact = model.eval().detect(*features_of(model, inputs))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = train(model, inputs)
-        with torch.no_grad():
-            prediction = model.eval().detect(*features_of(model, inputs))
-            results = model(inputs)
-    check_trained(model, losses)
-    assert all(loss.dtype == torch.float32 for loss in losses.values())
-    assert prediction.logits.dtype == torch.bfloat16 and prediction.boxes.dtype == torch.float32
-    assert worst(prediction.boxes, exact.boxes) < 0.1
-    for x in results:
-        assert len(x["instances"]) == QUERIES * CLASSES
-        assert x["instances"].pred_boxes.tensor.dtype == x["instances"].scores.dtype == torch.float32
-
-
-def features_of(model: DABDETR, inputs: list[dict]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    images = model.preprocess(inputs)
-    return model.backbone(images.tensor), padding_of(images)
 
 
 def test_fixed_centres_survive_a_step_of_the_whole_model():
@@ -328,11 +230,12 @@ def test_fixed_centres_survive_a_step_of_the_whole_model():
     model = instantiate(config)
     centre, size = model.queries.centre.clone(), model.queries.size.detach().clone()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1, weight_decay=0.5)
-    train(model, [sample(objects=3)])
+    train(model, [random_input(objects=3)])
     optimizer.step()
     assert torch.equal(model.queries.centre, centre) and (model.queries.size != size).all()
 
 
 def test_patterns_multiply_the_detections(model):
-    prediction = small_model({"num_patterns": 3}).detect(*features_of(model, [sample()]))
+    images = model.preprocess([random_input()])
+    prediction = small_model({"num_patterns": 3}).detect(model.backbone(images.tensor), padding_of(images))
     assert prediction.boxes.shape == (3, 1, 3 * QUERIES, 4)

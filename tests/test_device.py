@@ -1,7 +1,5 @@
 """Devices that are there, and models in several processes."""
 
-import socket
-
 import pytest
 import torch
 from detectron2.engine import AMPTrainer, SimpleTrainer
@@ -56,26 +54,24 @@ def test_one_process_needs_no_wrapping():
     assert distribute(model, broadcast_buffers=False) is model
 
 
-def worker(rank: int, port: int, out: str) -> None:
+def worker(rank: int, folder: str) -> None:
     """One of two processes: a model whose weights and fixed anchors depend on the process, until it is distributed."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", world_size=2, rank=rank)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/start", world_size=2, rank=rank)
     torch.manual_seed(rank)
     model = AnchorBoxQueries(num_queries=5, dim=8, fixed_xy=True)
     own = model.centre.clone()
     distributed = distribute(model, broadcast_buffers=False)
     distributed(random_memory([(1, 1)])).anchors.sum().backward()
     torch.save(
-        {"own": own, "wrapped": isinstance(distributed, DistributedDataParallel), **model.state_dict()}, f"{out}{rank}"
+        {"own": own, "wrapped": isinstance(distributed, DistributedDataParallel), **model.state_dict()},
+        f"{folder}/rank{rank}",
     )
     torch.distributed.destroy_process_group()
 
 
 def test_all_processes_have_the_same_model(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(worker, (port, str(tmp_path / "rank")), nprocs=2)
+    multiprocessing.spawn(worker, (str(tmp_path),), nprocs=2)
     first, second = (torch.load(tmp_path / f"rank{i}") for i in range(2))
     assert first["wrapped"] and second["wrapped"]
     assert not torch.equal(first["own"], second["own"])

@@ -119,7 +119,7 @@ def test_runs_by_the_config_that_it_saved(tmp_path):
 
 def test_several_processes_on_cpu(tmp_path):
     run = subprocess.run(
-        command("--num-gpus", 2, "--dist-url", "auto", "--config-file", LAZY, *lazy_opts(tmp_path)),
+        command("--num-gpus", 2, "--dist-url", f"file://{tmp_path}/start", "--config-file", LAZY, *lazy_opts(tmp_path)),
         capture_output=True,
         text=True,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},

@@ -77,7 +77,7 @@ def _no_such_key(key: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(key, known, n=3, cutoff=0.8)
     if not close:
         last = {other: other.rpartition(".")[2] for other in known}
-        ends = difflib.get_close_matches(key.rpartition(".")[2], set(last.values()), n=1)
+        ends = difflib.get_close_matches(key.rpartition(".")[2], sorted(set(last.values())), n=1)
         close = [other for other in known if last[other] in ends][:3]
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     return f"the config has no key {key!r}{hint}"

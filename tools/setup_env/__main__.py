@@ -26,6 +26,7 @@ RUN = {
     "pycocotools": "pycocotools",
     "fvcore": "fvcore",
     "omegaconf": "'omegaconf<2.4'",
+    "hydra": "hydra-core",
     "matplotlib": "matplotlib",
     "tensorboard": "tensorboard",
     "detectron2.engine": f"--no-build-isolation {GITHUB}",
