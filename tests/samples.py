@@ -46,7 +46,12 @@ def random_targets(counts: Sequence[int], classes: int = 4, seed: int = 0) -> li
     ]
 
 
-def random_memory(*valid: Sequence[tuple[int, int]], dim: int = 8, position_dim: int | None = None) -> Memory:
+def random_memory(
+    *valid: Sequence[tuple[int, int]],
+    dim: int = 8,
+    position_dim: int | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Memory:
     """Levels one after the other, each given by the (height, width) of what is image for every image of the batch.
 
     The map of a level is as large as its largest image. Content and position are random, in the padding too.
@@ -56,8 +61,8 @@ def random_memory(*valid: Sequence[tuple[int, int]], dim: int = 8, position_dim:
         padding = torch.ones(len(sizes), max(h for h, _ in sizes), max(w for _, w in sizes), dtype=torch.bool)
         for i, (h, w) in enumerate(sizes):
             padding[i, :h, :w] = False
-        maps.append(torch.randn(len(sizes), dim, *padding.shape[1:]))
-        positions.append(torch.randn(*padding.shape, position_dim or dim))
+        maps.append(torch.randn(len(sizes), dim, *padding.shape[1:], dtype=dtype))
+        positions.append(torch.randn(*padding.shape, position_dim or dim, dtype=dtype))
         paddings.append(padding)
     return to_memory(maps, paddings, positions, encode=None)
 

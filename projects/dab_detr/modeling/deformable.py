@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .boxes import full_precision
 from .structures import Memory, Position
 
 
@@ -64,7 +65,7 @@ class DeformableAttention(nn.Module):
         weights = self.weights(query).unflatten(-1, (self.heads, -1)).softmax(-1).unflatten(-1, each[1:])
         value = self.value(memory.content).masked_fill(memory.padding[..., None], 0.0)
         points = self.sampling_points(position.anchors, offsets, memory)
-        value = value.unflatten(-1, (self.heads, -1))
+        value = full_precision(value).unflatten(-1, (self.heads, -1))  # 16 bits would shift points by parts of a cell
         return self.out(deformable_sample(value, memory.shapes, points.to(value.dtype), weights))
 
     def sampling_points(self, anchors: Tensor, offsets: Tensor, memory: Memory) -> Tensor:
