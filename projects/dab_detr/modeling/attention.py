@@ -113,6 +113,8 @@ class ConditionalCrossAttention(Attention):
     the content query inside each head, the memory's position to its content, so the two products are summed.
     """
 
+    needs = ("a spatial position",)
+
     def __init__(self, *, dim: int, heads: int, dropout: float = 0.0):
         super().__init__(dim=dim, heads=heads, dropout=dropout)
         self.query_spatial, self.key_position = nn.Linear(dim, dim), nn.Linear(dim, dim)

@@ -27,10 +27,17 @@ def check_combination(
                     f"the {type(module).__name__} of {key} attends to {levels} levels, model.neck gives "
                     f"{neck.num_levels} ({type(neck).__name__}): set model.neck.num_levels, or use the neck that fits"
                 )
-    samples = any(hasattr(module, "points") for module in decoder.modules())
-    for need in {*decoder.prior.needs, *(["anchors"] if samples else [])}:
+    prior = type(decoder.prior).__name__
+    needs = {need: type(part).__name__ for part in decoder.layers.modules() for need in getattr(part, "needs", ())}
+    for need, name in needs.items():
+        if need not in decoder.prior.gives:
+            raise ValueError(
+                f"the {name} of model.decoder.layers needs {need}, model.decoder.prior ({prior}) gives "
+                f"{' and '.join(decoder.prior.gives)}: change one of the two"
+            )
+    for need in (*decoder.prior.needs, *({"anchors"} & set(needs))):
         if need not in queries.gives:
             raise ValueError(
-                f"model.decoder.prior ({type(decoder.prior).__name__}) needs queries with {need}, model.queries "
+                f"model.decoder.prior ({prior}) needs queries with {need}, model.queries "
                 f"({type(queries).__name__}) gives {' and '.join(queries.gives)}: change one of the two"
             )

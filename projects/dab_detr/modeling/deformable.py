@@ -36,6 +36,8 @@ class DeformableAttention(nn.Module):
     itself. At the start each head looks in one of eight directions, its points ever further out.
     """
 
+    needs = ("anchors",)
+
     def __init__(self, *, dim: int, heads: int, levels: int, points: int):
         super().__init__()
         if dim % heads:

@@ -42,7 +42,7 @@ class AnchorPrior(nn.Module):
     10000 in every released checkpoint, although the paper says 20.
     """
 
-    needs = ("anchors",)
+    needs, gives = ("anchors",), ("a spatial position",)
 
     def __init__(self, *, dim: int, anchor_dim: int, scale: nn.Module, temperature: float = 10000.0):
         super().__init__()
@@ -84,7 +84,7 @@ class DeformableAnchorPrior(nn.Module):
     to take positions from the centres alone.
     """
 
-    needs = ("anchors",)
+    needs, gives = ("anchors",), ("anchors",)
 
     def __init__(self, *, dim: int, anchor_dim: int, scale: nn.Module, temperature: float = 10000.0):
         super().__init__()
@@ -101,7 +101,7 @@ class DeformableAnchorPrior(nn.Module):
 class StaticPrior(nn.Module):
     """Positions that were learned, the same in every layer: DETR's and Deformable DETR's."""
 
-    needs = ("learned positions",)
+    needs, gives = ("learned positions",), ("anchors",)
 
     def forward(self, queries: Queries, memory: Memory, layer: int) -> Position:
         return Position(embed=queries.embed, anchors=queries.anchors)
@@ -110,10 +110,7 @@ class StaticPrior(nn.Module):
 class ConditionalPrior(nn.Module):
     """Learned positions, and a spatial query PE(x, y) * scale for conditional cross-attention: Conditional DETR's."""
 
-    needs = (
-        "learned positions",
-        "anchors",
-    )
+    needs, gives = ("learned positions", "anchors"), ("a spatial position",)
 
     def __init__(self, *, dim: int, scale: nn.Module, temperature: float = 10000.0):
         super().__init__()
@@ -128,7 +125,7 @@ class AnchorPointPrior(nn.Module):
     """Positions from anchor points: P_q = MLP(PE(x, y)), and the points as the memory encodes its cells; for Anchor
     DETR, whose image and queries share one encoding."""
 
-    needs = ("anchors",)
+    needs, gives = ("anchors",), ("a spatial position", "points encoded as cells")
 
     def __init__(self, *, dim: int, temperature: float = 10000.0):
         super().__init__()

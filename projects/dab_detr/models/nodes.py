@@ -85,9 +85,13 @@ def heads_nodes(*, shared_classes: bool = True, shared_boxes: bool = True, size_
     }
 
 
-def denoising(*, groups: int, anchor_dim: int, **options) -> Denoising | NoDenoising:
+def denoising(*, groups: int, dim: int, content_dim: int, **options) -> Denoising | NoDenoising:
     """Denoising with so many groups; none with 0."""
-    return Denoising(groups=groups, anchor_dim=anchor_dim, **options) if groups else NoDenoising()
+    if groups:
+        return Denoising(groups=groups, dim=dim, content_dim=content_dim, **options)
+    if content_dim != dim:
+        raise ValueError(f"without model.denoising.groups model.queries.dim must be {dim}, got {content_dim}")
+    return NoDenoising()
 
 
 def denoising_node(anchor_dim: int | str = "${..queries.anchor_dim}") -> DictConfig:

@@ -1,0 +1,179 @@
+"""Parts that do not fit each other stop when the model is built, with an error that names the config keys."""
+
+import pytest
+from detectron2.config import instantiate
+
+from dab_detr.models import (
+    MODELS,
+    anchor_detr,
+    conditional_detr,
+    dab_deformable_detr,
+    dab_detr,
+    deformable_detr,
+    detr,
+)
+from dab_detr.overrides import apply_overrides
+from samples import random_input, train
+from tiny import shrink
+
+
+def combined(node, *overrides: str, **parts):
+    """A small model from a node with other parts and overrides."""
+    node = shrink(node)
+    for name, part in parts.items():
+        target, _, key = name.rpartition("__")
+        (node[target] if target else node)[key] = part
+    apply_overrides(node, overrides)
+    return instantiate(node)
+
+
+def one():
+    """The neck of one level, on the small backbone."""
+    neck = detr().neck
+    neck.in_channels, neck.dim = 32, 32
+    return neck
+
+
+def anchor_prior():
+    prior = dab_detr().decoder.prior
+    prior.modulate, prior.anchor_dim = False, 2
+    return prior
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_fits_together(name):
+    combined(MODELS[name]())
+
+
+# what fits together too: one line on another model
+GOOD = {
+    "DAB with denoising": lambda: combined(dab_detr(), "denoising.groups=5"),
+    "DAB with points": lambda: combined(dab_detr(), "queries.anchor_dim=2"),
+    "deformable attention with 2-D anchors": lambda: combined(dab_deformable_detr(), "queries.anchor_dim=2"),
+    "deformable DAB with denoising": lambda: combined(dab_deformable_detr(), "denoising.groups=5", "queries.dim=31"),
+    "deformable attention to one level": lambda: combined(
+        dab_deformable_detr(), "encoder.levels=1", "decoder.layers.levels=1", neck=one()
+    ),
+    "patterns in DAB": lambda: combined(dab_detr(), "queries.num_patterns=3"),
+    "anchors that are not refined": lambda: combined(
+        dab_deformable_detr(), "decoder.refinement._target_=dab_detr.FixedAnchors"
+    ),
+    "Anchor DETR with denoising": lambda: combined(anchor_detr(), "denoising.groups=2"),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_what_fits_trains(name):
+    losses = train(GOOD[name](), [random_input(objects=2), random_input(64, 160, objects=1)])
+    assert sum(losses.values()).isfinite()
+
+
+TWO_STAGE = dab_deformable_detr(two_stage=True).queries
+BAD = {
+    "two-stage with DETR's static positions": (
+        lambda: combined(detr(), queries=TWO_STAGE),
+        r"model\.decoder\.prior \(StaticPrior\) needs queries with learned positions, "
+        r"model\.queries \(ProposalQueries\) gives anchors",
+    ),
+    "two-stage with Conditional DETR's": (
+        lambda: combined(conditional_detr(), queries=TWO_STAGE),
+        r"model\.decoder\.prior \(ConditionalPrior\) needs queries with learned positions.*model\.queries",
+    ),
+    "anchors from queries that have none": (
+        lambda: combined(dab_detr(), queries=detr().queries, denoising=detr().denoising, decoder__prior=anchor_prior()),
+        r"model\.decoder\.prior \(AnchorPrior\) needs queries with anchors, "
+        r"model\.queries \(LearnedQueries\) gives learned positions",
+    ),
+    "deformable attention around anchors that are not there": (
+        lambda: combined(deformable_detr(), queries__point_head=None),
+        r"model\.decoder\.prior \(StaticPrior\) needs queries with anchors, model\.queries \(LearnedQueries\) gives",
+    ),
+    "static positions from anchor boxes": (
+        lambda: combined(detr(), queries=dab_detr().queries),
+        r"model\.decoder\.prior \(StaticPrior\) needs queries with learned positions.*\(AnchorBoxQueries\)",
+    ),
+    "conditional attention by learned positions": (
+        lambda: combined(detr(), decoder__layers=conditional_detr().decoder.layers),
+        r"the \w+CrossAttention of model\.decoder\.layers needs a spatial position, "
+        r"model\.decoder\.prior \(StaticPrior\) gives anchors: change one of the two",
+    ),
+    "deformable attention by the prior of conditional": (
+        lambda: combined(dab_deformable_detr(), decoder__prior=dab_detr().decoder.prior),
+        r"the DeformableAttention of model\.decoder\.layers needs anchors, "
+        r"model\.decoder\.prior \(ModulatedAnchorPrior\) gives a spatial position",
+    ),
+    "row-column attention by the prior of conditional": (
+        lambda: combined(anchor_detr(), decoder__prior=anchor_prior()),
+        r"the RowColumnAttention of model\.decoder\.layers needs points encoded as cells, "
+        r"model\.decoder\.prior \(AnchorPrior\) gives a spatial position",
+    ),
+    "the channel of denoising without it": (
+        lambda: combined(dab_deformable_detr(), "queries.dim=31"),
+        r"without model\.denoising\.groups model\.queries\.dim must be 32, got 31",
+    ),
+    "deformable attention on several levels with a neck of one": (
+        lambda: combined(dab_deformable_detr(), "encoder.levels=4", "decoder.layers.levels=4", neck=one()),
+        r"DeformableAttention of model\.encoder attends to 4 levels, model\.neck gives 1 \(SingleScaleNeck\): "
+        r"set model\.neck\.num_levels",
+    ),
+    "a deformable encoder of other levels": (
+        lambda: combined(dab_deformable_detr(), "encoder.levels=1"),
+        r"DeformableAttention of model\.encoder attends to 1 levels, model\.neck gives 4 \(MultiScaleNeck\)",
+    ),
+    "a deformable decoder of other levels": (
+        lambda: combined(dab_deformable_detr(), "decoder.layers.levels=3"),
+        r"DeformableAttention of model\.decoder attends to 3 levels, model\.neck gives 4",
+    ),
+    "row-column attention on several levels": (
+        lambda: combined(anchor_detr(), "neck.num_levels=2"),
+        r"RowColumnAttention of model\.encoder attends to 1 levels, model\.neck gives 2",
+    ),
+    "fewer levels than maps": (
+        lambda: combined(deformable_detr(), "neck.num_levels=2"),
+        r"model\.neck\.num_levels=2 is less than the 3 maps of model\.neck\.in_channels",
+    ),
+    "wrong channels": (
+        lambda: combined(detr(), "neck.in_channels=2048"),
+        r"'res5' of model\.backbone has 32 channels, model\.neck\.in_channels expects 2048",
+    ),
+    "wrong channels of one map": (
+        lambda: combined(deformable_detr(), "neck.in_channels.res4=7"),
+        r"'res4' of model\.backbone has 16 channels, model\.neck\.in_channels expects 7",
+    ),
+    "a feature that the backbone does not give": (
+        lambda: combined(detr(), "neck.feature=res4"),
+        r"model\.neck takes 'res4', model\.backbone gives \['res5'\]: set model\.backbone\.out_features",
+    ),
+    "one of several that it does not give": (
+        lambda: combined(deformable_detr(), "backbone.out_features=[res4,res5]"),
+        r"model\.neck takes 'res3', model\.backbone gives \['res4', 'res5'\]",
+    ),
+}
+for learned in (detr, conditional_detr, deformable_detr):
+    BAD[f"patterns with learned queries of {learned.__name__}"] = (
+        lambda learned=learned: combined(learned(), "queries.num_patterns=3"),
+        r"model\.queries\.num_patterns needs anchors",
+    )
+    BAD[f"denoising of {learned.__name__}"] = (
+        lambda learned=learned: combined(learned(), "denoising.groups=5"),
+        r"model\.denoising\.groups needs model\.queries with anchors",
+    )
+BAD["denoising of Deformable DETR in two stages"] = (
+    lambda: combined(deformable_detr(two_stage=True), "denoising.groups=5"),
+    r"model\.denoising\.groups needs model\.queries with anchors",
+)
+BAD["denoising of queries that lack more than a channel"] = (
+    lambda: combined(dab_detr(), "queries.dim=30", "denoising.groups=5"),
+    r"model\.queries\.dim must be 32 or 31 for denoising, got 30",
+)
+BAD["modulation of points"] = (
+    lambda: combined(dab_detr(), "queries.anchor_dim=2", "decoder.prior.modulate=True"),
+    r"width and height modulation needs anchor_dim=4, got 2",
+)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_does_not_fit_names_the_keys(name):
+    build, message = BAD[name]
+    with pytest.raises(ValueError, match=message):
+        build()
