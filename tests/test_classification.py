@@ -1,14 +1,15 @@
-"""Focal loss against torchvision's, and its matching cost against the formula of the original."""
+"""Focal loss against torchvision's, softmax loss against torch's, and matching costs against their formulas."""
 
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import sigmoid_focal_loss
 
-from dab_detr.losses.classification import FocalLoss
+from dab_detr.losses.classification import FocalLoss, SoftmaxLoss
 from samples import worst
 
 L, B, Q, K = 2, 3, 4, 5
@@ -86,3 +87,48 @@ def test_cost_keeps_its_floor_inside_the_logarithm():
 
 def test_cost_without_objects():
     assert FocalLoss().cost(sample()[0], torch.zeros(B, 0, dtype=torch.long)).shape == (L, B, Q, 0)
+
+
+@pytest.mark.parametrize("no_object", [0.1, 1.0, 0.0])
+def test_softmax_loss_is_weighted_cross_entropy_of_each_layer(no_object):
+    """Whose mean is over the weights of all queries, whatever the number of objects."""
+    logits, labels = 3 * torch.randn(L, B, Q, K + 1), torch.randint(K + 1, (L, B, Q))
+    weight = torch.tensor([1.0] * K + [no_object])
+    values, gradients = [], []
+    for loss in (
+        lambda x: SoftmaxLoss(no_object=no_object)(x, labels, torch.tensor(99.0)),
+        lambda x: torch.stack(
+            [F.cross_entropy(x[i].flatten(0, 1), labels[i].flatten(), weight=weight) for i in range(L)]
+        ),
+    ):
+        x = logits.clone().requires_grad_()
+        values.append(loss(x))
+        gradients.append(torch.autograd.grad(values[-1] @ torch.tensor([1.0, 2.0]), x)[0])
+    assert values[0].shape == (L,)
+    torch.testing.assert_close(*values)
+    assert worst(*gradients) < 1e-6
+
+
+def test_softmax_loss_weighs_no_object_as_detr_does():
+    logits, labels = torch.randn(L, B, Q, K + 1), torch.randint(K + 1, (L, B, Q))
+    plain, explicit = (x(logits, labels, torch.tensor(1.0)) for x in (SoftmaxLoss(), SoftmaxLoss(no_object=0.1)))
+    assert torch.equal(plain, explicit)
+    assert SoftmaxLoss().background(logits) == K
+
+
+def test_softmax_loss_without_any_object():
+    logits = torch.randn(L, B, Q, K + 1)
+    labels = torch.full((L, B, Q), K)
+    expected = -logits.log_softmax(-1)[..., K].flatten(1).mean(1)
+    torch.testing.assert_close(SoftmaxLoss()(logits, labels, torch.tensor(1.0)), expected)
+
+
+def test_softmax_cost_is_the_probability_of_the_label():
+    logits, labels = torch.randn(L, B, Q, K + 1), torch.randint(K, (B, 6))
+    cost = SoftmaxLoss().cost(logits, labels)
+    assert cost.shape == (L, B, Q, 6)
+    for image in range(B):
+        for n, label in enumerate(labels[image].tolist()):
+            probability = logits[:, image, :, label].exp() / logits[:, image].exp().sum(-1)
+            assert worst(cost[:, image, :, n], -probability) < 1e-6
+    assert SoftmaxLoss().cost(logits, torch.zeros(B, 0, dtype=torch.long)).shape == (L, B, Q, 0)
