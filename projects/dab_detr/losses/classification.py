@@ -18,6 +18,10 @@ class FocalLoss:
         """The label of a query without an object: one past the last class."""
         return logits.shape[-1]
 
+    def finds(self, logits: Tensor) -> Tensor:
+        """Whether queries (..., K) answer with an object (...): with a probability over 0.5."""
+        return logits.amax(-1) > 0
+
     def __call__(self, logits: Tensor, labels: Tensor, num_boxes: Tensor) -> Tensor:
         """Sum over all queries and classes by the number of objects, (L,) for each layer.
 
@@ -52,6 +56,10 @@ class SoftmaxLoss:
     def background(self, logits: Tensor) -> int:
         """The label of a query without an object: the last class."""
         return logits.shape[-1] - 1
+
+    def finds(self, logits: Tensor) -> Tensor:
+        """Whether queries (..., K + 1) answer with an object (...): where "no object" is not the best class."""
+        return logits.argmax(-1) != self.background(logits)
 
     def __call__(self, logits: Tensor, labels: Tensor, num_boxes: Tensor) -> Tensor:
         """logits (L, B, Q, K + 1) and labels (L, B, Q) to the loss (L,) of each layer."""

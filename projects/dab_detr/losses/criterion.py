@@ -67,7 +67,7 @@ class SetCriterion:
         labels = matches.object.new_full(logits.shape[:3], background)
         labels[matches.query] = torch.cat([target.labels for target in targets])[matches.object]
         if log:
-            log_diagnostics(logits[-1], labels[-1], background)
+            log_diagnostics(logits[-1], labels[-1], background, self.classification.finds(logits[-1]))
         wanted = torch.cat([target.boxes for target in targets])[matches.object]
         by_layers = (len(logits), len(wanted) // len(logits), 4)  # every layer has as many matches
         return self.weighted(logits, labels, boxes[matches.query].view(by_layers), wanted.view(by_layers), num_boxes)
@@ -119,11 +119,11 @@ def renamed(losses: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def log_diagnostics(logits: Tensor, labels: Tensor, background: int) -> None:
+def log_diagnostics(logits: Tensor, labels: Tensor, background: int, found: Tensor) -> None:
     """Two numbers of the last layer, for the log only: Detectron2 would add them up if they were among the losses.
 
     class_error: percent of matched queries (B, Q) whose best class is not their object's.
-    cardinality_error: by how many the queries with a probability over 0.5 miss the number of objects, per image.
+    cardinality_error: by how many the queries that found something (B, Q) miss the number of objects, per image.
     """
     storage = event_storage()
     if storage is None:
@@ -131,5 +131,5 @@ def log_diagnostics(logits: Tensor, labels: Tensor, background: int) -> None:
     matched = labels != background
     right = (logits.argmax(-1) == labels) & matched
     storage.put_scalar("class_error", float(100 - 100 * right.sum() / matched.sum().clamp(min=1)))
-    found = (logits.amax(-1) > 0).sum(1)
-    storage.put_scalar("cardinality_error", float((found - matched.sum(1)).abs().float().mean()))
+    error = (found.sum(1) - matched.sum(1)).abs().float().mean()
+    storage.put_scalar("cardinality_error", float(error))
