@@ -1,16 +1,19 @@
-"""The ResNets against torchvision's, and what is frozen, built and refused."""
+"""The ResNets against torchvision's, and what is frozen, built and refused; backbones of timm."""
 
 import pytest
+import timm
 import torch
 import torchvision
-from detectron2.config import get_cfg
+from detectron2.config import LazyCall, get_cfg, instantiate
 from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import build_backbone
 
 from dab_detr.checkpoint.blocks import torchvision_resnet
 from dab_detr.checkpoint.rename import RenameTable
-from dab_detr.modeling.backbone import build_dab_detr_resnet_backbone, resnet
-from samples import worst
+from dab_detr.modeling.backbone import TimmBackbone, build_dab_detr_resnet_backbone, resnet
+from dab_detr.models import deformable_detr
+from samples import random_input, train, worst
+from tiny import shrink
 
 
 @pytest.mark.parametrize("depth, dilated", [(18, False), (50, False), (50, True)])
@@ -107,3 +110,67 @@ def test_backbone_of_a_yacs_config(dilation):
     assert ours.output_shape() == expected.output_shape()
     trained = [{name for name, p in x.named_parameters() if p.requires_grad} for x in (ours, expected)]
     assert trained[0] == trained[1]
+
+
+def as_timm_says(name: str, images: torch.Tensor, state: dict) -> dict[int, torch.Tensor]:
+    """All of timm's feature maps, channels first, by stride."""
+    body = timm.create_model(name, features_only=True).eval()
+    body.load_state_dict(state, strict=False)
+    maps = body(images)
+    if name == "test_mambaout":  # whose channels come last
+        maps = [x.permute(0, 3, 1, 2) for x in maps]
+    return dict(zip(body.feature_info.reduction(), maps, strict=True))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("features", [["res5"], ["res3", "res4", "res5"], ["res2", "res5"], ["res5", "res3"]])
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_mambaout"])
+def test_maps_of_timm_by_their_stride(name, features):
+    """Of networks that begin at stride 2 and at stride 4, with channels first and last."""
+    backbone = TimmBackbone(name=name, out_features=features).eval()
+    images = torch.randn(2, 3, 64, 96)
+    maps, shapes = backbone(images), backbone.output_shape()
+    assert set(maps) == set(shapes) == set(features)
+    expected = as_timm_says(name, images, backbone.body.state_dict())
+    for feature, x in maps.items():
+        stride = 2 ** int(feature[-1])
+        assert (shapes[feature].stride, shapes[feature].channels) == (stride, x.shape[1])
+        assert x.shape[2:] == (64 // stride, 96 // stride)
+        assert worst(x, expected[stride]) < 1e-5
+
+
+def test_options_of_timm():
+    """As dilation, which keeps the feature's name, as Detectron2's dilated ResNets do."""
+    backbone = TimmBackbone(name="test_resnet", output_stride=16)
+    assert backbone.output_shape()["res5"].stride == 16
+    assert backbone(torch.zeros(1, 3, 64, 64))["res5"].shape[2:] == (4, 4)
+
+
+def test_pretrained_weights_are_asked_for_once_and_only_if_wanted(monkeypatch):
+    asked = []
+    create = timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda *args, pretrained=False, **kw: asked.append(pretrained) or create(*args, **kw)
+    )
+    TimmBackbone(name="test_resnet")
+    assert not any(asked)
+    TimmBackbone(name="test_resnet", pretrained=True)
+    assert asked.count(True) == 1
+
+
+def test_strides_that_a_network_of_timm_does_not_have():
+    message = (
+        r"test_convnext has \['res2', 'res3', 'res4', 'res5'\], not \['res1', 'stem'\].*model\.backbone\.out_features"
+    )
+    with pytest.raises(ValueError, match=message):
+        TimmBackbone(name="test_convnext", out_features=["stem", "res1", "res5"])
+
+
+def test_a_detector_on_a_backbone_of_timm():
+    node = shrink(deformable_detr())
+    node.backbone = LazyCall(TimmBackbone)(name="test_convnext", out_features=["res3", "res4", "res5"])
+    node.neck.in_channels = {"res3": 32, "res4": 48, "res5": 64}
+    model = instantiate(node)
+    losses = train(model, [random_input(objects=2), random_input(64, 160, objects=1)])
+    assert sum(losses.values()).isfinite()
+    assert all(p.grad is not None for p in model.backbone.parameters() if p.requires_grad)

@@ -97,10 +97,11 @@ class TimmBackbone(Backbone):
         missing = sorted(set(out_features) - set(strides))
         if missing:
             raise ValueError(f"timm's {name} has {sorted(strides)}, not {missing}: set model.backbone.out_features")
+        out_features = sorted(out_features, key=strides.get)  # the order in which timm gives them
         indices = [strides[feature] for feature in out_features]
         self.body = timm.create_model(name, features_only=True, out_indices=indices, pretrained=pretrained, **options)
         self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
-        self._out_features = list(out_features)
+        self._out_features = out_features
         self._out_feature_channels = dict(zip(out_features, self.body.feature_info.channels(), strict=True))
         self._out_feature_strides = dict(zip(out_features, self.body.feature_info.reduction(), strict=True))
 
