@@ -2,19 +2,33 @@
 
 import pytest
 import torch
-from detectron2.config import instantiate
+from detectron2.config import LazyConfig, instantiate
+from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
-from dab_detr.models import dab_detr
+from dab_detr.modeling.transformer import DetachedAnchors, FixedAnchors, RefinedAnchors
+from dab_detr.models import (
+    MODELS,
+    anchor_detr,
+    conditional_detr,
+    dab_deformable_detr,
+    dab_detr,
+    deformable_detr,
+    detr,
+)
+from tiny import shrink
 
 R101 = 42_394_816 - 23_454_912  # how many more parameters its backbone has
 
 
-def build(num_classes: int = 91, **options) -> torch.nn.Module:
-    """The model on the meta device: shapes and counts without arithmetic."""
-    config = dab_detr(**options)
-    config.num_classes = num_classes
-    return instantiate(config).eval().to("meta")
+def build(member=dab_detr, *, overrides: dict | None = None, **options) -> torch.nn.Module:
+    """The model with the original's 91 classes on the meta device: shapes and counts without arithmetic."""
+    config = member(**options)
+    config.num_classes = 91
+    for key, value in (overrides or {}).items():
+        OmegaConf.update(config, key, value)
+    with torch.device("meta"):
+        return instantiate(config).eval()
 
 
 def count(model: torch.nn.Module, trainable: bool = False) -> int:
@@ -44,6 +58,123 @@ def test_parameters(options, parameters, millions):
 def test_frozen_parameters():
     """Stem and first stage are frozen, as in the original."""
     assert count(build(), trainable=True) == 43_449_117
+
+
+HEADS = 256 * 91 + 91 + 2 * (256 * 256 + 256) + 256 * 4 + 4  # one class head and one box head
+
+
+@pytest.mark.parametrize(
+    ("member", "options", "parameters"),
+    [
+        (detr, {}, 41_524_768),
+        (detr, {"depth": 101}, 60_464_672),
+        (conditional_detr, {}, 43_418_401),
+        (conditional_detr, {"depth": 101}, 62_358_305),
+        (anchor_detr, {}, 37_038_711),
+        (anchor_detr, {"depth": 101}, 55_978_615),
+        (deformable_detr, {}, 40_069_665),
+        (deformable_detr, {"refine": True}, 40_849_660),
+        (deformable_detr, {"two_stage": True}, 41_181_529),
+        (dab_deformable_detr, {}, 47_405_994),
+    ],
+)
+def test_parameters_of_the_family(member, options, parameters):
+    """To the last one what the originals' code has."""
+    assert count(build(member, **options)) == parameters
+
+
+@pytest.mark.parametrize(
+    ("member", "options", "overrides", "more"),
+    [
+        (dab_deformable_detr, {"refine": False}, {}, -5 * HEADS),  # one class head and one box head for all layers
+        (dab_deformable_detr, {"num_patterns": 3}, {}, 3 * 256),
+        (dab_deformable_detr, {"fixed_xy": True}, {}, -300 * 2),
+        (dab_deformable_detr, {}, {"denoising.groups": 5}, 92 * 255),
+        (dab_deformable_detr, {}, {"denoising.groups": 5, "queries.dim": 255}, 92 * 255 - 300),
+        # no query has an anchor or content of its own; the encoder has heads, and a transform with its norm
+        (dab_deformable_detr, {"two_stage": True}, {}, HEADS + 256 * 256 + 3 * 256 - 300 * (256 + 4)),
+        (dab_detr, {}, {"denoising.groups": 5}, 92 * 255),
+        (dab_detr, {}, {"decoder.refinement._target_": "dab_detr.FixedAnchors"}, 0),
+        (dab_detr, {}, {"decoder.box_heads.shared": False}, 5 * (HEADS - 256 * 91 - 91)),
+    ],
+)
+def test_parameters_of_ablations(member, options, overrides, more):
+    assert count(build(member, overrides=overrides, **options)) - count(build(member)) == more
+
+
+@pytest.mark.parametrize(
+    ("member", "options", "refinement", "heads"),
+    [
+        (dab_detr, {}, RefinedAnchors, 1),
+        (detr, {}, FixedAnchors, 1),
+        (conditional_detr, {}, FixedAnchors, 1),
+        (anchor_detr, {}, FixedAnchors, 1),
+        (deformable_detr, {}, FixedAnchors, 1),
+        (deformable_detr, {"refine": True}, DetachedAnchors, 6),
+        (deformable_detr, {"two_stage": True}, DetachedAnchors, 6),
+        (dab_deformable_detr, {}, DetachedAnchors, 6),
+        (dab_deformable_detr, {"refine": False}, FixedAnchors, 1),
+        (dab_deformable_detr, {"two_stage": True}, DetachedAnchors, 6),
+    ],
+)
+def test_refinement(member, options, refinement, heads):
+    decoder = build(member, **options).decoder
+    assert type(decoder.refinement) is refinement
+    assert len(decoder.class_heads) == len(decoder.box_heads) == heads
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_saved_config_builds_the_same_model(name, tmp_path):
+    """Every builder is found again by its name."""
+    config = shrink(MODELS[name]())
+    LazyConfig.save(config, str(tmp_path / "config.yaml"))
+    again = LazyConfig.load(str(tmp_path / "config.yaml"))
+    with torch.device("meta"):
+        ours, theirs = instantiate(config), instantiate(again)
+    assert str(ours) == str(theirs)
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
+
+
+def initial(member, **options) -> dict[str, torch.Tensor]:
+    return instantiate(shrink(member(**options))).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("member", "options", "sizes"),
+    [
+        (dab_detr, {}, [0.0]),
+        (conditional_detr, {}, [0.0]),
+        (anchor_detr, {}, [-2.0]),
+        (deformable_detr, {}, [-2.0]),
+        (deformable_detr, {"refine": True}, [-2.0, 0.0]),  # the first layer starts from a point, the others from boxes
+        (deformable_detr, {"two_stage": True}, [0.0, 0.0]),
+        (dab_deformable_detr, {}, [-2.0, 0.0]),
+        (dab_deformable_detr, {"two_stage": True}, [0.0, 0.0]),
+    ],
+)
+def test_boxes_start_from_their_anchors(member, options, sizes):
+    """Width and height, where an anchor has none, from an eighth of the image."""
+    state = initial(member, **options)
+    for layer, size in enumerate(sizes):
+        assert (state[f"decoder.box_heads.{layer}.4.weight"] == 0).all()
+        assert state[f"decoder.box_heads.{layer}.4.bias"].tolist() == [0.0, 0.0, size, size]
+
+
+def test_detr_starts_from_boxes_of_its_own():
+    """It has neither anchors nor a prior for its classes."""
+    state = initial(detr)
+    assert (state["decoder.box_heads.0.4.weight"] != 0).any()
+    assert state["decoder.class_heads.0.bias"].abs().max() < 0.2
+
+
+@pytest.mark.parametrize("member", [deformable_detr, dab_deformable_detr])
+def test_deformable_attentions_start_from_their_directions(member):
+    """After the xavier of everything else."""
+    state = initial(member)
+    offsets = [name for name in state if name.endswith(".offsets.weight")]
+    assert len(offsets) == 3
+    for name in offsets:
+        assert (state[name] == 0).all() and (state[name.replace("weight", "bias")] != 0).any()
 
 
 @pytest.mark.parametrize(("size", "gmac"), [((800, 1066), 86.6), ((800, 1333), 107.5)])
