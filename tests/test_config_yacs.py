@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from coco_files import content, write
 from dab_detr.config import add_dab_detr_config, model_node, register_datasets
-from dab_detr.models import dab_detr
+from dab_detr.models import MODELS, dab_detr
 from dab_detr.overrides import apply_overrides
 from tiny import YAML, yaml_opts
 
@@ -75,6 +75,63 @@ def test_key(key, value, overrides):
     node = dab_detr()
     apply_overrides(node, overrides)
     assert plain(model_node(config(key, value))) == plain(node)
+
+
+def variant(name: str, *opts):
+    """On as many feature maps as it wants."""
+    neck = MODELS[name]().neck
+    maps = [neck.feature] if "feature" in neck else list(neck.in_channels)
+    return config("MODEL.DAB_DETR.VARIANT", name, "MODEL.RESNETS.OUT_FEATURES", maps, *opts)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_variant(name):
+    """Wired as by the function of its name, but on the backbone of the yacs config; and it runs."""
+    assert plain(model_node(variant(name))) == plain(MODELS[name]())
+    small = {"DIM": 32, "HEADS": 4, "HIDDEN": 64, "NUM_QUERIES": 10, "ENCODER_LAYERS": 1, "DECODER_LAYERS": 2}
+    opts = [x for key, value in small.items() for x in (f"MODEL.DAB_DETR.{key}", value)]
+    model = build_model(variant(name, "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.STEM_OUT_CHANNELS", 4, *opts)).eval()
+    with torch.no_grad():
+        (result,) = model([{"image": torch.zeros(3, 64, 96)}])
+    assert len(result["instances"]) > 0
+    assert model.neck.in_channels == {x: shape.channels for x, shape in model.backbone.output_shape().items()}
+    assert len(model.encoder.layers) == 1 and len(model.decoder.layers) == 2
+
+
+def test_a_variant_that_does_not_exist():
+    with pytest.raises(ValueError, match=r"MODEL\.DAB_DETR\.VARIANT must be one of \['dab_detr', .*, got 'detrr'"):
+        model_node(config("MODEL.DAB_DETR.VARIANT", "detrr"))
+
+
+@pytest.mark.parametrize(
+    "name, key, value",
+    [
+        ("detr", "NUM_SELECT", 100),  # every query answers once
+        ("detr", "UNIFORM_XY", True),
+        ("conditional_detr", "FIXED_XY", True),
+        ("anchor_detr", "TEMPERATURE", 20.0),  # its positions are learned further
+        ("anchor_detr", "IN_FEATURE", "res4"),
+        ("deformable_detr", "IN_FEATURE", "res4"),
+        ("deformable_detr_two_stage", "NUM_PATTERNS", 3),
+        ("dab_deformable_detr_two_stage", "FIXED_XY", True),
+    ],
+)
+def test_a_key_that_means_nothing_to_the_variant(name, key, value):
+    with pytest.raises(ValueError, match=rf"MODEL\.DAB_DETR\.{key} means nothing to the variant '{name}'"):
+        model_node(variant(name, f"MODEL.DAB_DETR.{key}", value))
+
+
+@pytest.mark.parametrize(
+    "name, key, value, message",
+    [
+        ("detr", "DENOISING_GROUPS", 5, r"model\.denoising\.groups needs model\.queries with anchors"),
+        ("conditional_detr", "NUM_PATTERNS", 3, r"model\.queries\.num_patterns needs anchors"),
+        ("deformable_detr", "NUM_PATTERNS", 3, r"model\.queries\.num_patterns needs anchors"),
+    ],
+)
+def test_a_key_that_the_variant_refuses(name, key, value, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(variant(name, f"MODEL.DAB_DETR.{key}", value))
 
 
 def test_every_key_is_tested():

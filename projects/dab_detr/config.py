@@ -14,6 +14,7 @@ from .overrides import apply_overrides
 # keys of MODEL.DAB_DETR, and what they set in the node of the model
 PATHS = {
     "NUM_CLASSES": ["num_classes"],
+    "IN_FEATURE": ["neck.feature"],
     "NUM_QUERIES": ["queries.num_queries"],
     "NUM_PATTERNS": ["queries.num_patterns"],
     "UNIFORM_XY": ["queries.uniform_xy"],
@@ -36,8 +37,6 @@ def add_dab_detr_config(cfg: CfgNode) -> None:
     cfg.MODEL.DAB_DETR.NUM_CLASSES = 80
     # the member of the family: one of `models.MODELS`
     cfg.MODEL.DAB_DETR.VARIANT = "dab_detr"
-    # the backbone's output that models on one feature map take
-    cfg.MODEL.DAB_DETR.IN_FEATURE = "res5"
     # for all else, overrides of the model's node: ["decoder.prior.modulate=False", "criterion.weight_giou=3.0"]
     cfg.MODEL.DAB_DETR.OVERRIDES = []
     # learning rate of the backbone, as a factor of BASE_LR
@@ -69,12 +68,12 @@ def model_node(cfg: CfgNode) -> DictConfig:
         raise ValueError(f"MODEL.DAB_DETR.VARIANT must be one of {list(MODELS)}, got {own.VARIANT!r}")
     node = MODELS[own.VARIANT]()
     node.backbone = LazyCall(partial(build_backbone, cfg.clone()))()
-    set_channels(node.neck, cfg)
     for key, paths in PATHS.items():
         for path in paths if own[key] is not None else ():
             if OmegaConf.select(node, path) is None:
                 raise ValueError(f"MODEL.DAB_DETR.{key} means nothing to the variant {own.VARIANT!r}: leave it out")
             OmegaConf.update(node, path, own[key])
+    set_channels(node.neck, cfg)
     node.pixel_mean, node.pixel_std = list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
     node.input_format = cfg.INPUT.FORMAT
     apply_overrides(node, own.OVERRIDES)
@@ -86,7 +85,6 @@ def set_channels(neck: DictConfig, cfg: CfgNode) -> None:
     with torch.device("meta"):  # only the shapes are asked for
         shapes = build_backbone(cfg).output_shape()
     if "feature" in neck:
-        neck.feature = cfg.MODEL.DAB_DETR.IN_FEATURE
         if neck.feature in shapes:
             neck.in_channels = shapes[neck.feature].channels
     else:
