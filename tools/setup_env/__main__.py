@@ -123,7 +123,7 @@ def bring_up_to_date(path: Path, python: str | None, detectron2: str | None) -> 
             python = python or find_python(None)
             if environment.owner() == "ours":
                 why = "what it is made from has changed" if state else "its set-up did not end"
-                say(f"{path} is made anew: {why}")
+                say(f"{path} is removed and made anew: {why}")
             way = make(environment, python, detectron2)
             state = {"python": "{}.{}".format(*python_version(python)), "detectron2": way}
         install_project(environment)
