@@ -144,7 +144,11 @@ def check(environment: Environment, purpose: str) -> str:
         lines = [f"{path} does not have all that is needed:"]
         lines += [f"  {name}: {error}" for name, error in failed.items()]
         lines += ["Nothing was changed in it. To add what it lacks:"]
-        lines += [f"  {environment.python} -m pip install {needs[name]}" for name in failed]
+        pip = f"  {environment.python} -m pip install"
+        if plain := [needs[name] for name in failed if name != "detectron2.engine"]:
+            lines += [f"{pip} {' '.join(plain)}"]
+        if "detectron2.engine" in failed:
+            lines += [f"{pip} 'setuptools<81' wheel ninja", f"{pip} {needs['detectron2.engine']}"]
         raise SetupError("\n".join(lines))
     return holds
 
