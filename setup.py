@@ -3,8 +3,8 @@ from setuptools import find_packages, setup
 # detectron2 is not in this list: it is not on the package index. `make` installs it by itself, and
 # importing dab_detr without it says how to get it.
 REQUIREMENTS = [
-    "torch>=2.4",
-    "torchvision>=0.19",
+    "torch>=2.14,<3",
+    "torchvision>=0.29,<1",
     "numpy>=1.26",
     "scipy>=1.11",
     "pycocotools>=2.0.7",

@@ -84,6 +84,35 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         DABDETRCheckpointer(small_model()).load(save(tmp_path / "other.pth", content))
 
 
+def test_strict_refuses_what_does_not_fill_the_model(tmp_path):
+    """Evaluation with a class head of other data would else go on with a random one, and end at AP 0."""
+    state = load_case("base").state
+    state["class_embed.weight"], state["class_embed.bias"] = torch.zeros(91, 256), torch.zeros(91)
+    path = save(tmp_path / "original.pth", {"model": state})
+    with pytest.raises(ValueError, match=r"class_heads.*\(91, 256\) instead of \(7, 256\).*num_classes"):
+        DABDETRCheckpointer(small_model(), strict=True).load(path)
+    DABDETRCheckpointer(small_model()).load(path)
+
+
+def test_a_kill_while_writing_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    model = small_model()
+    checkpointer = DABDETRCheckpointer(model, str(tmp_path))
+    checkpointer.save("model_final", iteration=1)
+    weight = model.decoder.norm.weight.detach().clone()
+
+    def killed(data, file):
+        file.write(b"half a checkpoint")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", killed)
+    torch.nn.init.zeros_(model.decoder.norm.weight)
+    with pytest.raises(KeyboardInterrupt):
+        checkpointer.save("model_final", iteration=2)
+    loaded = checkpointer.resume_or_load("", resume=True)
+    assert loaded["iteration"] == 1
+    assert torch.equal(model.decoder.norm.weight, weight)
+
+
 def test_a_pickle_that_runs_code_is_refused(tmp_path):
     class Malicious:
         def __reduce__(self):

@@ -113,6 +113,15 @@ def test_environment_of_the_user_is_only_checked(set_up, made, tmp_path, capsys)
     assert sorted(theirs.rglob("*")) == before
 
 
+def test_detectron2_that_is_missing_is_named_with_what_builds_it(made, monkeypatch):
+    missing = {"nosuch": "no-such", "detectron2.engine": "detectron2-from-somewhere"}
+    monkeypatch.setitem(setup_env.NEEDS, "run", missing)
+    imports = dict.fromkeys(missing, "ModuleNotFoundError")
+    monkeypatch.setattr(Environment, "imports", lambda *_: (imports, ""))
+    with pytest.raises(SetupError, match=r"install no-such\n.*ninja\n.*install detectron2-from-somewhere$"):
+        setup_env.check(made, "run")
+
+
 def test_environment_that_is_not_there_or_not_ours_is_refused(set_up, made, tmp_path, capsys):
     assert set_up("--venv", str(tmp_path / "none")) == (1, [])
     assert "no environment" in capsys.readouterr().err

@@ -123,7 +123,7 @@ def bring_up_to_date(path: Path, python: str | None, detectron2: str | None) -> 
             python = python or find_python(None)
             if environment.owner() == "ours":
                 why = "what it is made from has changed" if state else "its set-up did not end"
-                say(f"{path} is made anew: {why}")
+                say(f"{path} is removed and made anew: {why}")
             way = make(environment, python, detectron2)
             state = {"python": "{}.{}".format(*python_version(python)), "detectron2": way}
         install_project(environment)
@@ -144,7 +144,11 @@ def check(environment: Environment, purpose: str) -> str:
         lines = [f"{path} does not have all that is needed:"]
         lines += [f"  {name}: {error}" for name, error in failed.items()]
         lines += ["Nothing was changed in it. To add what it lacks:"]
-        lines += [f"  {environment.python} -m pip install {needs[name]}" for name in failed]
+        pip = f"  {environment.python} -m pip install"
+        if plain := [needs[name] for name in failed if name != "detectron2.engine"]:
+            lines += [f"{pip} {' '.join(plain)}"]
+        if "detectron2.engine" in failed:
+            lines += [f"{pip} 'setuptools<81' wheel ninja", f"{pip} {needs['detectron2.engine']}"]
         raise SetupError("\n".join(lines))
     return holds
 

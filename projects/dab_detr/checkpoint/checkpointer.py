@@ -6,21 +6,36 @@ from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
 
 from .formats import to_ours
+
+INCOMPLETE = ".incomplete"  # in the name of a checkpoint that is being written
 
 
 class DABDETRCheckpointer(DetectionCheckpointer):
     """Loads our checkpoints, Detectron2's and torchvision's ImageNet backbones, and the DAB-DETR weights of the
-    original code and of transformers; saves as Detectron2 does.
+    original code and of transformers; saves as Detectron2 does, but a kill leaves the checkpoint before as it was.
 
-    Raises ValueError for a file of which no tensor fits the model.
+    strict: the checkpoint must fill the whole model, as evaluation needs it; else what it lacks stays as it is.
+
+    Raises ValueError for a file of which no tensor fits the model, and with `strict` for one that lacks any.
     """
 
+    def __init__(self, model: nn.Module, save_dir: str = "", *, strict: bool = False, **checkpointables: Any):
+        super().__init__(model, save_dir, **checkpointables)
+        self.strict = strict
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        super().save(f"{name}{INCOMPLETE}", **kwargs)
+
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Name the checkpoint to resume from, in one step: a kill leaves the one before, not an empty file."""
+        """What follows when a checkpoint is written: it gets its name and becomes the one to resume from, each in one
+        step."""
+        name = last_filename_basename.replace(INCOMPLETE, "")
+        Path(self.save_dir, last_filename_basename).replace(Path(self.save_dir, name))
         new = Path(self.save_dir, "last_checkpoint.new")
-        new.write_text(last_filename_basename)
+        new.write_text(name)
         new.replace(new.with_suffix(""))
 
     def _load_file(self, filename: str) -> dict[str, Any]:
@@ -39,5 +54,12 @@ class DABDETRCheckpointer(DetectionCheckpointer):
             raise ValueError(
                 f"nothing in the checkpoint fits the model: it has {given[:3]} ..., "
                 f"the model wants {list(self.model.state_dict())[:3]} ... Is train.init_checkpoint the right file?"
+            )
+        lacking = [f"{key} {theirs} instead of {ours}" for key, theirs, ours in incompatible.incorrect_shapes]
+        lacking += [f"{key} missing" for key in incompatible.missing_keys]
+        if self.strict and lacking:
+            raise ValueError(
+                f"the checkpoint does not fill the model, {len(lacking)} tensors lack, e.g. {'; '.join(lacking[:4])}. "
+                "Is it of another model, or of data with other classes (model.num_classes)?"
             )
         return incompatible

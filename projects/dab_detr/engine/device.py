@@ -36,16 +36,8 @@ def check_processes(processes: int, machines: int = 1) -> None:
 
 
 def distribute(model: nn.Module, **ddp) -> nn.Module:
-    """The model, in DistributedDataParallel where there are several processes; `ddp` are arguments of that.
-
-    All processes then have the buffers of the first, which DistributedDataParallel itself leaves as they are unless
-    it sends them again in each step: fixed anchors are random buffers.
-    """
-    if comm.get_world_size() == 1:
-        return model
-    for buffer in model.buffers():
-        torch.distributed.broadcast(buffer, src=0)
-    if next(model.parameters()).device.type == "cpu":
+    """The model, in DistributedDataParallel where there are several processes; `ddp` are arguments of that."""
+    if comm.get_world_size() > 1 and next(model.parameters()).device.type == "cpu":
         ddp["device_ids"] = None
     return create_ddp_model(model, **ddp)
 

@@ -48,7 +48,7 @@ def run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     model = instantiate(cfg.model).to(cfg.train.device)
     if not args.eval_only:
         return train(cfg, model, resume=args.resume)
-    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir)
+    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, strict=True)
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=args.resume)
     return evaluate(cfg, model)
 

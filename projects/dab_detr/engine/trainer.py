@@ -59,7 +59,8 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
         trainer.train()
         return trainer.results
     model = Trainer.build_model(cfg)
-    DABDETRCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+    checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, strict=True)
+    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
