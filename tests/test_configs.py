@@ -1,5 +1,6 @@
 """The LazyConfigs: one for each published model, with the recipe of the original."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,12 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 from detectron2.data import DatasetMapper
 from detectron2.solver import LRMultiplier
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from dab_detr.models import dab_detr
+from dab_detr.engine import lazy
+from dab_detr.models import anchor_detr, conditional_detr, dab_deformable_detr, dab_detr, deformable_detr, detr
 from dab_detr.overrides import apply_overrides
-from tiny import CONFIGS, lazy_opts
+from tiny import CONFIGS, arguments, data_opts, lazy_opts, shrink
 
 # Tables 2 and 8 of the paper: the DAB-DETR models with 50 epochs, 3 patterns and fixed xy of the anchors
 DC5, PATTERNS, FIXED = {"dilated": True}, {"num_patterns": 3}, {"fixed_xy": True}
@@ -32,11 +34,56 @@ PUBLISHED = {
 }
 
 
+def denoising(node, **queries):
+    node.denoising.groups = 5
+    node.queries.update(queries)
+    return node
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a config sets: its model, and what its recipe has other than that of DAB-DETR in 50 epochs."""
+
+    model: DictConfig
+    epochs: int = 50
+    batch: int = 16
+    lr: float = 1e-4
+    slower: tuple[str, ...] = ("backbone",)
+
+
+DEFORMABLE = {"batch": 32, "lr": 2e-4, "slower": ("backbone", "offsets", "point_head")}
+OWN_CHANNEL = {"dim": 255}
+FAMILY = {
+    "dab_detr_r50_12ep": Recipe(dab_detr(), epochs=12),
+    "dab_detr_r50_dc5_12ep": Recipe(dab_detr(dilated=True, temperature=10.0), epochs=12),
+    "detr_r50_50ep": Recipe(detr()),
+    "conditional_detr_r50_50ep": Recipe(conditional_detr()),
+    "conditional_detr_r50_dc5_50ep": Recipe(conditional_detr(dilated=True), batch=8),
+    "conditional_detr_r101_50ep": Recipe(conditional_detr(depth=101)),
+    "anchor_detr_r50_50ep": Recipe(anchor_detr(), batch=8),
+    "anchor_detr_r50_dc5_50ep": Recipe(anchor_detr(dilated=True), batch=8),
+    "deformable_detr_r50_50ep": Recipe(deformable_detr(), **DEFORMABLE),
+    "deformable_detr_r50_refine_50ep": Recipe(deformable_detr(refine=True), **DEFORMABLE),
+    "deformable_detr_r50_two_stage_50ep": Recipe(
+        deformable_detr(two_stage=True), batch=32, lr=2e-4, slower=("backbone", "offsets")
+    ),
+    "dab_deformable_detr_r50_50ep": Recipe(dab_deformable_detr()),
+    "dab_deformable_detr_r50_two_stage_50ep": Recipe(dab_deformable_detr(two_stage=True)),
+    "dn_dab_detr_r50_12ep": Recipe(denoising(dab_detr()), epochs=12),
+    "dn_dab_detr_r50_50ep": Recipe(denoising(dab_detr())),
+    "dn_dab_detr_r50_dc5_12ep": Recipe(denoising(dab_detr(dilated=True)), epochs=12),
+    "dn_dab_detr_r50_dc5_50ep": Recipe(denoising(dab_detr(dilated=True))),
+    "dn_dab_detr_r101_50ep": Recipe(denoising(dab_detr(depth=101))),
+    "dn_dab_deformable_detr_r50_12ep": Recipe(denoising(dab_deformable_detr(), **OWN_CHANNEL), epochs=12),
+    "dn_dab_deformable_detr_r50_50ep": Recipe(denoising(dab_deformable_detr(), **OWN_CHANNEL)),
+}
+
+
 def load(name: str):
     return LazyConfig.load(str(CONFIGS / f"dab_detr_{name}_50ep.py"))
 
 
-def test_every_published_model_has_a_config():
+def test_every_published_dab_detr_has_a_config():
     assert {x.name for x in CONFIGS.glob("dab_detr_*_50ep.py")} == {f"dab_detr_{name}_50ep.py" for name in PUBLISHED}
 
 
@@ -65,6 +112,30 @@ def test_config_resolves_and_is_saved(name, tmp_path):
     assert not list(tmp_path.glob("*.pkl"))  # Detectron2's way out where yaml cannot hold the config
 
 
+def test_every_config_is_known():
+    known = {f"dab_detr_{name}_50ep" for name in PUBLISHED} | set(FAMILY)
+    assert {x.stem for x in CONFIGS.glob("*.py")} - known <= {"demo_shapes"}
+    assert known <= {x.stem for x in CONFIGS.glob("*.py")}
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_recipe_of_the_family(name):
+    cfg, recipe = LazyConfig.load(str(CONFIGS / f"{name}.py")), FAMILY[name]
+    assert cfg.model == recipe.model
+    assert cfg.train.output_dir == f"output/{name}"
+    depth = recipe.model.backbone.depth
+    assert f"esnet{depth}-" in cfg.train.init_checkpoint or f"/R-{depth}." in cfg.train.init_checkpoint
+    epoch = 7392 * 16 // recipe.batch
+    assert cfg.dataloader.train.total_batch_size == recipe.batch
+    assert (cfg.train.max_iter, cfg.train.eval_period) == (recipe.epochs * epoch, epoch)
+    assert cfg.train.checkpointer.period == epoch
+    assert (cfg.optimizer.lr, cfg.optimizer.max_norm) == (recipe.lr, 0.1)
+    assert cfg.optimizer.params.lr_factors == dict.fromkeys(recipe.slower, 0.1)
+    schedule = instantiate(cfg.lr_multiplier)
+    drop = {12: 11, 50: 40}[recipe.epochs] / recipe.epochs
+    assert (schedule(drop - 1e-4), schedule(drop)) == (pytest.approx(1.0), pytest.approx(0.1))
+
+
 def test_recipe():
     cfg = load("r50")
     train, optimizer = cfg.train, cfg.optimizer
@@ -89,6 +160,22 @@ def test_learning_rate_drops_at_epoch_40():
         for iteration in (epoch * 7392, epoch * 7392 + 7391):
             schedule.last_epoch = iteration
             assert schedule.get_lr() == [pytest.approx(factor)], (epoch, iteration)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_config_builds_trains_and_evaluates(path, tmp_path):
+    """Two steps at small width, from the weights that the model starts with, then COCO's metrics."""
+    steps = ("train.max_iter=2", "train.preview.num_images=0")
+    cfg = lazy.configure(arguments("--config-file", path, *data_opts(tmp_path), *steps))
+    model = instantiate(shrink(cfg.model))
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    results = lazy.train(cfg, model)
+    assert {"AP", "AP50", "AP75", "APs", "APm", "APl"} <= set(results["bbox"])
+    for name, parameter in model.named_parameters():
+        assert parameter.isfinite().all(), name
+        assert parameter.requires_grad == (name in before), name
+    changed = sum(not torch.equal(p, before[name]) for name, p in model.named_parameters() if name in before)
+    assert changed > 0.9 * len(before)
 
 
 @pytest.fixture

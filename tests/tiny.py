@@ -19,10 +19,13 @@ from golden_cases import make_weight
 CONFIGS = Path(__file__).parents[1] / "configs"
 LAZY, YAML = CONFIGS / "dab_detr_r50_50ep.py", CONFIGS / "dab_detr_r50_50ep.yaml"
 
-_LAZY = """
+_MODEL = """
 model.backbone.depth=18 model.backbone.width=8 model.neck.in_channels=64 model.neck.dim=32
 model.encoder.num_layers=1 model.encoder.heads=4 model.encoder.hidden=32 model.decoder.layers.num_layers=2
-model.queries.num_queries=10 dataloader.num_workers=0 dataloader.train.total_batch_size=2
+model.queries.num_queries=10
+"""
+_LAZY = """
+dataloader.num_workers=0 dataloader.train.total_batch_size=2
 dataloader.train.mapper.augmentations.short_side=[64] dataloader.train.mapper.augmentations.crop_short_side=[64]
 dataloader.test.mapper.augmentations.0.short_edge_length=64 train.init_checkpoint='' train.device=cpu
 train.max_iter=4 train.checkpointer.period=2 train.eval_period=0 train.log_period=2 train.preview.num_images=1
@@ -62,7 +65,12 @@ def tell_apart(model: nn.Module) -> nn.Module:
 
 
 def lazy_opts(folder: Path) -> list[str]:
-    """Overrides for a LazyConfig; the data and the output are in `folder`."""
+    """Overrides for a LazyConfig of DAB-DETR; the data and the output are in `folder`."""
+    return [*shlex.split(_MODEL), *data_opts(folder)]
+
+
+def data_opts(folder: Path) -> list[str]:
+    """Overrides for a LazyConfig of any model, which leave the model."""
     opts = [*shlex.split(_LAZY, posix=False), f"train.output_dir={folder / 'output'}"]
     for split in ("train", "val"):
         opts += [f"dataset.{split}.{key}={value}" for key, value in write(folder, split, content()).items()]
