@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dab_detr.modeling.positional import PositionMap, sine_embedding
+from dab_detr.modeling.positional import PositionMap, RowColumnMap, sine_embedding
 from samples import worst
 
 
@@ -85,3 +85,32 @@ def test_temperature_is_no_part_of_a_checkpoint_but_moves_with_the_module():
     position = PositionMap(dim=8)
     assert not position.state_dict()
     assert position.double().temperature.dtype == torch.float64
+
+
+@pytest.mark.parametrize("size, image", [((3, 5), (3, 5)), ((3, 5), (2, 3)), ((6, 2), (4, 1))])
+def test_row_column_map_encodes_the_centres_of_rows_and_columns_by_one_mlp(size, image):
+    """Relative to the extent of the image, by the formula for one coordinate of all channels: y first, then x."""
+    position = RowColumnMap(dim=8, temperature=20.0)
+    encoded = position(padding_beyond(*image, size))
+    assert encoded.shape == (1, *size, 16) and encoded.isfinite().all()
+    for i in range(image[0]):
+        for j in range(image[1]):
+            for half, coordinate in enumerate(((i + 0.5) / image[0], (j + 0.5) / image[1])):
+                expected = position.mlp(torch.tensor(naive_sine(coordinate, 8, 20.0)))
+                assert worst(encoded[0, i, j, 8 * half : 8 * half + 8], expected) < 1e-5
+
+
+def test_points_are_encoded_as_rows_and_columns_are():
+    position = RowColumnMap(dim=8)
+    cells = position(torch.zeros(1, 2, 4, dtype=torch.bool))
+    points = torch.tensor([[0.125, 0.25], [0.875, 0.75]])  # the centres of the first and of the last cell
+    assert worst(position.encode(points), cells[0, [0, 1], [0, 3]]) < 1e-6
+    assert position.temperature == 10000
+
+
+def test_maps_of_several_images_differ_by_their_padding_only():
+    position = RowColumnMap(dim=8)
+    padding = torch.cat([padding_beyond(3, 4, (3, 4)), padding_beyond(2, 4, (3, 4))])
+    both = position(padding)
+    assert worst(both[:1], position(padding[:1])) < 1e-6 and worst(both[1:], position(padding[1:])) < 1e-6
+    assert worst(both[0, ..., 8:], both[1, ..., 8:]) < 1e-6 and worst(both[0, :2, :, :8], both[1, :2, :, :8]) > 1e-3

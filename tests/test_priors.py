@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from dab_detr.modeling.positional import sine_embedding
-from dab_detr.modeling.priors import AnchorPrior, ContentScale, LayerScale, ModulatedAnchorPrior
+from dab_detr.modeling.priors import (
+    AnchorPointPrior,
+    AnchorPrior,
+    ConditionalPrior,
+    ContentScale,
+    DeformableAnchorPrior,
+    LayerScale,
+    ModulatedAnchorPrior,
+    StaticPrior,
+)
 from dab_detr.modeling.structures import Queries
 from samples import random_boxes, random_memory, worst
 
@@ -106,3 +115,55 @@ def test_ratio_of_sizes_is_fp32_under_autocast(dtype):
 def test_modulation_of_points_is_refused():
     with pytest.raises(ValueError, match="modulation needs anchor_dim=4, got 2"):
         ModulatedAnchorPrior(dim=C, anchor_dim=2, scale=no_scale)
+
+
+@pytest.mark.parametrize("anchor_dim", [2, 4])
+def test_deformable_prior_measures_anchors_in_the_padded_map(anchor_dim):
+    """Of the first level; the anchors to sample around stay relative to the image."""
+    prior = DeformableAnchorPrior(dim=C, anchor_dim=anchor_dim, scale=ContentScale(dim=C, out_dim=C), temperature=20.0)
+    images = random_memory([(4, 6), (3, 2)], [(2, 3), (2, 1)], dim=C)
+    queries = sample()
+    ratio = torch.tensor([[1.0, 1.0, 1.0, 1.0], [2 / 6, 3 / 4, 2 / 6, 3 / 4]])[:, None]
+    sine = sine_embedding((queries.anchors * ratio)[..., :anchor_dim], C // 2, 20)
+    for layer in (0, 1):
+        position = prior(queries, images, layer)
+        factor = prior.scale.mlp(queries.content) if layer else 1
+        assert worst(position.embed, prior.embed(sine) * factor) < 1e-6
+        assert position.anchors is queries.anchors and position.spatial is None
+
+
+def learned(columns: int) -> Queries:
+    return replace(sample(columns), embed=torch.randn(B, Q, C))
+
+
+@pytest.mark.parametrize("columns", [0, 2, 4])
+def test_static_prior_is_what_was_learned(columns):
+    queries = learned(columns)
+    for layer in (0, 1):
+        position = StaticPrior()(queries, memory(), layer)
+        assert position.embed is queries.embed and position.anchors is queries.anchors
+
+
+def test_conditional_prior_looks_where_the_content_says():
+    prior, queries = ConditionalPrior(dim=C, scale=ContentScale(dim=C, out_dim=C), temperature=20.0), learned(2)
+    sine = sine_embedding(queries.anchors, C // 2, 20)
+    for layer in (0, 1):
+        position = prior(queries, memory(), layer)
+        factor = prior.scale.mlp(queries.content) if layer else 1
+        assert position.embed is queries.embed and torch.equal(position.spatial, sine * factor)
+
+
+def test_anchor_points_are_embedded_and_encoded_as_cells_are():
+    prior, queries = AnchorPointPrior(dim=C, temperature=20.0), sample(2)
+    images = replace(memory(), encode=lambda points: 3 * points)
+    for layer in (0, 1):
+        position = prior(queries, images, layer)
+        assert torch.equal(position.embed, prior.embed(sine_embedding(queries.anchors, C // 2, 20)))
+        assert torch.equal(position.spatial, 3 * queries.anchors)
+
+
+@pytest.mark.parametrize("kind", [ConditionalPrior, AnchorPointPrior, AnchorPrior, DeformableAnchorPrior])
+def test_default_temperature_is_that_of_the_released_models(kind):
+    options = {} if kind is AnchorPointPrior else {"scale": no_scale}
+    options |= {"anchor_dim": 2} if kind in (AnchorPrior, DeformableAnchorPrior) else {}
+    assert kind(dim=C, **options).temperature == 10000

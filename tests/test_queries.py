@@ -1,9 +1,11 @@
-"""The anchor-box query head: order of patterns, start, and what training may move."""
+"""Query heads: order of patterns, start, and what training may move."""
 
 import pytest
 import torch
+from torch import nn
 
-from dab_detr.modeling.queries import AnchorBoxQueries
+from dab_detr.modeling.layers import MLP
+from dab_detr.modeling.queries import AnchorBoxQueries, AnchorPointQueries, LearnedQueries
 from dab_detr.modeling.structures import Memory
 from samples import random_memory
 
@@ -106,3 +108,70 @@ def test_gradient_of_all_images_and_patterns_reaches_the_anchors():
 def test_other_kinds_of_anchor_are_refused(anchor_dim):
     with pytest.raises(ValueError, match=f"anchor_dim must be 2 .* or 4 .*, got {anchor_dim}"):
         AnchorBoxQueries(num_queries=4, dim=8, anchor_dim=anchor_dim)
+
+
+@pytest.mark.parametrize("num_patterns", [0, 3])
+def test_learned_content_is_that_of_its_anchor_in_every_pattern(num_patterns):
+    head = AnchorBoxQueries(num_queries=5, dim=8, learned_content=True, num_patterns=num_patterns)
+    queries = head(images(2))
+    assert "content" in dict(head.named_parameters())
+    assert queries.content.shape == (2, 5 * max(num_patterns, 1), 8)
+    for i, content in enumerate(queries.content[1]):
+        pattern = head.patterns[i // 5] if num_patterns else 0
+        assert torch.equal(content, head.content[i % 5] + pattern)
+
+
+def test_content_that_is_not_learned_is_no_part_of_a_checkpoint():
+    for head in (AnchorBoxQueries(num_queries=5, dim=8), LearnedQueries(num_queries=5, dim=8)):
+        assert "content" not in head.state_dict() and (head(images(1)).content == 0).all()
+
+
+def test_anchor_points_are_learned_as_they_are_pattern_by_pattern():
+    head = AnchorPointQueries(num_queries=5, dim=8, num_patterns=3)
+    queries = head(images(2))
+    assert queries.content.shape == (2, 15, 8) and queries.anchors.shape == (2, 15, 2)
+    for i in range(15):
+        assert torch.equal(queries.content[1, i], head.patterns[i // 5])
+        assert torch.equal(queries.anchors[1, i], head.points[i % 5])
+    assert {name for name, _ in head.named_parameters()} == {"points", "patterns"}
+    assert head.gives == ("anchors",)
+
+
+def test_anchor_points_start_evenly_over_the_image():
+    head = AnchorPointQueries(num_queries=4000, dim=8, num_patterns=500)
+    even = torch.linspace(0, 1, 4000)[:, None]
+    assert (head.points.sort(0).values - even).abs().max() < 0.03  # Kolmogorov-Smirnov distance
+    assert head.patterns.std().item() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("learned_content", [False, True])
+def test_learned_queries_without_anchors(learned_content):
+    head = LearnedQueries(num_queries=5, dim=8, learned_content=learned_content)
+    queries = head(images(2))
+    assert queries.anchors.shape == (2, 5, 0) and head.gives == ("learned positions",)
+    assert {name for name, _ in head.named_parameters()} == ({"embed", "content"} if learned_content else {"embed"})
+    for b in range(2):
+        assert torch.equal(queries.embed[b], head.embed) and torch.equal(queries.content[b], head.content)
+
+
+@pytest.mark.parametrize("columns", [2, 4])
+def test_anchors_are_read_from_learned_positions(columns):
+    head = LearnedQueries(num_queries=5, dim=8, point_head=MLP(8, 8, columns))
+    queries = head(images(2))
+    assert head.gives == ("learned positions", "anchors")
+    for anchors in queries.anchors:
+        assert torch.equal(anchors, head.point_head(head.embed).sigmoid())
+    queries.anchors.sum().backward()
+    assert head.embed.grad.abs().sum() > 0
+
+
+def test_learned_queries_start_normal_and_their_head_from_xavier():
+    head = LearnedQueries(num_queries=4000, dim=60, point_head=nn.Linear(60, 60), learned_content=True)
+    for x in (head.embed, head.content):
+        assert x.std().item() == pytest.approx(1, abs=0.05)
+    assert head.point_head.weight.abs().max().item() == pytest.approx((6 / 120) ** 0.5, rel=0.02)
+
+
+def test_patterns_of_learned_queries_name_the_key():
+    with pytest.raises(ValueError, match=r"model\.queries\.num_patterns needs anchors to repeat"):
+        LearnedQueries(num_queries=5, dim=8, num_patterns=3)
