@@ -19,7 +19,7 @@ from PIL import Image
 
 from .shapes_picture import SHAPES_CLASSES, draw_picture, tight_box
 
-__all__ = ["SHAPES_CLASSES", "generate_shapes", "register_shapes"]
+__all__ = ["SHAPES_CLASSES", "generate_shapes", "register_shapes", "shapes_split"]
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +128,11 @@ def register_shapes(root: str | os.PathLike | None = None, **parameters) -> tupl
     folder = _generate(Path(root), checked)
     train, val = (_register_split(checked.dataset_name(split), folder, split) for split in _SPLITS)
     return train, val
+
+
+def shapes_split(split: str, **parameters) -> str:
+    """The name of one split, "train" or "val", after :func:`register_shapes`: for the nodes of a LazyConfig."""
+    return dict(zip(_SPLITS, register_shapes(**parameters), strict=True))[split]
 
 
 def _generate(root: Path, parameters: _Parameters) -> Path:

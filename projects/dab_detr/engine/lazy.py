@@ -54,8 +54,12 @@ def run(cfg: DictConfig, args: argparse.Namespace) -> dict:
 
 
 def registered(split: DictConfig) -> str:
-    """The name in Detectron2's catalogs of `dataset.train` or `dataset.val`, whose files win over its name."""
-    return dataset_name(annotations=split.annotations, images=split.images, default=split.name)
+    """The name in Detectron2's catalogs of `dataset.train` or `dataset.val`, whose files win over its name.
+
+    The name may be a node, of a function that registers the dataset and returns it.
+    """
+    default = None if split.annotations else instantiate(split.name)
+    return dataset_name(annotations=split.annotations, images=split.images, default=default)
 
 
 def evaluate(cfg: DictConfig, model: nn.Module) -> dict:

@@ -1,0 +1,41 @@
+"""A small DAB-DETR from scratch on generated shapes: what `make demo` trains, in minutes on two CPU cores."""
+
+from detectron2.config import LazyCall as L
+from detectron2.data.transforms import RandomFlip
+from detectron2.solver import WarmupParamScheduler
+from fvcore.common.param_scheduler import MultiStepParamScheduler
+
+from dab_detr.data.shapes import shapes_split
+from dab_detr.models import dab_detr
+
+from .common.data import dataloader, dataset
+from .common.optim import optimizer
+from .common.train import train
+
+# written once, when first asked for
+dataset.train.name = L(shapes_split)(split="train", num_train=12000, num_val=500)
+dataset.val.name = L(shapes_split)(split="val", num_train=12000, num_val=500)
+dataloader.num_workers = 1
+dataloader.train.mapper.augmentations = [L(RandomFlip)()]
+dataloader.test.mapper.augmentations = []
+
+model = dab_detr(depth=18)
+model.backbone.update(width=32, out_features=["res3"], freeze_at=0, norm="BN")  # 12 x 12 cells of stride 8
+model.neck.update(feature="res3", in_channels=64, dim=128)
+model.encoder.update(num_layers=1, heads=4, hidden=256)
+model.decoder.layers.num_layers = 3
+model.queries.update(num_queries=20, uniform_xy=True)
+model.criterion.weight_class = 3.0
+model.selection.num_select = 100
+model.num_classes = 3
+
+optimizer.lr = 6e-4
+optimizer.params.lr_factors = {"backbone": 2.0}
+lr_multiplier = L(WarmupParamScheduler)(
+    scheduler=L(MultiStepParamScheduler)(values=[1.0, 0.1], milestones=[8], num_updates=10),
+    warmup_factor=0.001,
+    warmup_length=0.05,
+)
+
+train.update(init_checkpoint="", max_iter=3500, eval_period=3500, output_dir="output/demo_shapes", seed=0)
+train.checkpointer.update(period=1000, max_to_keep=2)
