@@ -24,10 +24,12 @@ model.backbone.depth=18 model.backbone.width=8 model.neck.in_channels=64 model.n
 model.encoder.num_layers=1 model.encoder.heads=4 model.encoder.hidden=32 model.decoder.layers.num_layers=2
 model.queries.num_queries=10
 """
-_LAZY = """
-dataloader.num_workers=0 dataloader.train.total_batch_size=2
+_SIZES = """
 dataloader.train.mapper.augmentations.short_side=[64] dataloader.train.mapper.augmentations.crop_short_side=[64]
-dataloader.test.mapper.augmentations.0.short_edge_length=64 train.init_checkpoint='' train.device=cpu
+dataloader.test.mapper.augmentations.0.short_edge_length=64
+"""
+_LAZY = """
+dataloader.num_workers=0 dataloader.train.total_batch_size=2 train.init_checkpoint='' train.device=cpu
 train.max_iter=4 train.checkpointer.period=2 train.eval_period=0 train.log_period=2 train.preview.num_images=1
 """
 _YAML = """
@@ -41,7 +43,7 @@ TEST.EVAL_PERIOD 0
 
 def shrink(model: DictConfig) -> DictConfig:
     """The node of any model, changed in place: 32 channels, 1 + 2 layers, 10 queries, a thin backbone."""
-    missing = 256 - model.queries.dim  # the channel that denoising adds to learned content
+    missing = model.neck.dim - model.queries.dim  # the channel that denoising adds to learned content
     model.backbone.depth, model.backbone.width = 50 if model.backbone.dilated else 18, 4
     shapes = instantiate(model.backbone).output_shape()
     if "feature" in model.neck:
@@ -69,10 +71,12 @@ def lazy_opts(folder: Path) -> list[str]:
     return [*shlex.split(_MODEL), *data_opts(folder)]
 
 
-def data_opts(folder: Path) -> list[str]:
-    """Overrides for a LazyConfig of any model, which leave the model."""
-    opts = [*shlex.split(_LAZY, posix=False), f"train.output_dir={folder / 'output'}"]
+def data_opts(folder: Path, sizes: bool = True) -> list[str]:
+    """Overrides for a LazyConfig of any model, which leave the model; `sizes` where it resizes images."""
+    settings = shlex.split(_LAZY + _SIZES * sizes, posix=False)
+    opts = [*settings, f"train.output_dir={folder / 'output'}"]
     for split in ("train", "val"):
+        opts.append(f"dataset.{split}.name=null")
         opts += [f"dataset.{split}.{key}={value}" for key, value in write(folder, split, content()).items()]
     return opts
 
