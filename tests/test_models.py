@@ -1,11 +1,14 @@
 """The published models have the published size and cost."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from detectron2.config import LazyConfig, instantiate
 from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
+from dab_detr.modeling.attention import Attention
 from dab_detr.modeling.transformer import DetachedAnchors, FixedAnchors, RefinedAnchors
 from dab_detr.models import (
     MODELS,
@@ -121,6 +124,64 @@ def test_refinement(member, options, refinement, heads):
     decoder = build(member, **options).decoder
     assert type(decoder.refinement) is refinement
     assert len(decoder.class_heads) == len(decoder.box_heads) == heads
+
+
+@dataclass(frozen=True)
+class Published:
+    """Numbers of a member's original code that no count of parameters shows; most have those of DAB-DETR."""
+
+    weight_class: float = 1.0
+    cost_class: float = 2.0
+    giou_eps: float = 1e-6
+    eps: float = 1e-3
+    num_select: int | None = 300
+    dropout: float = 0.0
+    activation: type = torch.nn.ReLU
+    temperature: float = 10000.0
+    offset: float = 0.0
+
+
+RELATIVE = {"weight_class": 2.0, "giou_eps": 0.0, "eps": 1e-5, "num_select": 100}
+HYPER_PARAMETERS = [
+    (dab_detr, {}, Published(activation=torch.nn.PReLU, temperature=20.0)),
+    (dab_deformable_detr, {}, Published(offset=-0.5)),
+    (dab_deformable_detr, {"two_stage": True}, Published(offset=-0.5)),
+    (detr, {}, Published(**RELATIVE | {"weight_class": 1.0, "cost_class": 1.0, "num_select": None}, dropout=0.1)),
+    (conditional_detr, {}, Published(**RELATIVE, dropout=0.1)),
+    (anchor_detr, {}, Published(**RELATIVE, offset=None)),
+    (deformable_detr, {}, Published(**RELATIVE, dropout=0.1, offset=-0.5)),
+    (deformable_detr, {"two_stage": True}, Published(**RELATIVE, dropout=0.1, offset=-0.5)),
+]
+
+
+@pytest.mark.parametrize(("member", "options", "published"), HYPER_PARAMETERS)
+def test_hyper_parameters(member, options, published):
+    model = build(member, **options)
+    criterion, matcher, layers = (
+        model.criterion,
+        model.criterion.matcher,
+        [*model.encoder.layers, *model.decoder.layers],
+    )
+    assert criterion.weights == {"loss_ce": published.weight_class, "loss_bbox": 5.0, "loss_giou": 2.0}
+    assert (matcher.cost_class, matcher.cost_bbox, matcher.cost_giou) == (published.cost_class, 5.0, 2.0)
+    assert criterion.eps == matcher.eps == published.giou_eps
+    assert type(matcher.classification) is type(criterion.classification)
+    assert criterion.auxiliary and model.decoder.eps == published.eps
+    assert criterion.class_agnostic == (member is deformable_detr and options.get("two_stage", False))
+    assert getattr(model.selection, "num_select", None) == published.num_select
+    assert {type(layer.ffn.activation) for layer in layers} == {published.activation}
+    dropouts = {layer.dropout.p for layer in layers} | {layer.ffn.dropout.p for layer in layers}
+    dropouts |= {part.dropout for part in model.modules() if isinstance(part, Attention)}
+    assert dropouts == {published.dropout}
+    position = with_values(member, options)
+    assert position.get("offset") == published.offset
+    temperatures = {position[key] for key in ("temperature", "temperature_x", "temperature_y") if key in position}
+    assert temperatures == {published.temperature}
+
+
+def with_values(member, options) -> dict:
+    """What the node of the position map says, for on the meta device a buffer has no values."""
+    return OmegaConf.to_container(member(**options).neck.position, resolve=False)
 
 
 @pytest.mark.parametrize("name", MODELS)
