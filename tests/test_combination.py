@@ -3,6 +3,7 @@
 import pytest
 from detectron2.config import instantiate
 
+from dab_detr.detector import DABDETR
 from dab_detr.models import (
     MODELS,
     anchor_detr,
@@ -42,7 +43,7 @@ def anchor_prior():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_fits_together(name):
-    combined(MODELS[name]())
+    assert isinstance(combined(MODELS[name]()), DABDETR)
 
 
 # what fits together too: one line on another model
