@@ -43,6 +43,7 @@ def install_from_github(environment: Environment) -> None:
 
 
 def install_from_index(environment: Environment) -> None:
+    """Install release 0.5 from the package index, where it cannot be installed as it is, after patching its source."""
     say("detectron2 is taken from the package index: its release 0.5, made importable. It lacks")
     for lack in detectron2_patch.LACKS:
         say(f"  - {lack}")

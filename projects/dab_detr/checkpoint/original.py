@@ -9,12 +9,14 @@ from .rename import RenameTable, Rule
 
 
 def encoder_layers() -> Iterator[Rule]:
+    """The encoder's layers: attention, feed-forward network, norms."""
     theirs, ours = "transformer.encoder.layers.{i}", "encoder.layers.{i}"
     yield from multi_head_attention(f"{theirs}.self_attn", f"{ours}.attention")
     yield from feed_forward(theirs, ours, norms=(1, 2))
 
 
 def decoder_layers() -> Iterator[Rule]:
+    """The decoder's layers: attention, feed-forward network, norms."""
     theirs, ours = "transformer.decoder.layers.{i}", "decoder.layers.{i}"
     projections = {
         "qcontent": "query",

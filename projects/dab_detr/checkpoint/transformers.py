@@ -7,6 +7,7 @@ from .rename import RenameTable, Rule
 
 
 def encoder_layers() -> Iterator[Rule]:
+    """The encoder's layers: attention, feed-forward network, norms."""
     theirs, ours = "model.encoder.layers.{i}", "encoder.layers.{i}"
     for name, projection in {"q": "query", "k": "key", "v": "value"}.items():
         yield Rule(f"{theirs}.self_attn.{name}_proj.{{p}}", f"{ours}.attention.{projection}.{{p}}")
@@ -17,6 +18,7 @@ def encoder_layers() -> Iterator[Rule]:
 
 
 def decoder_layers() -> Iterator[Rule]:
+    """The decoder's layers: attention, feed-forward network, norms."""
     theirs, ours = "model.decoder.layers.{i}", "decoder.layers.{i}"
     shared = {"query_content": "query", "query_pos": "query_position", "key_content": "key"}
     shared |= {"key_pos": "key_position", "value": "value", "query_pos_sine": "query_spatial"}

@@ -48,6 +48,7 @@ class DeformableAttention(nn.Module):
         self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
     def init_exceptions(self) -> None:
+        """Offsets and weights do not depend on the content at first: each head samples in its direction."""
         for module in (self.offsets, self.weights):
             nn.init.zeros_(module.weight)
         for module in (self.weights, self.value, self.out):
