@@ -173,15 +173,11 @@ def test_hyper_parameters(member, options, published):
     dropouts = {layer.dropout.p for layer in layers} | {layer.ffn.dropout.p for layer in layers}
     dropouts |= {part.dropout for part in model.modules() if isinstance(part, Attention)}
     assert dropouts == {published.dropout}
-    position = with_values(member, options)
+    # from the node, for on the meta device a buffer has no values
+    position = OmegaConf.to_container(member(**options).neck.position, resolve=False)
     assert position.get("offset") == published.offset
     temperatures = {position[key] for key in ("temperature", "temperature_x", "temperature_y") if key in position}
     assert temperatures == {published.temperature}
-
-
-def with_values(member, options) -> dict:
-    """What the node of the position map says, for on the meta device a buffer has no values."""
-    return OmegaConf.to_container(member(**options).neck.position, resolve=False)
 
 
 @pytest.mark.parametrize("name", MODELS)
