@@ -63,6 +63,9 @@ GOOD = {
 }
 
 
+GOOD |= {name: lambda node=node: combined(node()) for name, node in MODELS.items()}
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_what_fits_trains(name):
     losses = train(GOOD[name](), [random_input(objects=2), random_input(64, 160, objects=1)])
