@@ -166,7 +166,7 @@ def test_learning_rate_drops_at_epoch_40():
 def test_every_config_builds_trains_and_evaluates(path, tmp_path):
     """Two steps at small width, from the weights that the model starts with, then COCO's metrics."""
     steps = ("train.max_iter=2", "train.preview.num_images=0")
-    data = data_opts(tmp_path, sizes=path.stem != "demo_shapes")
+    data = data_opts(tmp_path, demo=path.stem == "demo_shapes")
     cfg = lazy.configure(arguments("--config-file", path, *data, *steps))
     model = instantiate(shrink(cfg.model))
     before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}

@@ -157,11 +157,8 @@ HYPER_PARAMETERS = [
 @pytest.mark.parametrize(("member", "options", "published"), HYPER_PARAMETERS)
 def test_hyper_parameters(member, options, published):
     model = build(member, **options)
-    criterion, matcher, layers = (
-        model.criterion,
-        model.criterion.matcher,
-        [*model.encoder.layers, *model.decoder.layers],
-    )
+    criterion, matcher = model.criterion, model.criterion.matcher
+    layers = [*model.encoder.layers, *model.decoder.layers]
     assert criterion.weights == {"loss_ce": published.weight_class, "loss_bbox": 5.0, "loss_giou": 2.0}
     assert (matcher.cost_class, matcher.cost_bbox, matcher.cost_giou) == (published.cost_class, 5.0, 2.0)
     assert criterion.eps == matcher.eps == published.giou_eps

@@ -71,12 +71,13 @@ def lazy_opts(folder: Path) -> list[str]:
     return [*shlex.split(_MODEL), *data_opts(folder)]
 
 
-def data_opts(folder: Path, sizes: bool = True) -> list[str]:
-    """Overrides for a LazyConfig of any model, which leave the model; `sizes` where it resizes images."""
-    settings = shlex.split(_LAZY + _SIZES * sizes, posix=False)
+def data_opts(folder: Path, demo: bool = False) -> list[str]:
+    """Overrides for a LazyConfig of any model, which leave the model. The demo's resizes no images, and would draw
+    its data where the name of that stays."""
+    settings = shlex.split(_LAZY if demo else _LAZY + _SIZES, posix=False)
     opts = [*settings, f"train.output_dir={folder / 'output'}"]
     for split in ("train", "val"):
-        opts.append(f"dataset.{split}.name=null")
+        opts += [f"dataset.{split}.name=null"] if demo else []
         opts += [f"dataset.{split}.{key}={value}" for key, value in write(folder, split, content()).items()]
     return opts
 
