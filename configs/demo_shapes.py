@@ -10,6 +10,7 @@ from dab_detr.models import dab_detr
 
 from .common.data import dataloader, dataset
 from .common.optim import optimizer
+from .common.shapes import shrink
 from .common.train import train
 
 # written once, when first asked for
@@ -19,15 +20,10 @@ dataloader.num_workers = 1
 dataloader.train.mapper.augmentations = [L(RandomFlip)()]
 dataloader.test.mapper.augmentations = []
 
-model = dab_detr(depth=18)
-model.backbone.update(width=32, out_features=["res3"], freeze_at=0, norm="BN")  # 12 x 12 cells of stride 8
-model.neck.update(feature="res3", in_channels=64, dim=128)
-model.encoder.update(num_layers=1, heads=4, hidden=256)
-model.decoder.layers.num_layers = 3
-model.queries.update(num_queries=20, uniform_xy=True)
+model = shrink(dab_detr(depth=18))
+model.queries.uniform_xy = True
 model.criterion.weight_class = 3.0
 model.selection.num_select = 100
-model.num_classes = 3
 
 optimizer.lr = 6e-4
 optimizer.params.lr_factors = {"backbone": 2.0}

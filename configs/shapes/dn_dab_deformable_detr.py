@@ -1,0 +1,11 @@
+from dab_detr.models import dab_deformable_detr
+
+from ..common.shapes import shrink
+from ..demo_shapes import dataloader, dataset, lr_multiplier, optimizer, train
+
+model = shrink(dab_deformable_detr(depth=18))
+model.queries.dim = 127  # the last channel says whether a query is noised
+model.queries.uniform_xy = True
+model.denoising.groups = 5
+model.criterion.weight_class = 3.0
+train.output_dir = "output/shapes/dn_dab_deformable_detr"
