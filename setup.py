@@ -1,3 +1,5 @@
+import runpy
+
 from setuptools import find_packages, setup
 
 # detectron2 is not in this list: it is not on the package index. `make` installs it by itself, and
@@ -32,7 +34,7 @@ TEST_REQUIREMENTS = [
 
 setup(
     name="dab_detr",
-    version="0.1.0",
+    version=runpy.run_path("projects/dab_detr/version.py")["__version__"],
     description="DAB-DETR as a Detectron2 project",
     license="Apache-2.0",
     python_requires=">=3.10",

@@ -1,6 +1,8 @@
 """The way in by a yacs config. What is wired is that of `models`; the keys here only set its values."""
 
+import re
 from functools import partial
+from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode, LazyCall, instantiate
@@ -29,6 +31,12 @@ PATHS = {
     "NUM_SELECT": ["selection.num_select"],
     "DENOISING_GROUPS": ["denoising.groups"],
 }
+
+
+def is_lazy(config_file: str) -> bool:
+    """Whether it is a LazyConfig, which training saves as yaml too."""
+    path = Path(config_file)
+    return path.suffix == ".py" or bool(re.search("^dataloader:", path.read_text(), re.MULTILINE))
 
 
 def add_dab_detr_config(cfg: CfgNode) -> None:

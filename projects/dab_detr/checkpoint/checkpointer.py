@@ -1,6 +1,7 @@
 """Detectron2's checkpointer, able to read other people's DAB-DETR weights."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
+from .description import KEY
 from .formats import to_ours
 
 INCOMPLETE = ".incomplete"  # in the name of a checkpoint that is being written
@@ -18,16 +20,36 @@ class DABDETRCheckpointer(DetectionCheckpointer):
     original code and of transformers; saves as Detectron2 does, but a kill leaves the checkpoint before as it was.
 
     strict: the checkpoint must fill the whole model, as evaluation needs it; else what it lacks stays as it is.
+    description: what each checkpoint says of itself when it is saved, as `Description.to_dict` gives it.
 
     Raises ValueError for a file of which no tensor fits the model, and with `strict` for one that lacks any.
     """
 
-    def __init__(self, model: nn.Module, save_dir: str = "", *, strict: bool = False, **checkpointables: Any):
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        strict: bool = False,
+        description: Callable[[], dict] | None = None,
+        **checkpointables: Any,
+    ):
         super().__init__(model, save_dir, **checkpointables)
-        self.strict = strict
+        self.strict, self.description = strict, description
 
     def save(self, name: str, **kwargs: Any) -> None:
+        if self.description:
+            kwargs[KEY] = self.description()
         super().save(f"{name}{INCOMPLETE}", **kwargs)
+
+    def describe(self, name: str) -> None:
+        """Bring the description in a checkpoint that was saved up to date, in one step; all else in it stays."""
+        path = Path(self.save_dir, f"{name}.pth")
+        if not path.is_file():
+            return
+        new = path.with_suffix(".new")
+        torch.save(torch.load(path, map_location="cpu") | {KEY: self.description()}, new)
+        new.replace(path)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """What follows when a checkpoint is written: it gets its name and becomes the one to resume from, each in one

@@ -16,6 +16,7 @@ from ..data.coco import dataset_dicts, dataset_name
 from ..overrides import apply_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
+from .description import DescribeResults, describer, plain_lazy
 from .device import available_device, distribute, trainer_class
 from .progress import progress_writers
 from .setup import num_classes_for, set_up
@@ -78,13 +79,15 @@ def train(cfg: DictConfig, model: nn.Module, *, resume: bool = False) -> dict:
     Returns the results of the evaluation at the end.
     """
     logger.info("Model:\n%s", model)
+    results = {}
+    dataset = registered(cfg.dataset.train) if "dataset" in cfg else None
+    description = describer(model, config=lambda: plain_lazy(cfg), dataset=dataset, results=lambda: results)
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     loader = instantiate(cfg.dataloader.train)
     loop = trainer_class(cfg.train.amp.enabled, cfg.train.device)
     trainer = loop(distribute(model, **cfg.train.ddp), loader, optimizer)
-    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, trainer=trainer)
-    results = {}
+    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, trainer=trainer, description=description)
     trainer.register_hooks(training_hooks(cfg, model, checkpointer, results))
     start = 0
     if resume and checkpointer.has_checkpoint():
@@ -119,6 +122,7 @@ def training_hooks(
         *everywhere,
         hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer),
         evaluating,
+        DescribeResults(checkpointer),
         preview_hook(cfg, model),
         hooks.PeriodicWriter(progress_writers(output_dir, cfg.train.max_iter), period=cfg.train.log_period),
         CurvesHook(output_dir=output_dir, period=cfg.train.eval_period),

@@ -21,6 +21,7 @@ from ..evaluation.coco import coco_evaluator
 from ..overrides import merge_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
+from .description import DescribeResults, describer, plain_yacs
 from .device import available_device, distribute, trainer_class
 from .optimizer import ClippedAdamW, parameter_groups
 from .progress import progress_writers
@@ -81,7 +82,10 @@ class Trainer(DefaultTrainer):
         loop = trainer_class(cfg.SOLVER.AMP.ENABLED, cfg.MODEL.DEVICE)
         self._trainer = loop(distribute(model, broadcast_buffers=False), loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        me = weakref.proxy(self)
+        dataset = next(iter(cfg.DATASETS.TRAIN), None)
+        description = describer(model, config=lambda: plain_yacs(cfg), dataset=dataset, results=lambda: me.results)
+        self.checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, trainer=me, description=description)
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self.register_hooks(self.build_hooks())
 
@@ -103,7 +107,8 @@ class Trainer(DefaultTrainer):
                 output_dir=output_dir,
                 period=period,
             )
-            hooks = [*hooks[:-1], preview, hooks[-1], CurvesHook(output_dir=output_dir, period=period)]
+            curves = CurvesHook(output_dir=output_dir, period=period)
+            hooks = [*hooks[:-1], DescribeResults(self.checkpointer), preview, hooks[-1], curves]
         return hooks
 
     def build_writers(self) -> list[EventWriter]:

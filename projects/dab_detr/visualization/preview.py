@@ -14,12 +14,12 @@ from detectron2.engine import HookBase
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
-from detectron2.utils.colormap import colormap
-from detectron2.utils.visualizer import VisImage, Visualizer
-from matplotlib.patheffects import withStroke
+from detectron2.utils.visualizer import VisImage
 from PIL import Image
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+from .drawing import COLORS, draw_boxes
 
 __all__ = ["PreviewHook", "draw_preview"]
 
@@ -135,7 +135,7 @@ class _Style:
     def __init__(self, metadata: Metadata | None, side: int):
         self.names = metadata.get("thing_classes") if metadata else None
         own = metadata.get("thing_colors") if metadata else None
-        self.colors = np.asarray(own) / 255 if own else colormap(rgb=True, maximum=1)
+        self.colors = np.asarray(own) / 255 if own else COLORS
         self.side = side
 
     def name(self, label: int) -> str:
@@ -147,25 +147,11 @@ class _Style:
         """`image` (H, W, 3) with boxes (N, 4), xyxy in its pixels, and a title above, enlarged to the side."""
         scale = self.side / max(image.shape[:2])
         height, width = (max(1, round(x * scale)) for x in image.shape[:2])
-        canvas = Visualizer(np.asarray(Image.fromarray(image).resize((width, height))))
-        colors = [tuple(self.colors[label % len(self.colors)]) for label in labels]
-        drawn = canvas.overlay_instances(boxes=boxes * scale, labels=texts, assigned_colors=colors)
-        _make_readable(drawn)
+        resized = np.asarray(Image.fromarray(image).resize((width, height)))
+        drawn = draw_boxes(resized, boxes * scale, labels=labels, texts=texts, colors=self.colors)
         strip = VisImage(np.full((_TITLE_HEIGHT, width, 3), _BACKGROUND, np.uint8))
         strip.ax.text(width / 2, _TITLE_HEIGHT / 2, title, size=12, color="w", ha="center", va="center")
-        return np.concatenate([strip.get_image(), drawn.get_image()])
-
-
-def _make_readable(drawn: VisImage) -> None:
-    """Boxes opaque with a dark rim, for any colour meets a background like it; labels moved inside the image."""
-    for box in drawn.ax.patches:
-        rim = withStroke(linewidth=box.get_linewidth() + 2, foreground="black")
-        box.set(alpha=1, path_effects=[rim])
-    renderer = drawn.canvas.get_renderer()
-    for label in drawn.ax.texts:
-        beyond = label.get_window_extent(renderer).x1 + 4 - drawn.width
-        x, y = label.get_position()
-        label.set_position((x - max(0, beyond), y))
+        return np.concatenate([strip.get_image(), drawn])
 
 
 def _picture(record: dict, detections: Instances, score_threshold: float, style: _Style) -> np.ndarray:
