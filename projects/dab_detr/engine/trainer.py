@@ -59,7 +59,8 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
         trainer.train()
         return trainer.results
     model = Trainer.build_model(cfg)
-    checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, strict=True)
+    names = MetadataCatalog.get(cfg.DATASETS.TEST[0]).get("thing_classes")
+    checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, class_names=names, strict=True)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
@@ -81,7 +82,13 @@ class Trainer(DefaultTrainer):
         loop = trainer_class(cfg.SOLVER.AMP.ENABLED, cfg.MODEL.DEVICE)
         self._trainer = loop(distribute(model, broadcast_buffers=False), loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = DABDETRCheckpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            class_names=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes"),
+            partial=cfg.MODEL.DAB_DETR.INIT_PARTIALLY,
+            trainer=weakref.proxy(self),
+        )
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self.register_hooks(self.build_hooks())
 
