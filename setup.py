@@ -8,6 +8,7 @@ REQUIREMENTS = [
     "torch>=2.14,<3",
     "torchvision>=0.29,<1",
     "numpy>=1.26",
+    "safetensors>=0.5",
     "scipy>=1.11",
     "pycocotools>=2.0.7",
     "fvcore>=0.1.5.post20221221,<0.1.6",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from detectron2.engine import default_argument_parser, launch
 
+from dab_detr.checkpoint.checkpointer import CheckpointError
 from dab_detr.config import is_lazy
 from dab_detr.engine import lazy, trainer
 from dab_detr.engine.device import check_processes
@@ -22,7 +23,10 @@ def main(args: argparse.Namespace) -> dict:
         cfg = way.configure(args)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    return way.run(cfg, args)
+    try:
+        return way.run(cfg, args)
+    except CheckpointError as error:
+        sys.exit(f"error: {error}")
 
 
 def invoke_main() -> None:

@@ -22,7 +22,7 @@ def example(**changes) -> Description:
 
 def test_comes_back_as_it_was(tmp_path):
     about = example(metrics={"bbox/AP": 12.5})
-    torch.save({"model": {}, KEY: about.to_dict()}, tmp_path / "a.pth")
+    torch.save({"model": {"a": torch.zeros(1)}, KEY: about.to_dict()}, tmp_path / "a.pth")
     assert read_description(tmp_path / "a.pth") == about
 
 
@@ -33,7 +33,7 @@ def test_metrics_are_flat_numbers(metrics):
 
 @pytest.mark.parametrize("config", [{"a": {"b": [1, torch.zeros(2)]}}, {"a": {"b": [1, len]}}])
 def test_holds_plain_data_only(config):
-    with pytest.raises(ValueError, match=r"description\.config\.a\.b\.1 is of \w+, not plain data"):
+    with pytest.raises(ValueError, match=r"dab_detr\.config\.a\.b\.1 is of \w+, not plain data"):
         example(config=config).to_dict()
 
 
@@ -48,7 +48,7 @@ def test_what_later_versions_add_is_left_alone():
 
 
 def test_a_checkpoint_that_says_nothing(tmp_path):
-    torch.save({"model": {}, "args": argparse.Namespace(lr=1e-4)}, tmp_path / "original.pth")
+    torch.save({"model": {"a": torch.zeros(1)}, "args": argparse.Namespace(lr=1e-4)}, tmp_path / "original.pth")
     with pytest.raises(ValueError, match=r"original\.pth does not describe itself.*Predictor\.from_config"):
         read_description(tmp_path / "original.pth")
 
@@ -56,7 +56,7 @@ def test_a_checkpoint_that_says_nothing(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\x03\x04 truncated"])
 def test_a_file_that_is_no_checkpoint(content, tmp_path):
     (tmp_path / "a.pth").write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.pth cannot be read"):
+    with pytest.raises(ValueError, match=r"a\.pth is (no file of weights|truncated or damaged)"):
         read_description(tmp_path / "a.pth")
 
 
@@ -71,7 +71,7 @@ def test_pickled_code_is_not_run(tmp_path):
             return (open, (str(tmp_path / "executed"), "w"))
 
     torch.save({"model": {}, KEY: Malicious()}, tmp_path / "a.pth")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match=r"is refused, nothing of it was run.*open"):
         read_description(tmp_path / "a.pth")
     assert not (tmp_path / "executed").exists()
 

@@ -47,6 +47,8 @@ def add_dab_detr_config(cfg: CfgNode) -> None:
     cfg.MODEL.DAB_DETR.VARIANT = "dab_detr"
     # for all else, overrides of the model's node: ["decoder.prior.modulate=False", "criterion.weight_giou=3.0"]
     cfg.MODEL.DAB_DETR.OVERRIDES = []
+    # whether what does not fit in MODEL.WEIGHTS starts anew; else only classes may differ
+    cfg.MODEL.DAB_DETR.INIT_PARTIALLY = False
     # learning rate of the backbone, as a factor of BASE_LR
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
     # lengths of the shorter side before a crop by INPUT.CROP

@@ -1,6 +1,5 @@
 """What a checkpoint says of itself beside its weights: enough to predict with it and nothing else."""
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -11,8 +10,9 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils.file_io import PathManager
 
 from ..version import __version__
+from .reading import read
 
-KEY = "description"  # of the checkpoint's dict
+KEY = "dab_detr"  # in the checkpoint's dict
 
 
 def versions() -> dict[str, str]:
@@ -74,21 +74,17 @@ def check_plain(value: object, key: str) -> None:
 
 
 def read_description(path: str) -> Description:
-    """The description in a checkpoint, a local file or a URL; nothing but plain data and tensors is unpickled.
+    """The description in a checkpoint, a local file or a URL.
 
     Raises ValueError for a file that cannot be read, or that has none.
     """
     local = PathManager.get_local_path(str(path))
     if not Path(local).is_file():
         raise ValueError(f"checkpoint {path} does not exist")
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # in files of the original, which have none
-            checkpoint = torch.load(local, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # whatever a file that is no checkpoint makes of the reader
-        raise ValueError(f"checkpoint {path} cannot be read: {error}") from error
-    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+    content = read(local)
+    if KEY not in content:
         raise ValueError(
             f"checkpoint {path} does not describe itself: train_net.py did not write it, or an older one did. "
             "Give its config too, with --config-file or Predictor.from_config"
         )
-    return Description.from_dict(checkpoint[KEY])
+    return Description.from_dict(content[KEY])

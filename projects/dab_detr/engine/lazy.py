@@ -16,7 +16,7 @@ from ..data.coco import dataset_dicts, dataset_name
 from ..overrides import apply_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
-from .description import DescribeResults, describer, plain_lazy
+from .description import DescribeResults, classes_of, describer, plain_lazy
 from .device import available_device, distribute, trainer_class
 from .progress import progress_writers
 from .setup import num_classes_for, set_up
@@ -49,7 +49,8 @@ def run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     model = instantiate(cfg.model).to(cfg.train.device)
     if not args.eval_only:
         return train(cfg, model, resume=args.resume)
-    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, strict=True)
+    names = class_names(cfg, "val")
+    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, class_names=names, strict=True)
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=args.resume)
     return evaluate(cfg, model)
 
@@ -61,6 +62,11 @@ def registered(split: DictConfig) -> str:
     """
     default = None if split.annotations else instantiate(split.name)
     return dataset_name(annotations=split.annotations, images=split.images, default=default)
+
+
+def class_names(cfg: DictConfig, split: str) -> list[str] | None:
+    """Names of the classes of `dataset.train` or `dataset.val`, if they are known."""
+    return classes_of(registered(cfg.dataset[split]))[0] if "dataset" in cfg else None
 
 
 def evaluate(cfg: DictConfig, model: nn.Module) -> dict:
@@ -87,7 +93,14 @@ def train(cfg: DictConfig, model: nn.Module, *, resume: bool = False) -> dict:
     loader = instantiate(cfg.dataloader.train)
     loop = trainer_class(cfg.train.amp.enabled, cfg.train.device)
     trainer = loop(distribute(model, **cfg.train.ddp), loader, optimizer)
-    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, trainer=trainer, description=description)
+    checkpointer = DABDETRCheckpointer(
+        model,
+        cfg.train.output_dir,
+        class_names=class_names(cfg, "train"),
+        partial=cfg.train.get("init_partially", False),
+        description=description,
+        trainer=trainer,
+    )
     trainer.register_hooks(training_hooks(cfg, model, checkpointer, results))
     start = 0
     if resume and checkpointer.has_checkpoint():

@@ -89,7 +89,8 @@ class Predictor:
     @classmethod
     def _build(cls, recipe: Recipe, checkpoint: str | os.PathLike, **options) -> "Predictor":
         model, augmentations = recipe.build()
-        DABDETRCheckpointer(model, strict=True).load(os.fspath(checkpoint), checkpointables=[])
+        checkpointer = DABDETRCheckpointer(model, class_names=options.get("class_names"), strict=True)
+        checkpointer.load(os.fspath(checkpoint), checkpointables=[])
         return cls(model, augmentations=augmentations, **options)
 
     def __call__(self, image: Picture, *, threshold: float = 0.3) -> Detections:

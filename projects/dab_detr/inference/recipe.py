@@ -1,5 +1,6 @@
 """From a config of either kind to what a prediction needs of it: the model, and what is done to an image before."""
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +26,10 @@ class Recipe:
     augmentations: Sequence[Mapping]
 
     def build(self) -> tuple[nn.Module, T.AugmentationList]:
-        if "pretrained" in self.model["backbone"]:
-            self.model["backbone"]["pretrained"] = False
-        return instantiate(self.model), T.AugmentationList([instantiate(x) for x in self.augmentations])
+        model = copy.deepcopy(self.model)
+        if "pretrained" in model["backbone"]:
+            model["backbone"]["pretrained"] = False
+        return instantiate(model), T.AugmentationList([instantiate(x) for x in self.augmentations])
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig | CfgNode:
