@@ -33,7 +33,7 @@ def test_metrics_are_flat_numbers(metrics):
 
 @pytest.mark.parametrize("config", [{"a": {"b": [1, torch.zeros(2)]}}, {"a": {"b": [1, len]}}])
 def test_holds_plain_data_only(config):
-    with pytest.raises(ValueError, match=r"dab_detr\.config\.a\.b\.1 is of \w+, not plain data"):
+    with pytest.raises(ValueError, match=r"description\.config\.a\.b\.1 is of \w+, not plain data"):
         example(config=config).to_dict()
 
 

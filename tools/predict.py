@@ -31,7 +31,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, help="folder for the pictures, or the video, with what was found")
     parser.add_argument("--json", type=Path, help="file for what was found, in COCO's format")
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score of a detection (default 0.3)")
-    parser.add_argument("--batch-size", type=int, default=1, help="images that go through the model together")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=1,
+        help="images that are read at once; those of one size go through the model together",
+    )
+    parser.add_argument("--pad", action="store_true", help="put images of different sizes together, padded")
     parser.add_argument("--skip-unreadable", action="store_true", help="name images that cannot be read and go on")
     parser.add_argument(
         "--device", default="cuda", help="as torch names it (default cuda, the CPU where there is none)"
@@ -90,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         source,
         threshold=args.threshold,
         batch_size=args.batch_size,
+        pad=args.pad,
         skip_unreadable=args.skip_unreadable,
         progress=True,
     )

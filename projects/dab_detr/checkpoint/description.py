@@ -47,13 +47,13 @@ class Description:
         """Raises ValueError for what is not plain data."""
         data = asdict(self)
         data["metrics"] = {name: float(value) for name, value in flatten_results_dict(self.metrics).items()}
-        check_plain(data, KEY)
+        check_plain(data, "description")
         return data
 
     @classmethod
     def from_dict(cls, data: dict) -> "Description":
         """Raises ValueError for what `to_dict` does not write."""
-        check_plain(data, KEY)
+        check_plain(data, "description")
         names = {x.name for x in fields(cls)}
         if type(data) is not dict or names - set(data):
             raise ValueError(f"the checkpoint's description must be a dict with {sorted(names)}")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import length_hint
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
+from detectron2.structures import Instances
 from omegaconf import DictConfig
 from torch import nn
 from tqdm import tqdm
@@ -20,7 +22,7 @@ from ..engine.description import classes_of
 from ..engine.device import available_device
 from .detections import Detections
 from .images import Picture, Source, UnreadableImage, sources_of
-from .recipe import Recipe, dataset_of, load_config, recipe_of, recipe_of_stored
+from .recipe import dataset_of, load_config, recipe_of, recipe_of_stored
 
 logger = logging.getLogger(__name__)
 
@@ -55,43 +57,64 @@ class Predictor:
         self.category_ids = category_ids
 
     @classmethod
-    def from_checkpoint(cls, path: str | os.PathLike, **options) -> "Predictor":
-        """By a checkpoint of train_net.py, a file or URL, and nothing else; `options` as device and autocast above.
+    def from_checkpoint(
+        cls, path: str | os.PathLike, *, device: str = "cuda", autocast: torch.dtype | None = None
+    ) -> "Predictor":
+        """By a checkpoint of train_net.py, a file or URL, and nothing else.
 
-        The config inside it builds what the project's own configs use, and nothing that could run code.
+        The config inside it builds what the project's own configs are made of, and nothing that could run code.
 
         Raises ValueError for a checkpoint that does not describe itself, that cannot be read, or whose config names
         what it may not.
         """
         about = read_description(os.fspath(path))
         if about.config is None:
-            raise ValueError(f"checkpoint {path} carries no config: give it, with Predictor.from_config")
-        options = {"class_names": about.class_names, "category_ids": about.category_ids} | options
-        return cls._build(recipe_of_stored(about.config), path, **options)
+            raise ValueError(
+                f"checkpoint {path} carries no config: give it, with --config-file or Predictor.from_config"
+            )
+        model, augmentations = recipe_of_stored(about.config).build()
+        load(model, path, about.class_names)
+        return cls(
+            model,
+            augmentations=augmentations,
+            class_names=about.class_names,
+            category_ids=about.category_ids,
+            device=device,
+            autocast=autocast,
+        )
 
     @classmethod
     def from_config(
-        cls, config: str | os.PathLike | DictConfig | CfgNode, checkpoint: str | os.PathLike, **options
+        cls,
+        config: str | os.PathLike | DictConfig | CfgNode,
+        checkpoint: str | os.PathLike,
+        *,
+        class_names: Sequence[str] | None = None,
+        device: str = "cuda",
+        autocast: torch.dtype | None = None,
     ) -> "Predictor":
-        """By a config of yours, a file or loaded, and any weights that train_net.py takes; `options` as above.
+        """By a config of yours, a file or loaded, and any weights that train_net.py takes.
 
-        Classes have the names of the dataset that the config evaluates on, where that is here and fits the model.
+        class_names: of the model's classes, by which they are found in the weights; by default those of the dataset
+            that the config evaluates on, where that is here and has as many.
 
         Raises ValueError for weights that do not fill the model.
         """
         cfg = load_config(os.fspath(config)) if isinstance(config, (str, os.PathLike)) else config
-        recipe = recipe_of(cfg)
+        model, augmentations = recipe_of(cfg).build()
         names, ids = classes_of(dataset_of(cfg))
-        if names and len(names) == recipe.model["num_classes"]:
-            options = {"class_names": names, "category_ids": ids} | options
-        return cls._build(recipe, checkpoint, **options)
-
-    @classmethod
-    def _build(cls, recipe: Recipe, checkpoint: str | os.PathLike, **options) -> "Predictor":
-        model, augmentations = recipe.build()
-        checkpointer = DABDETRCheckpointer(model, class_names=options.get("class_names"), strict=True)
-        checkpointer.load(os.fspath(checkpoint), checkpointables=[])
-        return cls(model, augmentations=augmentations, **options)
+        if names is None or len(names) != model.num_classes:
+            names = ids = None
+        class_names = class_names or names
+        load(model, checkpoint, class_names)
+        return cls(
+            model,
+            augmentations=augmentations,
+            class_names=class_names,
+            category_ids=ids,
+            device=device,
+            autocast=autocast,
+        )
 
     def __call__(self, image: Picture, *, threshold: float = 0.3) -> Detections:
         """Detections in one image: a file, a URL, an array (H, W, 3) uint8 in RGB, or a PIL image."""
@@ -104,6 +127,7 @@ class Predictor:
         *,
         threshold: float = 0.3,
         batch_size: int = 1,
+        pad: bool = False,
         skip_unreadable: bool = False,
         progress: bool = False,
     ) -> Iterator[Detections]:
@@ -111,8 +135,10 @@ class Predictor:
 
         images: as `__call__` takes them, any number; folders, with all images below them; a Video.
         threshold: lowest score of a detection that is given.
-        batch_size: images that go through the model together. Padded to the largest of them, an image may give
-            slightly other numbers than alone: the backbone's convolutions see where it ends.
+        batch_size: images that are read before the model looks at them; those of one size go through it together,
+            and give what each gives alone.
+        pad: all of a batch go together, padded to the largest of them, which may be faster on a GPU. Their
+            detections are not quite those of each alone, for a backbone sees padding at an image's border.
         skip_unreadable: leave out images that cannot be read and name them in a warning, instead of
             raising UnreadableImage.
         progress: show a progress bar.
@@ -122,23 +148,30 @@ class Predictor:
         sources = sources_of(images)
         total = length_hint(sources) or length_hint(images) or None
         bar = tqdm(sources, total=total, unit="image", disable=not progress)
-        return self._detections(_readable(bar, skip_unreadable), threshold, batch_size)
+        return self._detections(_readable(bar, skip_unreadable), threshold, batch_size, pad)
 
     def _detections(
-        self, images: Iterator[tuple[str, np.ndarray]], threshold: float, batch_size: int
+        self, images: Iterator[tuple[str, np.ndarray]], threshold: float, batch_size: int, pad: bool
     ) -> Iterator[Detections]:
         while batch := list(islice(images, batch_size)):
-            for (name, image), instances in zip(batch, self._instances([x for _, x in batch]), strict=True):
+            for (name, image), instances in zip(batch, self._instances([x for _, x in batch], pad), strict=True):
                 instances = instances[instances.scores.argsort(descending=True)]
                 instances = instances[instances.scores >= threshold]
                 yield Detections(name=name, image=image, instances=instances, class_names=self.class_names)
 
     @torch.no_grad()
-    def _instances(self, images: list[np.ndarray]) -> list:
-        """Detectron2's Instances of each image, on the CPU."""
-        with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            outputs = self.model([self._input(image) for image in images])
-        return [x["instances"].to("cpu") for x in outputs]
+    def _instances(self, images: list[np.ndarray], pad: bool) -> list[Instances]:
+        """Of each image, on the CPU."""
+        inputs = [self._input(image) for image in images]
+        groups = defaultdict(list)  # of images that go through the model together, by their places
+        for i, x in enumerate(inputs):
+            groups[None if pad else x["image"].shape].append(i)
+        found = {}
+        for places in groups.values():
+            with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+                outputs = self.model([inputs[i] for i in places])
+            found.update(zip(places, (x["instances"].to("cpu") for x in outputs), strict=True))
+        return [found[i] for i in range(len(images))]
 
     def _input(self, image: np.ndarray) -> dict:
         """What Detectron2's DatasetMapper makes of an image at test time."""
@@ -147,6 +180,11 @@ class Predictor:
         self.augmentations(augmented)
         tensor = torch.as_tensor(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
         return {"image": tensor, "height": height, "width": width}
+
+
+def load(model: nn.Module, checkpoint: str | os.PathLike, class_names: Sequence[str] | None) -> None:
+    """All weights of a model whose classes have these names. Raises ValueError for those that do not fill it."""
+    DABDETRCheckpointer(model, class_names=class_names, strict=True).load(os.fspath(checkpoint), checkpointables=[])
 
 
 def _readable(sources: Iterable[Source], skip_unreadable: bool) -> Iterator[tuple[str, np.ndarray]]:
