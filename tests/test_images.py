@@ -1,8 +1,5 @@
 """Where images come from, and what is said of those that cannot be read."""
 
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +8,7 @@ from detectron2.data.detection_utils import read_image
 from PIL import Image
 
 from dab_detr.inference.images import UnreadableImage, paths_of, sources_of
+from serving import serving
 
 
 def noise(height=20, width=30, seed=0) -> np.ndarray:
@@ -24,27 +22,6 @@ def turned(tmp_path) -> Path:
     exif[274] = 6
     Image.fromarray(noise()).save(tmp_path / "turned.jpg", exif=exif, quality=100)
     return tmp_path / "turned.jpg"
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def serve():
-    """Serves folders; gives the address of each."""
-    servers = []
-
-    def start(folder) -> str:
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def only(images) -> np.ndarray:
@@ -117,17 +94,18 @@ def test_a_video_among_images_is_told_apart(tmp_path):
         only(tmp_path / "a.mp4")
 
 
-def test_urls_of_two_servers_are_two_images(serve, tmp_path):
+def test_urls_of_two_servers_are_two_images(tmp_path):
     """PathManager's cache goes by the path of a URL and forgets the host."""
     for seed, name in enumerate(("one", "two")):
         (tmp_path / name).mkdir()
         Image.fromarray(noise(seed=seed)).save(tmp_path / name / "a.png")
-    urls = [f"{serve(tmp_path / name)}/a.png?size=1" for name in ("one", "two")]
-    images = [source.read() for source in sources_of(urls)]
+    with serving(tmp_path / "one") as one, serving(tmp_path / "two") as two:
+        images = [source.read() for source in sources_of([f"{one}/a.png?size=1", f"{two}/a.png?size=1"])]
     assert all(np.array_equal(image, noise(seed=seed)) for seed, image in enumerate(images))
 
 
-def test_a_url_that_is_not_there_is_named(serve, tmp_path):
-    (source,) = sources_of(f"{serve(tmp_path)}/none.png")
-    with pytest.raises(UnreadableImage, match=r"cannot read http://\S+none\.png: HTTP Error 404"):
-        source.read()
+def test_a_url_that_is_not_there_is_named(tmp_path):
+    with serving(tmp_path) as address:
+        (source,) = sources_of(f"{address}/none.png")
+        with pytest.raises(UnreadableImage, match=r"cannot read http://\S+none\.png: HTTP Error 404"):
+            source.read()

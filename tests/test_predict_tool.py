@@ -11,6 +11,7 @@ from PIL import Image
 
 import described
 from dab_detr.inference.video import VideoWriter
+from serving import serving
 from tools import predict
 
 
@@ -48,6 +49,17 @@ def test_pictures_and_json_of_a_folder_and_a_file(call, tmp_path, capsys):
     assert [x["name"] for x in found["categories"]] == described.NAMES
     assert len(found["annotations"]) == 3 * 30
     assert "3 images" in capsys.readouterr().out
+
+
+def test_everything_at_urls(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    save_picture(tmp_path / "1.png")
+    with serving(tmp_path) as pictures, serving(checkpoint.parent) as models:
+        args = [f"{pictures}/1.png", "--checkpoint", f"{models}/model.pth", "--json", str(tmp_path / "found.json")]
+        predict.run(predict.parser().parse_args([*args, "--device", "cpu", "--threshold", "0"]))
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [x["file_name"] for x in found["images"]] == [f"{pictures}/1.png"]
+    assert len(found["annotations"]) == 30
 
 
 def test_a_video(call, tmp_path):

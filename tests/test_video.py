@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dab_detr.inference.video import Video, VideoWriter
+from serving import serving
 
 SHADES = (40, 120, 200)
 
@@ -34,6 +35,12 @@ def test_frames_come_back_in_order_and_colour(film):
         image = source.read()
         assert image.shape == (48, 64, 3) and image.dtype == np.uint8
         assert np.abs(image.mean((0, 1)) - [shade, shade, shade // 4]).max() < 8
+
+
+def test_a_video_at_a_url(film, tmp_path):
+    with serving(tmp_path) as address:
+        video = Video(f"{address}/film.mp4")
+        assert len(list(video)) == len(video) == 3
 
 
 def test_what_is_no_video_is_named(tmp_path):
