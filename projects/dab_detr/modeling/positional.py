@@ -66,6 +66,8 @@ class RowColumnMap(nn.Module):
     Coordinates are centres of cells over the extent of the image in the map's first row and column.
     """
 
+    halved = True
+
     def __init__(self, *, dim: int, temperature: float = 10000.0):
         super().__init__()
         self.dim, self.temperature = dim, temperature
