@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from .boxes import full_precision
 from .layers import MLP
 
-
 EPS = 1e-6  # keeps columns that are all padding finite
 
 
