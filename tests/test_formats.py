@@ -106,15 +106,18 @@ def members():
     for name, node in {
         "points": dab_detr(),
         "denoising": dab_detr(num_patterns=3),
+        "denoising, deformable": dab_deformable_detr(),
         "shared heads": dab_deformable_detr(refine=False),
         "two-stage": dab_deformable_detr(two_stage=True),
         "plain": deformable_detr(),
         "two-stage plain": deformable_detr(two_stage=True),
     }.items():
         shrink(node)
+        if name == "denoising, deformable":
+            node.queries.dim = 31
         if name == "points":
             node.queries.anchor_dim = 2
-        node.denoising.groups = 2 if name == "denoising" else 0
+        node.denoising.groups = 2 if "denoising" in name else 0
         yield pytest.param(node, id=name)
 
 
@@ -127,7 +130,7 @@ def test_the_original_of_every_member(node):
     assert same(back, ours)
 
 
-@pytest.mark.parametrize("node", [x for x in members() if x.id in ("denoising", "shared heads", "two-stage")])
+@pytest.mark.parametrize("node", [x for x in members() if x.id in ("denoising", "denoising, deformable", "shared heads", "two-stage")])
 def test_detrex_of_every_member(node):
     ours = instantiate(node).state_dict()
     converted, _ = formats.table_to("detrex", ours).to_theirs(ours)

@@ -73,6 +73,6 @@ def model_node(args: argparse.Namespace):
 
 if __name__ == "__main__":
     try:
-        main(parser().parse_args())
+        main(parser().parse_intermixed_args())
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -14,6 +14,27 @@ def mlp(theirs: str, ours: str, layers: int, copies: Sequence[str] = (), aliases
         yield Rule(f"{theirs}.layers.{i}.{{p}}", f"{ours}.{2 * i}.{{p}}", 0, *others)
 
 
+def anchor_mlps(theirs: str) -> Iterator[Rule]:
+    """What the decoder makes of anchors. Deformable models have no `ref_anchor_head`."""
+    for name, ours in {
+        "query_scale": "scale.mlp",
+        "ref_point_head": "embed",
+        "ref_anchor_head": "reference_size",
+    }.items():
+        yield from mlp(f"{theirs}.{name}", f"decoder.prior.{ours}", 2)
+
+
+def around_layers(*, projection: str, anchors: str, patterns: str, encoder: str, decoder: str, norm: str):
+    """What DAB-DETR with anchor boxes has outside of its layers, the box heads apart, by their names for it."""
+    yield Rule(f"{projection}.{{p}}", "neck.projection.{p}")
+    yield Rule(anchors, ("queries.centre", "queries.size"), axis=1)
+    yield Rule(patterns, "queries.patterns")
+    yield from mlp(f"{encoder}.query_scale", "encoder.position_scale", 2)
+    yield from anchor_mlps(decoder)
+    yield Rule(f"{norm}.{{p}}", "decoder.norm.{p}")
+    yield Rule("class_embed.{p}", "decoder.class_heads.0.{p}")
+
+
 def torchvision_resnet(theirs: str, ours: str) -> Iterator[Rule]:
     """torchvision's ResNet under the prefix `theirs` (with its dot) to Detectron2's under `ours`."""
     yield Rule(f"{theirs}conv1.weight", f"{ours}stem.conv1.weight")

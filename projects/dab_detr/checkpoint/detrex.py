@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from .blocks import (
+    anchor_mlps,
+    around_layers,
     count_layers,
     deformable_attention,
     deformable_heads,
@@ -50,21 +52,20 @@ def dab_detr_table(*, torchvision_names: bool) -> RenameTable:
     return RenameTable(
         [
             *backbone(torchvision_names),
-            Rule("input_proj.{p}", "neck.projection.{p}"),
-            Rule("anchor_box_embed.weight", ("queries.centre", "queries.size"), axis=1),
-            Rule("transformer.patterns.weight", "queries.patterns"),
+            *around_layers(
+                projection="input_proj",
+                anchors="anchor_box_embed.weight",
+                patterns="transformer.patterns.weight",
+                encoder=encoder,
+                decoder=decoder,
+                norm=f"{decoder}.post_norm_layer",
+            ),
             Rule("denoising_generator.label_encoder.weight", "denoising.labels"),
-            *mlp(f"{encoder}.query_scale", "encoder.position_scale", 2),
             *multi_head_attention(f"{encoder}.layers.{{i}}.attentions.0.attn", "encoder.layers.{i}.attention"),
             *feed_forward(f"{encoder}.layers.{{i}}", "encoder.layers.{i}", norms=(1, 2)),
             *conditional_attention(f"{layer}.attentions.0", "decoder.layers.{i}.self_attention"),
             *conditional_attention(f"{layer}.attentions.1", "decoder.layers.{i}.cross_attention"),
             *feed_forward(layer, "decoder.layers.{i}", norms=(1, 2, 3)),
-            Rule(f"{decoder}.post_norm_layer.{{p}}", "decoder.norm.{p}"),
-            *mlp(f"{decoder}.query_scale", "decoder.prior.scale.mlp", 2),
-            *mlp(f"{decoder}.ref_point_head", "decoder.prior.embed", 2),
-            *mlp(f"{decoder}.ref_anchor_head", "decoder.prior.reference_size", 2),
-            Rule("class_embed.{p}", "decoder.class_heads.0.{p}"),
             *mlp("bbox_embed", "decoder.box_heads.0", 3, copies=[f"{decoder}.bbox_embed"]),
         ]
     )
@@ -92,8 +93,7 @@ def deformable_table(*, num_layers: int, num_maps: int, refined: bool, two_stage
             *multi_head_attention(f"{layer}.attentions.0.attn", "decoder.layers.{i}.self_attention"),
             *deformable_attention(f"{layer}.attentions.1", "decoder.layers.{i}.cross_attention"),
             *feed_forward(layer, "decoder.layers.{i}", norms=(1, 2, 3)),
-            *mlp(f"{decoder}.query_scale", "decoder.prior.scale.mlp", 2),
-            *mlp(f"{decoder}.ref_point_head", "decoder.prior.embed", 2),
+            *anchor_mlps(decoder),
             *deformable_heads(num_layers, refined, two_stage),
         ]
     )

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from .blocks import (
+    anchor_mlps,
     count_layers,
     deformable_attention,
     deformable_heads,
     feed_forward,
-    mlp,
     multi_head_attention,
     torchvision_resnet,
 )
@@ -45,8 +45,7 @@ def deformable_table(*, num_layers: int, refined: bool, two_stage: bool) -> Rena
             Rule("transformer.pos_trans.{p}", "queries.encode.{p}"),
             Rule("transformer.pos_trans_norm.{p}", "queries.encode_norm.{p}"),
             *layers(),
-            *mlp(f"{decoder}.query_scale", "decoder.prior.scale.mlp", 2),
-            *mlp(f"{decoder}.ref_point_head", "decoder.prior.embed", 2),
+            *anchor_mlps(decoder),
             *deformable_heads(num_layers, refined, two_stage),
         ]
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from .blocks import mlp, torchvision_resnet
+from .blocks import around_layers, mlp, torchvision_resnet
 from .rename import RenameTable, Rule
 
 
@@ -48,17 +48,16 @@ def dab_detr_table(box_head: str = BOX_HEADS[0]) -> RenameTable:
     return RenameTable(
         [
             *torchvision_resnet("model.backbone.conv_encoder.model._backbone.", "backbone."),
-            Rule("model.input_projection.{p}", "neck.projection.{p}"),
-            Rule("model.query_refpoint_embeddings.weight", ("queries.centre", "queries.size"), axis=1),
-            Rule("model.patterns.weight", "queries.patterns"),
-            *mlp("model.encoder.query_scale", "encoder.position_scale", 2),
+            *around_layers(
+                projection="model.input_projection",
+                anchors="model.query_refpoint_embeddings.weight",
+                patterns="model.patterns.weight",
+                encoder="model.encoder",
+                decoder="model.decoder",
+                norm="model.decoder.layernorm",
+            ),
             *encoder_layers(),
             *decoder_layers(),
-            Rule("model.decoder.layernorm.{p}", "decoder.norm.{p}"),
-            *mlp("model.decoder.query_scale", "decoder.prior.scale.mlp", 2),
-            *mlp("model.decoder.ref_point_head", "decoder.prior.embed", 2),
-            *mlp("model.decoder.ref_anchor_head", "decoder.prior.reference_size", 2),
-            Rule("class_embed.{p}", "decoder.class_heads.0.{p}"),
             *mlp(box_head, "decoder.box_heads.0", 3, aliases=BOX_HEADS),
         ]
     )

@@ -25,11 +25,10 @@ def detection_config(model: DictConfig, class_names: Sequence[str | None]) -> di
         found = OmegaConf.select(model, key)
         if found != value:
             raise ValueError(f"transformers' DAB-DETR needs model.{key}={value}, the config has {found}")
-    if model.decoder.prior.modulate is False or not model.decoder.refinement._target_.endswith("RefinedAnchors"):
+    if model.decoder.prior.modulate is False or target(model.decoder.refinement) != "RefinedAnchors":
         raise ValueError("transformers' DAB-DETR needs modulation and refined anchors (model.decoder)")
     position, encoder, queries = model.neck.position, model.encoder, model.queries
     names = ["N/A" if name is None else name for name in class_names]
-    activation = encoder.activation._target_.rpartition(".")[2].lower()
     return {
         "architectures": ["DabDetrForObjectDetection"],
         "model_type": "dab-detr",
@@ -43,7 +42,7 @@ def detection_config(model: DictConfig, class_names: Sequence[str | None]) -> di
         },
         "dilation": model.backbone.dilated,
         "hidden_size": model.neck.dim,
-        "activation_function": activation,
+        "activation_function": target(encoder.activation).lower(),
         **{f"{part}_attention_heads": encoder.heads for part in ("encoder", "decoder")},
         **{f"{part}_ffn_dim": encoder.hidden for part in ("encoder", "decoder")},
         "encoder_layers": encoder.num_layers,
@@ -61,6 +60,11 @@ def detection_config(model: DictConfig, class_names: Sequence[str | None]) -> di
         "label2id": {name: i for i, name in enumerate(names)},
         "torch_dtype": "float32",
     }
+
+
+def target(node: DictConfig) -> str:
+    """The name of what a node builds, given as a class or by its path."""
+    return getattr(node._target_, "__name__", str(node._target_)).rpartition(".")[2]
 
 
 def whole(temperature: float, key: str) -> int:

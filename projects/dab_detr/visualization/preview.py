@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +39,9 @@ class PreviewHook(HookBase):
 
     model: the model in training. It may be wrapped for distributed training; its mode is left as it was.
     dataset: Detectron2's dataset dicts with their `annotations`.
-    mapper: what makes the model's input of a dataset dict, as in the test loader.
-    metadata: of the dataset, for the names (and colours, if any) of the classes.
     num_images: images to draw, at most.
-    score_threshold: detections below it are not drawn.
     period: iterations between drawings; 0 to draw after training only.
+    options: of `draw_preview`: mapper, metadata, score_threshold.
     """
 
     def __init__(
@@ -50,17 +49,14 @@ class PreviewHook(HookBase):
         *,
         model: nn.Module,
         dataset: Sequence[dict],
-        mapper: Callable[[dict], dict],
-        output_dir: str | os.PathLike,
-        metadata: Metadata | None = None,
+        output_dir: str,
         num_images: int = 8,
-        score_threshold: float = 0.3,
         period: int = 0,
+        **options,
     ):
-        self.model, self.mapper, self.metadata = model, mapper, metadata
-        self.images = _spread(dataset, num_images)
-        self.output_dir = Path(output_dir) / "preview"
-        self.score_threshold, self.period = score_threshold, period
+        folder = Path(output_dir) / "preview"
+        self.draw = partial(draw_preview, model, _spread(dataset, num_images), output_dir=folder, **options)
+        self.period = period
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
@@ -73,15 +69,7 @@ class PreviewHook(HookBase):
 
     def _draw(self, sheet: str) -> None:
         if comm.is_main_process():
-            draw_preview(
-                self.model,
-                self.images,
-                mapper=self.mapper,
-                output_dir=self.output_dir,
-                metadata=self.metadata,
-                score_threshold=self.score_threshold,
-                sheet=sheet,
-            )
+            self.draw(sheet=sheet)
 
 
 def draw_preview(
