@@ -24,7 +24,9 @@ REQUIREMENTS = [
     "tqdm>=4.66",
     "yacs>=0.1.8",
 ]
+VIDEO_REQUIREMENTS = ["opencv-python-headless>=4.8"]
 TEST_REQUIREMENTS = [
+    *VIDEO_REQUIREMENTS,
     "pytest>=8",
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
@@ -42,5 +44,5 @@ setup(
     packages=find_packages("projects", include=["dab_detr", "dab_detr.*"]),
     package_dir={"dab_detr": "projects/dab_detr"},
     install_requires=REQUIREMENTS,
-    extras_require={"test": TEST_REQUIREMENTS},
+    extras_require={"test": TEST_REQUIREMENTS, "video": VIDEO_REQUIREMENTS},
 )

@@ -130,7 +130,9 @@ def test_the_original_of_every_member(node):
     assert same(back, ours)
 
 
-@pytest.mark.parametrize("node", [x for x in members() if x.id in ("denoising", "denoising, deformable", "shared heads", "two-stage")])
+@pytest.mark.parametrize(
+    "node", [x for x in members() if x.id in ("denoising", "denoising, deformable", "shared heads", "two-stage")]
+)
 def test_detrex_of_every_member(node):
     ours = instantiate(node).state_dict()
     converted, _ = formats.table_to("detrex", ours).to_theirs(ours)

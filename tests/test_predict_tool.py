@@ -73,6 +73,29 @@ def test_a_video(call, tmp_path):
     assert len(json.loads((tmp_path / "found.json").read_text())["images"]) == 5
 
 
+def test_ctrl_c_ends_a_camera(checkpoint, tmp_path, monkeypatch):
+    frames = iter([(True, np.full((48, 64, 3), 90, np.uint8))] * 3)
+
+    class Camera:
+        def read(self):
+            for frame in frames:
+                return frame
+            raise KeyboardInterrupt
+
+        def isOpened(self):
+            return True
+
+        def get(self, _):
+            return 0.0
+
+    capture = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: Camera() if number == 0 else capture(number))
+    args = ["--checkpoint", str(checkpoint), "--video", "0", "--output", str(tmp_path), "--device", "cpu"]
+    assert predict.run(predict.parser().parse_args([*args, "--json", str(tmp_path / "found.json")])) == 3
+    assert capture(str(tmp_path / "camera 0.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert len(json.loads((tmp_path / "found.json").read_text())["images"]) == 3
+
+
 def test_what_was_found_before_an_error_is_kept(call, tmp_path):
     save_picture(tmp_path / "in/1.png")
     (tmp_path / "in/2.png").write_text("no image")

@@ -7,16 +7,15 @@ python tools/predict.py --checkpoint output/mine/model_final.pth --video street.
 import argparse
 import sys
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import torch
 from detectron2.utils.logger import setup_logger
 from PIL import Image
 
-from dab_detr.inference import Detections, Predictor, UnreadableImage, Video
-from dab_detr.inference.coco_json import CocoFile
+from dab_detr.inference import CocoFile, Detections, Predictor, Video, VideoWriter
 from dab_detr.inference.recipe import load_config
-from dab_detr.inference.video import VideoWriter
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,7 +85,7 @@ def filmed(found: Iterator[Detections], path: Path, frames_per_second: float) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Returns how many images were looked at. What was found until an error or Ctrl-C is kept."""
+    """Returns how many images were looked at. What was found until an error or Ctrl-C, which ends it, is kept."""
     check(args)
     predictor = predictor_of(args)
     source = args.images
@@ -100,8 +99,10 @@ def run(args: argparse.Namespace) -> int:
         skip_unreadable=args.skip_unreadable,
         progress=True,
     )
+    for folder in (args.output, args.json and args.json.parent):
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
     if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
         if args.video:
             name = f"{Path(source.name).stem}.mp4"
             found = filmed(found, args.output / name, source.frames_per_second)
@@ -109,8 +110,9 @@ def run(args: argparse.Namespace) -> int:
             found = drawn(found, args.output)
     file = CocoFile(class_names=predictor.class_names, category_ids=predictor.category_ids)
     try:
-        for detections in found:
-            file.add(detections)
+        with closing(found), suppress(KeyboardInterrupt):
+            for detections in found:
+                file.add(detections)
     finally:
         if args.json:
             file.save(args.json)
@@ -121,7 +123,7 @@ def main() -> None:
     setup_logger(name="dab_detr")
     try:
         number = run(parser().parse_args())
-    except (ValueError, ImportError, UnreadableImage) as error:
+    except (ValueError, ImportError) as error:
         sys.exit(f"error: {error}")
     print(f"{number} images")
 
