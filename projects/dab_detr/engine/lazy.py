@@ -37,6 +37,7 @@ def configure(args: argparse.Namespace) -> DictConfig:
             configured=cfg.model.num_classes,
             is_set="model.num_classes" in overridden,
             key="model.num_classes",
+            queries=cfg.model.get("queries"),
         )
     if comm.is_main_process():
         LazyConfig.save(cfg, f"{cfg.train.output_dir}/config.yaml")

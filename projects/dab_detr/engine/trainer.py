@@ -15,7 +15,7 @@ from detectron2.utils.events import EventWriter
 from torch import nn
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
-from ..config import add_dab_detr_config, register_datasets
+from ..config import add_dab_detr_config, model_node, register_datasets
 from ..data.augmentation import random_crop
 from ..evaluation.coco import coco_evaluator
 from ..overrides import merge_overrides
@@ -44,6 +44,7 @@ def configure(args: argparse.Namespace) -> CfgNode:
             configured=own.NUM_CLASSES,
             is_set="MODEL.DAB_DETR.NUM_CLASSES" in overridden,
             key="MODEL.DAB_DETR.NUM_CLASSES",
+            queries=model_node(cfg).queries,
         )
     cfg.freeze()
     if comm.is_main_process():
