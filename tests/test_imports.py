@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "checkpoint.formats": ("checkpoint",),
     "checkpoint.checkpointer": ("checkpoint.formats",),
     "data": ("compat", "data"),
-    "evaluation": ("compat", "data", "evaluation"),
+    "evaluation": ("compat", "data", "evaluation", "visualization"),
     "visualization": ("compat", "data", "visualization"),
     "engine": ("checkpoint", "compat", "config", "data", "engine", "evaluation", "overrides", "visualization"),
     "": ("detector", "modeling.transformer"),  # the public names

@@ -139,4 +139,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> COCOEvaluator:
-        return coco_evaluator(dataset_name=dataset_name, output_dir=f"{cfg.OUTPUT_DIR}/inference")
+        folder = Path(cfg.OUTPUT_DIR, "inference", *([dataset_name] if len(cfg.DATASETS.TEST) > 1 else []))
+        return coco_evaluator(
+            dataset_name=dataset_name, output_dir=str(folder), max_detections=cfg.TEST.DETECTIONS_PER_IMAGE
+        )

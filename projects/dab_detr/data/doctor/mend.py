@@ -11,6 +11,7 @@ import numpy as np
 from .boxes import corners, normalised
 from .content import Content, is_box, refers
 from .files import Look, look_at
+from .objects import LEAST_AREA
 from .references import shift_by
 
 # (x, y) in a file of (w, h) pixels to where it is when the picture is turned by its EXIF orientation
@@ -139,9 +140,7 @@ def _mend_annotation(x: dict, content: Content, done: Counter) -> bool:
         x["iscrowd"] = int(bool(x.get("iscrowd")))
         done["values of iscrowd set"] += 1
     area, full = x.get("area"), box[2] * box[3]
-    tolerance = 1 + 0.02 * full
-    smallest = 0 if x.get("segmentation") else full - tolerance
-    if type(area) not in (int, float) or not smallest <= area <= full + tolerance:
+    if type(area) not in (int, float) or not LEAST_AREA * full <= area <= full + 1 + 0.02 * full:
         x["area"] = full
         done["areas set to those of the boxes"] += 1
     return True
