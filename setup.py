@@ -21,7 +21,9 @@ REQUIREMENTS = [
     "tqdm>=4.66",
     "yacs>=0.1.8",
 ]
+CONVERT_REQUIREMENTS = ["supervision>=0.31,<1"]  # reads YOLO, VOC, LabelMe and CreateML for tools/convert_dataset.py
 TEST_REQUIREMENTS = [
+    *CONVERT_REQUIREMENTS,
     "pytest>=8",
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
@@ -39,5 +41,5 @@ setup(
     packages=find_packages("projects", include=["dab_detr", "dab_detr.*"]),
     package_dir={"dab_detr": "projects/dab_detr"},
     install_requires=REQUIREMENTS,
-    extras_require={"test": TEST_REQUIREMENTS},
+    extras_require={"convert": CONVERT_REQUIREMENTS, "test": TEST_REQUIREMENTS},
 )
