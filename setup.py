@@ -41,5 +41,10 @@ setup(
     packages=find_packages("projects", include=["dab_detr", "dab_detr.*"]),
     package_dir={"dab_detr": "projects/dab_detr"},
     install_requires=REQUIREMENTS,
-    extras_require={"convert": CONVERT_REQUIREMENTS, "test": TEST_REQUIREMENTS},
+    extras_require={
+        "convert": CONVERT_REQUIREMENTS,
+        "wandb": ["wandb>=0.31"],
+        "mlflow": ["mlflow>=3.17"],
+        "test": TEST_REQUIREMENTS,
+    },
 )

@@ -121,7 +121,9 @@ def training_hooks(
         hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer),
         evaluating,
         preview_hook(cfg, model),
-        hooks.PeriodicWriter(progress_writers(output_dir, cfg.train.max_iter), period=cfg.train.log_period),
+        hooks.PeriodicWriter(
+            progress_writers(output_dir, cfg.train.max_iter, cfg.train.get("writers", ())), period=cfg.train.log_period
+        ),
         CurvesHook(output_dir=output_dir, period=cfg.train.eval_period),
     ]
 

@@ -108,7 +108,7 @@ class Trainer(DefaultTrainer):
         return hooks
 
     def build_writers(self) -> list[EventWriter]:
-        return progress_writers(self.cfg.OUTPUT_DIR, self.max_iter)
+        return progress_writers(self.cfg.OUTPUT_DIR, self.max_iter, self.cfg.WRITERS)
 
     def state_dict(self) -> dict:
         return {**TrainerBase.state_dict(self), "_trainer": self._trainer.state_dict()}
