@@ -6,7 +6,7 @@ import pytest
 
 import tiny
 from coco_files import content, write
-from test_doctor import FAULTS, images_of, spoilt
+from planted import FAULTS, images_of, spoilt
 from tools.check_dataset import main
 
 

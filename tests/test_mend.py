@@ -13,7 +13,7 @@ from coco_files import content, write
 from dab_detr.data.doctor.examine import examine
 from dab_detr.data.doctor.finding import Severity
 from dab_detr.data.doctor.mend import mend
-from test_doctor import FAULTS, FAULTS_ON_DISK, cut, dataset, images_of, spoilt
+from planted import FAULTS, FAULTS_ON_DISK, cut, dataset, images_of, spoilt
 
 BEYOND_MENDING = {"category id twice", "image id twice", "no annotations"}  # nobody knows what was meant
 

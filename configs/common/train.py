@@ -5,6 +5,7 @@ EPOCH = 7392  # COCO's 118,287 images in full batches of 16
 train = dict(
     output_dir="output",
     init_checkpoint="detectron2://ImageNetPretrained/torchvision/R-50.pkl",
+    init_partially=False,  # True: what does not fit in init_checkpoint starts anew; else only classes may differ
     max_iter=50 * EPOCH,
     eval_period=EPOCH,
     log_period=20,

@@ -21,6 +21,7 @@ from ..evaluation.coco import coco_evaluator
 from ..overrides import merge_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
+from .description import DescribeResults, classes_of, describer, plain_yacs
 from .device import available_device, distribute, trainer_class
 from .optimizer import ClippedAdamW, parameter_groups
 from .progress import progress_writers
@@ -60,7 +61,8 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
         trainer.train()
         return trainer.results
     model = Trainer.build_model(cfg)
-    checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, strict=True)
+    names, _ = classes_of(cfg.DATASETS.TEST[0])
+    checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, class_names=names, strict=True)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
@@ -82,7 +84,16 @@ class Trainer(DefaultTrainer):
         loop = trainer_class(cfg.SOLVER.AMP.ENABLED, cfg.MODEL.DEVICE)
         self._trainer = loop(distribute(model, broadcast_buffers=False), loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        me = weakref.proxy(self)
+        dataset = next(iter(cfg.DATASETS.TRAIN), None)
+        self.checkpointer = DABDETRCheckpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            class_names=classes_of(dataset)[0],
+            partial=cfg.MODEL.DAB_DETR.INIT_PARTIALLY,
+            description=describer(model, config=lambda: plain_yacs(cfg), dataset=dataset, results=lambda: me.results),
+            trainer=me,
+        )
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self.register_hooks(self.build_hooks())
 
@@ -104,7 +115,8 @@ class Trainer(DefaultTrainer):
                 output_dir=output_dir,
                 period=period,
             )
-            hooks = [*hooks[:-1], preview, hooks[-1], CurvesHook(output_dir=output_dir, period=period)]
+            curves = CurvesHook(output_dir=output_dir, period=period)
+            hooks = [*hooks[:-1], DescribeResults(self.checkpointer), preview, hooks[-1], curves]
         return hooks
 
     def build_writers(self) -> list[EventWriter]:
