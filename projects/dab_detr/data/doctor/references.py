@@ -2,7 +2,7 @@
 
 import ntpath
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 
 from .content import Content, has_size, refers, repeated
@@ -84,9 +84,10 @@ def _images(content: Content) -> Iterator[Finding]:
         "images have no width and height in pixels",
         [f"image {x['id']} ({x['file_name']}) {x['width']!r} x {x['height']!r}" for x in images if not has_size(x)],
     )
-    names = Counter(x["file_name"] for x in images)
-    twice = [f"{name} with the ids {few(x['id'] for x in images if x['file_name'] == name)}"
-             for name, number in names.items() if number > 1]  # fmt: skip
+    holders = defaultdict(list)
+    for x in images:
+        holders[x["file_name"]].append(x["id"])
+    twice = [f"{name} with the ids {few(same)}" for name, same in holders.items() if len(same) > 1]
     yield from Finding.counted(
         "file twice", _WARNING, "files are listed as several images, each with part of the objects", twice
     )
