@@ -24,8 +24,10 @@ REQUIREMENTS = [
     "tqdm>=4.66",
     "yacs>=0.1.8",
 ]
+CONVERT_REQUIREMENTS = ["supervision>=0.31,<1"]  # reads YOLO, VOC, LabelMe and CreateML for tools/convert_dataset.py
 VIDEO_REQUIREMENTS = ["opencv-python-headless>=4.8"]
 TEST_REQUIREMENTS = [
+    *CONVERT_REQUIREMENTS,
     *VIDEO_REQUIREMENTS,
     "pytest>=8",
     "pytest-xdist>=3.6",
@@ -44,5 +46,11 @@ setup(
     packages=find_packages("projects", include=["dab_detr", "dab_detr.*"]),
     package_dir={"dab_detr": "projects/dab_detr"},
     install_requires=REQUIREMENTS,
-    extras_require={"test": TEST_REQUIREMENTS, "video": VIDEO_REQUIREMENTS},
+    extras_require={
+        "convert": CONVERT_REQUIREMENTS,
+        "wandb": ["wandb>=0.31"],
+        "mlflow": ["mlflow>=3.17"],
+        "video": VIDEO_REQUIREMENTS,
+        "test": TEST_REQUIREMENTS,
+    },
 )

@@ -67,7 +67,7 @@ MAY_IMPORT = {
     "checkpoint.description": ("checkpoint.reading", "version"),
     "checkpoint.allow_list": (),
     "data": ("compat", "data"),
-    "evaluation": ("compat", "data", "evaluation"),
+    "evaluation": ("compat", "data", "evaluation", "visualization"),
     "visualization": ("compat", "data", "visualization"),
     "engine": ("checkpoint", "compat", "config", "data", "engine", "evaluation", "overrides", "visualization"),
     "inference": ("checkpoint", "config", "data", "engine", "inference", "overrides", "visualization"),

@@ -9,6 +9,7 @@ train = dict(
     max_iter=50 * EPOCH,
     eval_period=EPOCH,
     log_period=20,
+    writers=[],  # "wandb", "mlflow": beside metrics.json and TensorBoard
     preview=dict(num_images=8, score_threshold=0.3),  # pictures of dataset.val with ground truth and predictions
     checkpointer=dict(period=EPOCH, max_to_keep=3),
     device="cuda",

@@ -38,6 +38,7 @@ def configure(args: argparse.Namespace) -> DictConfig:
             configured=cfg.model.num_classes,
             is_set="model.num_classes" in overridden,
             key="model.num_classes",
+            queries=cfg.model.get("queries"),
         )
     if comm.is_main_process():
         LazyConfig.save(cfg, f"{cfg.train.output_dir}/config.yaml")
@@ -137,7 +138,9 @@ def training_hooks(
         evaluating,
         DescribeResults(checkpointer),
         preview_hook(cfg, model),
-        hooks.PeriodicWriter(progress_writers(output_dir, cfg.train.max_iter), period=cfg.train.log_period),
+        hooks.PeriodicWriter(
+            progress_writers(output_dir, cfg.train.max_iter, cfg.train.get("writers", ())), period=cfg.train.log_period
+        ),
         CurvesHook(output_dir=output_dir, period=cfg.train.eval_period),
     ]
 

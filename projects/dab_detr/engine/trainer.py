@@ -15,7 +15,7 @@ from detectron2.utils.events import EventWriter
 from torch import nn
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
-from ..config import add_dab_detr_config, register_datasets
+from ..config import add_dab_detr_config, model_node, register_datasets
 from ..data.augmentation import random_crop
 from ..evaluation.coco import coco_evaluator
 from ..overrides import merge_overrides
@@ -45,6 +45,7 @@ def configure(args: argparse.Namespace) -> CfgNode:
             configured=own.NUM_CLASSES,
             is_set="MODEL.DAB_DETR.NUM_CLASSES" in overridden,
             key="MODEL.DAB_DETR.NUM_CLASSES",
+            queries=model_node(cfg).queries,
         )
     cfg.freeze()
     if comm.is_main_process():
@@ -119,7 +120,7 @@ class Trainer(DefaultTrainer):
         return hooks
 
     def build_writers(self) -> list[EventWriter]:
-        return progress_writers(self.cfg.OUTPUT_DIR, self.max_iter)
+        return progress_writers(self.cfg.OUTPUT_DIR, self.max_iter, self.cfg.WRITERS)
 
     def state_dict(self) -> dict:
         return {**TrainerBase.state_dict(self), "_trainer": self._trainer.state_dict()}
@@ -150,4 +151,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> COCOEvaluator:
-        return coco_evaluator(dataset_name=dataset_name, output_dir=f"{cfg.OUTPUT_DIR}/inference")
+        folder = Path(cfg.OUTPUT_DIR, "inference", *([dataset_name] if len(cfg.DATASETS.TEST) > 1 else []))
+        return coco_evaluator(
+            dataset_name=dataset_name, output_dir=str(folder), max_detections=cfg.TEST.DETECTIONS_PER_IMAGE
+        )
