@@ -196,13 +196,19 @@ def test_unreadable_images_are_named_and_left_out(predictor, folder, caplog):
     assert len(warnings) == 2 and "07.png" in warnings[0] and "21.png" in warnings[1]
 
 
-def test_an_unreadable_image_stops(predictor, folder):
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_an_unreadable_image_stops_after_those_before(batch_size, predictor, folder):
     spoil(folder)
     found = []
     with pytest.raises(UnreadableImage, match=r"07\.png"):
-        for detections in predictor.predict(folder):
+        for detections in predictor.predict(folder, batch_size=batch_size):
             found.append(detections.name)
     assert [name.rpartition("/")[2] for name in found] == [f"{i:02d}.png" for i in range(7)]
+
+
+def test_one_image_is_not_a_folder(predictor, folder):
+    with pytest.raises(ValueError, match="50 images instead of one"):
+        predictor(folder)
 
 
 def test_a_missing_image_stops_before_anything_is_done(predictor, tmp_path):
