@@ -23,6 +23,11 @@ MAY_IMPORT = {
     "modeling.boxes": (),
     "modeling.layers": (),
     "modeling.positional": ("modeling.boxes", "modeling.layers"),
+    "modeling.onednn": (),
+    "modeling.residual": ("modeling.onednn",),
+    "modeling.backbone": ("modeling.residual",),
+    "modeling.precision": (),
+    "modeling.recomputation": (),
     # given its parts: no attention, no prior, no queries
     "modeling.transformer": ("modeling.boxes", "modeling.layers", "modeling.structures"),
     "losses": ("compat", "losses", "modeling.boxes", "modeling.structures"),
@@ -31,6 +36,8 @@ MAY_IMPORT = {
         "losses.criterion",
         "modeling.boxes",
         "modeling.combination",
+        "modeling.precision",
+        "modeling.recomputation",
         "modeling.selection",
         "modeling.structures",
     ),
@@ -51,7 +58,8 @@ MAY_IMPORT = {
     "evaluation": ("compat", "data", "evaluation"),
     "visualization": ("compat", "data", "visualization"),
     "engine": ("checkpoint", "compat", "config", "data", "engine", "evaluation", "overrides", "visualization"),
-    "": ("detector", "modeling.transformer"),  # the public names
+    "inference": ("modeling.onednn", "modeling.precision", "modeling.residual"),
+    "": ("detector", "inference", "modeling.transformer"),  # the public names
 }
 
 # Imports inside functions that go against the rules, and why.

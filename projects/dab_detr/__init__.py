@@ -10,6 +10,7 @@ except ImportError as error:
     ) from error
 
 from .detector import DABDETR
+from .inference import optimize_for_inference
 from .modeling.transformer import FixedAnchors, RefinedAnchors
 
-__all__ = ["DABDETR", "FixedAnchors", "RefinedAnchors"]
+__all__ = ["DABDETR", "FixedAnchors", "RefinedAnchors", "optimize_for_inference"]

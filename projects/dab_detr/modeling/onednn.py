@@ -1,0 +1,38 @@
+"""Layers by oneDNN's own kernels, for inference on CPU; torch itself calls them only in graphs that it has compiled.
+
+A convolution adds and clips in the same pass over memory. A matrix product in fp32 is twice as fast on AMD as that of
+MKL, which `torch.nn.functional.linear` calls. They know no gradient, and the ReLU makes zeros of NaN.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def can_run(x: Tensor) -> bool:
+    """Whether oneDNN has kernels for such a tensor."""
+    if x.device.type != "cpu" or not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
+        return False
+    return x.dtype == torch.float or (x.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+class OneDNNConv2d(nn.Conv2d):
+    """A convolution with bias. It runs in the type of its weight, whatever comes in."""
+
+    def forward(self, x: Tensor, *, add: Tensor | None = None, relu: bool = False) -> Tensor:
+        """The convolution of x, plus `add`, clipped at zero where `relu`."""
+        x = x.to(self.weight.dtype)
+        weights = (self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups)
+        activation = "relu" if relu else "none"
+        if add is None:
+            return torch.ops.mkldnn._convolution_pointwise(x, *weights, activation, [], "")
+        return torch.ops.mkldnn._convolution_pointwise.binary(x, add, *weights, "add", 1.0, activation, [], "")
+
+
+class OneDNNLinear(nn.Linear):
+    """A linear layer. Under autocast it is torch's, which calls oneDNN by itself for 16 bits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != self.weight.dtype or torch.is_autocast_enabled("cpu"):
+            return F.linear(x, self.weight, self.bias)
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
