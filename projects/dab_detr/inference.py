@@ -16,7 +16,8 @@ def optimize_for_inference(model: nn.Module) -> nn.Module:
 
     Frozen batch norm becomes part of the convolutions before it, which lie channels last. On CPU, oneDNN's kernels run
     convolutions and linear layers. With `model.precision="bf16"` their weights are stored so. The model and its
-    checkpoints stay as they are, and the copy as it was when made. A picture that is not finite may go unnoticed on CPU.
+    checkpoints stay as they are; the copy learns nothing of what the model learns later. On CPU a picture that is not
+    finite may go unnoticed.
     """
     model = copy.deepcopy(model).eval()
     dtype = PRECISIONS[model.precision]

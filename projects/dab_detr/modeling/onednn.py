@@ -21,12 +21,14 @@ class OneDNNConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor, *, add: Tensor | None = None, relu: bool = False) -> Tensor:
         """The convolution of x, plus `add`, clipped at zero where `relu`."""
-        x = x.to(self.weight.dtype)
+        x = x.to(self.weight.dtype, memory_format=torch.channels_last)
         weights = (self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups)
-        activation = "relu" if relu else "none"
         if add is None:
-            return torch.ops.mkldnn._convolution_pointwise(x, *weights, activation, [], "")
-        return torch.ops.mkldnn._convolution_pointwise.binary(x, add, *weights, "add", 1.0, activation, [], "")
+            return torch.ops.mkldnn._convolution_pointwise(x, *weights, "relu" if relu else "none", [], "")
+        add = add.to(x.dtype, memory_format=torch.channels_last)  # in 16 bits the kernel knows no other
+        return torch.ops.mkldnn._convolution_pointwise.binary(
+            x, add, *weights, "add", 1.0, "relu" if relu else None, [], ""
+        )
 
 
 class OneDNNLinear(nn.Linear):

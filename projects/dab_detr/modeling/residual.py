@@ -39,10 +39,8 @@ def convolve(conv: nn.Conv2d, x: Tensor, *, add: Tensor | None = None, relu: boo
     """The convolution `conv` of x with its norm, plus `add`, clipped at zero where `relu`."""
     if isinstance(conv, OneDNNConv2d):
         return conv(x, add=add, relu=relu)
-    if can_fold(conv):
-        x = F.conv2d(x, *folded(conv), conv.stride, conv.padding, conv.dilation, conv.groups)
-    else:
-        x = conv(x)
+    shape = (conv.stride, conv.padding, conv.dilation, conv.groups)
+    x = F.conv2d(x, *folded(conv), *shape) if can_fold(conv) else conv(x)
     if add is not None:
         x = x + add
     return F.relu_(x) if relu else x
