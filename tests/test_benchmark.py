@@ -45,8 +45,8 @@ def test_every_task_has_times_of_all_forms(task, precision):
 
 
 def test_against_transformers_the_same_model_is_measured():
-    """In every task; peer.check_same raises where outputs lie apart."""
-    for task in TASKS:
+    """peer.check_same raises where outputs lie apart; of losses see below."""
+    for task in ("inference", "transformer", "training"):
         result = benchmark.measure(arguments(task, "--peer", "--batch", "1", "model.queries.num_queries=10"))
         assert next(iter(result["forms"])) == "transformers"
 

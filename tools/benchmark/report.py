@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: runs the commands that it names, keeps what they find as JSON, writes their tables into the page."""
+"""docs/benchmarks.md: runs the commands that it names, keeps what they find as JSON, writes their tables into it."""
 
 import argparse
 import json
