@@ -14,8 +14,8 @@ from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, Bottlenec
 from torch import nn
 
 from dab_detr.detector import DABDETR, padding_of
-from dab_detr.inference import optimize_for_inference
 from dab_detr.modeling import attention, residual
+from dab_detr.modeling.optimization import optimize_for_inference
 from dab_detr.modeling.recomputation import recompute
 from dab_detr.modeling.structures import Prediction
 from dab_detr.models import dab_detr

@@ -17,6 +17,7 @@ ROOT = Path(dab_detr.__file__).parent
 MAY_IMPORT = {
     "compat": (),
     "overrides": (),
+    "version": (),
     # the parts of a model know what they are made of, never each other: no variant imports another
     "modeling": ("modeling.boxes", "modeling.layers", "modeling.positional", "modeling.structures"),
     "modeling.structures": (),
@@ -28,6 +29,7 @@ MAY_IMPORT = {
     "modeling.backbone": ("modeling.residual",),
     "modeling.precision": (),
     "modeling.recomputation": (),
+    "modeling.optimization": ("modeling.onednn", "modeling.precision", "modeling.residual"),
     # given its parts: no attention, no prior, no queries
     "modeling.transformer": ("modeling.boxes", "modeling.layers", "modeling.structures"),
     "losses": ("compat", "losses", "modeling.boxes", "modeling.structures"),
@@ -53,13 +55,50 @@ MAY_IMPORT = {
     "checkpoint.blocks": ("checkpoint.rename",),
     "checkpoint.rename": (),
     "checkpoint.formats": ("checkpoint",),
-    "checkpoint.checkpointer": ("checkpoint.formats",),
+    "checkpoint.reading": (),
+    "checkpoint.classes": (),
+    "checkpoint.transformers_config": (),
+    "checkpoint.conversion": (
+        "checkpoint.classes",
+        "checkpoint.fitting",
+        "checkpoint.formats",
+        "checkpoint.transformers_config",
+    ),
+    "checkpoint.report": (),
+    "checkpoint.fitting": ("checkpoint.classes", "checkpoint.report"),
+    "checkpoint.checkpointer": (
+        "checkpoint.description",
+        "checkpoint.fitting",
+        "checkpoint.formats",
+        "checkpoint.reading",
+    ),
+    "checkpoint.description": ("checkpoint.reading", "version"),
+    "checkpoint.allow_list": (),
     "data": ("compat", "data"),
-    "evaluation": ("compat", "data", "evaluation"),
+    "evaluation": ("compat", "data", "evaluation", "visualization"),
     "visualization": ("compat", "data", "visualization"),
-    "engine": ("checkpoint", "compat", "config", "data", "engine", "evaluation", "overrides", "visualization"),
-    "inference": ("modeling.onednn", "modeling.precision", "modeling.residual"),
-    "": ("detector", "inference", "modeling.transformer"),  # the public names
+    "engine": (
+        "checkpoint",
+        "compat",
+        "config",
+        "data",
+        "engine",
+        "evaluation",
+        "modeling.optimization",
+        "overrides",
+        "visualization",
+    ),
+    "inference": (
+        "checkpoint",
+        "config",
+        "data",
+        "engine",
+        "inference",
+        "modeling.optimization",
+        "overrides",
+        "visualization",
+    ),
+    "": ("detector", "modeling.optimization", "modeling.transformer", "version"),  # the public names
 }
 
 # Imports inside functions that go against the rules, and why.

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from coco_files import content, write
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.engine import lazy
+from dab_detr.engine.description import DescribeResults
 from dab_detr.visualization.curves import CurvesHook
 from dab_detr.visualization.preview import PreviewHook
 from tiny import LAZY, arguments, lazy_opts
@@ -67,6 +68,7 @@ def test_order_of_hooks(cfg):
         hooks.LRScheduler,
         hooks.PeriodicCheckpointer,
         hooks.EvalHook,
+        DescribeResults,
         PreviewHook,
         hooks.PeriodicWriter,
         CurvesHook,

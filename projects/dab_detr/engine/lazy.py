@@ -13,9 +13,11 @@ from torch import nn
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..data.coco import dataset_dicts, dataset_name
+from ..modeling.optimization import optimize_for_inference
 from ..overrides import apply_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
+from .description import DescribeResults, classes_of, describer, plain_lazy
 from .device import available_device, distribute, trainer_class
 from .progress import progress_writers
 from .setup import num_classes_for, set_up
@@ -37,6 +39,7 @@ def configure(args: argparse.Namespace) -> DictConfig:
             configured=cfg.model.num_classes,
             is_set="model.num_classes" in overridden,
             key="model.num_classes",
+            queries=cfg.model.get("queries"),
         )
     if comm.is_main_process():
         LazyConfig.save(cfg, f"{cfg.train.output_dir}/config.yaml")
@@ -48,7 +51,8 @@ def run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     model = instantiate(cfg.model).to(cfg.train.device)
     if not args.eval_only:
         return train(cfg, model, resume=args.resume)
-    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, strict=True)
+    names = class_names(cfg, "val")
+    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, class_names=names, strict=True)
     checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=args.resume)
     return evaluate(cfg, model)
 
@@ -62,10 +66,17 @@ def registered(split: DictConfig) -> str:
     return dataset_name(annotations=split.annotations, images=split.images, default=default)
 
 
+def class_names(cfg: DictConfig, split: str) -> list[str] | None:
+    """Names of the classes of `dataset.train` or `dataset.val`, if they are known."""
+    return classes_of(registered(cfg.dataset[split]))[0] if "dataset" in cfg else None
+
+
 def evaluate(cfg: DictConfig, model: nn.Module) -> dict:
     """Results of `dataloader.evaluator` on `dataloader.test` by task and metric; empty but in the main process."""
     if "evaluator" not in cfg.dataloader:
         return {}
+    if cfg.train.get("optimized_evaluation", True):
+        model = optimize_for_inference(model)
     results = inference_on_dataset(model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator))
     if comm.is_main_process():
         print_csv_format(results)
@@ -78,13 +89,22 @@ def train(cfg: DictConfig, model: nn.Module, *, resume: bool = False) -> dict:
     Returns the results of the evaluation at the end.
     """
     logger.info("Model:\n%s", model)
+    results = {}
+    dataset = registered(cfg.dataset.train) if "dataset" in cfg else None
+    description = describer(model, config=lambda: plain_lazy(cfg), dataset=dataset, results=lambda: results)
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     loader = instantiate(cfg.dataloader.train)
     loop = trainer_class(cfg.train.amp.enabled, cfg.train.device)
     trainer = loop(distribute(model, **cfg.train.ddp), loader, optimizer)
-    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, trainer=trainer)
-    results = {}
+    checkpointer = DABDETRCheckpointer(
+        model,
+        cfg.train.output_dir,
+        class_names=class_names(cfg, "train"),
+        partial=cfg.train.get("init_partially", False),
+        description=description,
+        trainer=trainer,
+    )
     trainer.register_hooks(training_hooks(cfg, model, checkpointer, results))
     start = 0
     if resume and checkpointer.has_checkpoint():
@@ -119,8 +139,11 @@ def training_hooks(
         *everywhere,
         hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer),
         evaluating,
+        DescribeResults(checkpointer),
         preview_hook(cfg, model),
-        hooks.PeriodicWriter(progress_writers(output_dir, cfg.train.max_iter), period=cfg.train.log_period),
+        hooks.PeriodicWriter(
+            progress_writers(output_dir, cfg.train.max_iter, cfg.train.get("writers", ())), period=cfg.train.log_period
+        ),
         CurvesHook(output_dir=output_dir, period=cfg.train.eval_period),
     ]
 

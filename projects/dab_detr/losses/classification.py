@@ -11,6 +11,8 @@ class FocalLoss:
     alpha weighs objects against background, gamma how much easy answers are played down.
     """
 
+    no_object_class = False
+
     def __init__(self, *, alpha: float = 0.25, gamma: float = 2.0):
         self.alpha, self.gamma = alpha, gamma
 
@@ -60,6 +62,8 @@ class SoftmaxLoss:
 
     It is a weighted mean over all queries, whatever the number of objects.
     """
+
+    no_object_class = True
 
     def __init__(self, *, no_object: float = 0.1):
         self.no_object = no_object

@@ -17,10 +17,13 @@ def can_run(x: Tensor) -> bool:
 
 
 class OneDNNConv2d(nn.Conv2d):
-    """A convolution with bias. It runs in the type of its weight, whatever comes in."""
+    """A convolution with bias, in the type of its weight whatever comes in; under autocast to another, torch's."""
 
     def forward(self, x: Tensor, *, add: Tensor | None = None, relu: bool = False) -> Tensor:
         """The convolution of x, plus `add`, clipped at zero where `relu`."""
+        if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != self.weight.dtype:
+            x = super().forward(x) if add is None else super().forward(x) + add
+            return x.relu_() if relu else x
         x = x.to(self.weight.dtype, memory_format=torch.channels_last)
         weights = (self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups)
         if add is None:

@@ -10,8 +10,8 @@ from detectron2.layers import Conv2d
 from torch import nn
 
 from dab_detr import optimize_for_inference
-from dab_detr.inference import optimized
 from dab_detr.modeling.onednn import OneDNNConv2d, OneDNNLinear
+from dab_detr.modeling.optimization import optimized
 from dab_detr.models import MODELS
 from samples import random_input, worst
 from tiny import shrink, tell_apart
@@ -68,6 +68,17 @@ def test_a_norm_that_depends_on_the_image_stays():
     assert optimized(conv) is conv
     conv = Conv2d(4, 8, 3, norm=nn.BatchNorm2d(8), bias=False, activation=F.relu).eval()
     assert optimized(conv) is conv
+
+
+def test_an_autocast_around_it_has_its_way():
+    """As the Predictor brings one: the convolutions of a copy in fp32 then compute in 16 bits too."""
+    model, inputs = small(), [random_input()]
+    fast = optimize_for_inference(model)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        features = fast.backbone(fast.preprocess(inputs).tensor)["res5"]
+        ours, theirs = fast(inputs)[0]["instances"], model(inputs)[0]["instances"]
+    assert features.dtype == torch.bfloat16
+    assert worst(ours.scores, theirs.scores) < 0.05
 
 
 def integers(*shape: int) -> torch.Tensor:

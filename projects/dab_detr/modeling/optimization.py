@@ -1,13 +1,13 @@
-"""A detector for inference only, as fast as the machine can be."""
+"""A copy of a detector for inference only, as fast as the machine can be."""
 
 import copy
 
 import torch
 from torch import nn
 
-from .modeling.onednn import OneDNNConv2d, OneDNNLinear, can_run
-from .modeling.precision import PRECISIONS
-from .modeling.residual import can_fold, folded
+from .onednn import OneDNNConv2d, OneDNNLinear, can_run
+from .precision import PRECISIONS
+from .residual import can_fold, folded
 
 
 @torch.no_grad()
@@ -20,7 +20,7 @@ def optimize_for_inference(model: nn.Module) -> nn.Module:
     finite may go unnoticed.
     """
     model = copy.deepcopy(model).eval()
-    dtype = PRECISIONS[model.precision]
+    dtype = PRECISIONS[getattr(model, "precision", "fp32")]
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             setattr(parent, name, optimized(child).to(dtype) if isinstance(child, nn.Conv2d | nn.Linear) else child)
