@@ -13,6 +13,7 @@ from torch import nn
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..data.coco import dataset_dicts, dataset_name
+from ..modeling.optimization import optimize_for_inference
 from ..overrides import apply_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
@@ -74,6 +75,8 @@ def evaluate(cfg: DictConfig, model: nn.Module) -> dict:
     """Results of `dataloader.evaluator` on `dataloader.test` by task and metric; empty but in the main process."""
     if "evaluator" not in cfg.dataloader:
         return {}
+    if cfg.train.get("optimized_evaluation", True):
+        model = optimize_for_inference(model)
     results = inference_on_dataset(model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator))
     if comm.is_main_process():
         print_csv_format(results)
