@@ -50,7 +50,7 @@ def test_proposals_are_matched_and_cost_as_a_layer_of_their_own(counts, class_ag
     assert set(losses) == set(plain) | {f"{name}_enc" for name in WEIGHTS}
     assert all(torch.equal(losses[name], loss) for name, loss in plain.items())
     if class_agnostic:
-        targets = [Target(torch.zeros_like(labels), boxes) for labels, boxes in targets]
+        targets = [Target(torch.zeros_like(x.labels), x.boxes) for x in targets]
     for name, loss in by_hand(proposals, targets).items():
         torch.testing.assert_close(losses[f"{name}_enc"], WEIGHTS[name] * loss)
 

@@ -55,7 +55,7 @@ def test_clipping_by_value_is_refused(configured):
 def test_augmentation(configured, crop, monkeypatch):
     seen = []
     monkeypatch.setattr(trainer, "DatasetMapper", lambda **kwargs: seen.append(kwargs))
-    monkeypatch.setattr(trainer, "build_detection_train_loader", lambda cfg, mapper: None)
+    monkeypatch.setattr(trainer, "train_loader", lambda **kwargs: None)
     Trainer.build_train_loader(configured("INPUT.CROP.ENABLED", crop))
     kinds = [type(x) for x in seen[0]["augmentations"]]
     assert kinds == [T.RandomApply] * crop + [T.ResizeShortestEdge, T.RandomFlip]

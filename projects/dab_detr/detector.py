@@ -68,7 +68,8 @@ class DABDETR(nn.Module):
         return self.pixel_mean.device
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict[str, Instances]]:
-        """Detectron2's contract: each dict has an `image` (3, H, W), and for training `instances`.
+        """Detectron2's contract: each dict has an `image` (3, H, W), and for training `instances`. Denoising draws by
+        its `seed`, where it has one.
 
         Returns the losses in training, else a list of {"instances": Instances} with `pred_boxes` (xyxy pixels),
         `scores` and `pred_classes`, in the size (height, width) that the input asks for or else the image's own.
@@ -108,7 +109,7 @@ class DABDETR(nn.Module):
             height, width = instances.image_size
             size = torch.tensor([width, height, width, height], dtype=self.pixel_mean.dtype)
             boxes = box_convert(instances.gt_boxes.tensor / size.to(labels.device), "xyxy", "cxcywh")
-            targets.append(Target(labels=labels.to(self.device), boxes=boxes.to(self.device)))
+            targets.append(Target(labels.to(self.device), boxes.to(self.device), x.get("seed")))
         return targets
 
     def postprocess(

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog, build_detection_train_loader
+from detectron2.data import (
+    DatasetCatalog,
+    DatasetMapper,
+    MetadataCatalog,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
 from detectron2.evaluation import COCOEvaluator, verify_results
@@ -17,6 +23,7 @@ from torch import nn
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..config import add_dab_detr_config, register_datasets
 from ..data.augmentation import random_crop
+from ..data.loader import train_loader
 from ..evaluation.coco import coco_evaluator
 from ..overrides import merge_overrides
 from ..visualization.curves import CurvesHook
@@ -134,7 +141,17 @@ class Trainer(DefaultTrainer):
         if crop.ENABLED:
             augmentations.insert(0, random_crop(short_side=crop.SHORT_SIDE, crop_side=crop.SIZE))
         mapper = DatasetMapper(is_train=True, augmentations=augmentations, image_format=cfg.INPUT.FORMAT)
-        return build_detection_train_loader(cfg, mapper=mapper)
+        settings = cfg.DATALOADER
+        if settings.SAMPLER_TRAIN != "TrainingSampler":  # others deal out images and no visits
+            return build_detection_train_loader(cfg, mapper=mapper)
+        return train_loader(
+            dataset=get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=settings.FILTER_EMPTY_ANNOTATIONS),
+            mapper=mapper,
+            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+            seed=cfg.SEED,
+            aspect_ratio_grouping=settings.ASPECT_RATIO_GROUPING,
+            num_workers=settings.NUM_WORKERS,
+        )
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> COCOEvaluator:

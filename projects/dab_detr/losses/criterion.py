@@ -51,7 +51,7 @@ class SetCriterion:
         losses = self.matched(prediction, targets, num_boxes)
         if prediction.proposals is not None:
             if self.class_agnostic:
-                targets = [Target(torch.zeros_like(labels), boxes) for labels, boxes in targets]
+                targets = [target._replace(labels=torch.zeros_like(target.labels)) for target in targets]
             losses |= renamed(self.matched(prediction.proposals, targets, num_boxes, log=False), "enc")
         if prediction.denoised is not None:
             losses |= renamed(self.denoised(*prediction.denoised, num_boxes), "dn")

@@ -69,7 +69,8 @@ class Denoising(nn.Module):
         labels = torch.cat([target.labels for target in targets]).repeat(self.groups)
         boxes = torch.cat([target.boxes for target in targets]).repeat(self.groups, 1).to(queries.anchors.dtype)
         image, slot = slots_of(counts, self.groups, labels.device)
-        noised_labels, noised_boxes = self.noise(labels, boxes)
+        draws = draws_for(targets, self.groups).to(boxes.device)
+        noised_labels, noised_boxes = self.noise(labels, boxes, draws)
 
         content = queries.content.new_zeros(batch, slots, queries.content.shape[-1])
         content[image, slot] = F.pad(self.labels[noised_labels], (0, 1), value=1.0).to(content.dtype)
@@ -88,13 +89,28 @@ class Denoising(nn.Module):
             ),
         )
 
-    def noise(self, labels: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Noised labels (N,) and boxes (N, 4). A new label may be the true one, and never is "no label"."""
-        flip = torch.rand(labels.shape, device=labels.device) < self.label_noise
-        labels = torch.where(flip, torch.randint_like(labels, self.num_classes), labels)
+    def noise(self, labels: Tensor, boxes: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Noised labels (N,) and boxes (N, 4). A new label may be the true one, and never is "no label".
+
+        draws: (N, 6) uniform in [0, 1): whether the label is replaced, by which, and how the box moves and grows.
+        """
+        others = (draws[:, 1] * self.num_classes).to(labels)
+        labels = torch.where(draws[:, 0] < self.label_noise, others, labels)
         reach = torch.cat([boxes[:, 2:] / 2, boxes[:, 2:]], 1) * self.box_noise
-        boxes = boxes + (torch.rand_like(boxes) * 2 - 1) * reach
+        boxes = boxes + (draws[:, 2:] * 2 - 1).to(boxes.dtype) * reach
         return labels, boxes.clamp(0, 1)
+
+
+def draws_for(targets: Sequence[Target], groups: int) -> Tensor:
+    """(groups * N, 6) numbers for `Denoising.noise` in the order group, image, object, on the CPU.
+
+    Those of an image follow from its seed alone, whatever the batch.
+    """
+    draws = []
+    for target in targets:
+        generator = None if target.seed is None else torch.Generator().manual_seed(target.seed)
+        draws.append(torch.rand(groups, len(target.labels), 6, generator=generator))
+    return torch.cat(draws, 1).flatten(0, 1)
 
 
 def scatter(x: Tensor, image: Tensor, slot: Tensor, value: Tensor | bool) -> Tensor:

@@ -110,10 +110,12 @@ class Target(NamedTuple):
 
     labels: (N,) int64 class indices.
     boxes: (N, 4) cxcywh, normalised by the size of the image.
+    seed: of what is random about them, the noise of denoising; None for torch's own random numbers.
     """
 
     labels: Tensor
     boxes: Tensor
+    seed: int | None = None
 
 
 class Matches(NamedTuple):
