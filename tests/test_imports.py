@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "checkpoint.checkpointer": ("checkpoint.formats",),
     "data": ("compat", "data"),
     "evaluation": ("compat", "data", "evaluation"),
-    "visualization": ("compat", "data", "visualization"),
+    "visualization": ("compat", "data", "evaluation.mode", "visualization"),
     "engine": ("checkpoint", "compat", "config", "data", "engine", "evaluation", "overrides", "visualization"),
     "": ("detector", "modeling.transformer"),  # the public names
 }

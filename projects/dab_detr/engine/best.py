@@ -9,8 +9,10 @@ from pathlib import Path
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils.events import EventStorage
+from torch import nn
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
+from .ema import WeightAverage
 
 BEST = "model_best"
 
@@ -46,14 +48,17 @@ class BestCheckpoint(HookBase):
     where it resumes from before that was made. (Detectron2's BestCheckpointer forgets its best value, and makes the
     best checkpoint the one to resume from.)
 
-    checkpointer: of the weights that the metric is about; its folder is the place of the file.
-    metric: as it is called in metrics.json, e.g. "bbox/AP". mode: whether "max" or "min" is best.
+    metric: as it is called in metrics.json, e.g. "bbox/AP"; where it begins with "ema/", the file has the average in
+        place of the model. mode: whether "max" or "min" is best.
 
     Its place is behind the hook that evaluates, in the main process.
     """
 
-    def __init__(self, checkpointer: DABDETRCheckpointer, *, metric: str, mode: str = "max"):
-        self.checkpointer, self.metric = checkpointer, metric
+    def __init__(
+        self, model: nn.Module, average: WeightAverage | None, output_dir: str, *, metric: str, mode: str = "max"
+    ):
+        weights = average.module if metric.startswith("ema/") else model
+        self.checkpointer, self.metric = DABDETRCheckpointer(weights, output_dir), metric
         self.better, self.values = better(mode, "train.best.mode"), NewValues(metric)
         self.best: float | None = None
 

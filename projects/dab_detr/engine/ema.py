@@ -1,12 +1,10 @@
 """The moving average of a model's weights."""
 
-import logging
-
 from detectron2.engine import HookBase
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-logger = logging.getLogger(__name__)
+from ..checkpoint.checkpointer import DABDETRCheckpointer
 
 
 class WeightAverage(AveragedModel):
@@ -23,25 +21,42 @@ class WeightAverage(AveragedModel):
         self.decay = decay
         self.requires_grad_(False)
 
+    def begin(self, model: nn.Module) -> None:
+        """Where it is of nothing yet, it becomes the weights as they are."""
+        if not self.n_averaged:
+            self.update_parameters(model)
+
     def _average(self, averages: list, values: list, updates) -> None:
         n = int(updates)
         get_ema_multi_avg_fn(min(self.decay, (1 + n) / (10 + n)))(averages, values, updates)
 
 
-class UpdateAverage(HookBase):
-    """Takes the weights into their average after every step.
+def weight_average(model: nn.Module, *, enabled: bool = False, decay: float = 0.9998) -> WeightAverage | None:
+    """The average that `train.ema` asks for, if any."""
+    return WeightAverage(model, decay=decay) if enabled else None
 
-    Its place is before the hooks that save and evaluate the average.
+
+def parts(average: WeightAverage | None) -> dict[str, WeightAverage]:
+    """What of it is to be in checkpoints, by its name there."""
+    return {} if average is None else {"ema": average}
+
+
+class UpdateAverage(HookBase):
+    """Takes the weights into their average after every step, and saves it alone as `model_final_ema.pth` at the end.
+
+    Its place is before the hooks that save and evaluate the average, in all processes.
     """
 
-    def __init__(self, average: WeightAverage, model: nn.Module):
+    def __init__(self, average: WeightAverage, model: nn.Module, output_dir: str):
         self.average, self.model = average, model
+        self.checkpointer = DABDETRCheckpointer(average.module, output_dir)
 
     def before_train(self) -> None:
-        if not self.average.n_averaged:
-            if self.trainer.start_iter:
-                logger.warning("The checkpoint has no average of weights: it starts from those of the model.")
-            self.average.update_parameters(self.model)
+        self.average.begin(self.model)
 
     def after_step(self) -> None:
         self.average.update_parameters(self.model)
+
+    def after_train(self) -> None:
+        if self.trainer.iter >= self.trainer.max_iter:
+            self.checkpointer.save("model_final_ema", last=False, iteration=self.trainer.iter - 1)

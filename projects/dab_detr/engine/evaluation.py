@@ -4,8 +4,29 @@ import logging
 from collections.abc import Callable, Mapping
 
 from detectron2.engine import hooks
+from omegaconf import DictConfig
+
+BEST, EARLY_STOPPING = "train.best.metric", "train.early_stopping.metric"
 
 logger = logging.getLogger(__name__)
+
+
+def watched_metrics(settings: DictConfig) -> dict[str, str]:
+    """What decides on the best checkpoint and on early stopping, where these are on, by the keys of the config.
+
+    Raises ValueError for a metric that evaluations will not have.
+    """
+    watched = {
+        BEST: settings.get("best", {}).get("metric"),
+        EARLY_STOPPING: settings.early_stopping.metric if settings.get("early_stopping", {}).get("patience") else None,
+    }
+    watched = {key: metric for key, metric in watched.items() if metric}
+    for key, metric in watched.items():
+        if metric.startswith("ema/") and not settings.ema.enabled:
+            raise ValueError(f"{key} is {metric!r}, which needs train.ema.enabled=True")
+        if "validation/" in metric and not settings.validation_loss:
+            raise ValueError(f"{key} is {metric!r}, which needs train.validation_loss=True")
+    return watched
 
 
 class Evaluation(hooks.EvalHook):
@@ -13,12 +34,12 @@ class Evaluation(hooks.EvalHook):
 
     So a kill during an evaluation loses neither it nor the steps before it.
 
-    needed: metrics that other hooks wait for, by the config keys that name them.
+    watched: metrics that other hooks wait for, by the config keys that name them.
     """
 
-    def __init__(self, period: int, function: Callable[[], dict], *, needed: Mapping[str, str] | None = None):
+    def __init__(self, period: int, function: Callable[[], dict], *, watched: Mapping[str, str] | None = None):
         super().__init__(period, function)
-        self.needed, self.last = needed or {}, 0  # iterations before the last evaluation
+        self.watched, self.last = watched or {}, 0  # iterations before the last evaluation
 
     def state_dict(self) -> dict:
         return {"last": self.last}
@@ -37,6 +58,6 @@ class Evaluation(hooks.EvalHook):
         storage = self.trainer.storage
         self.last = storage.iter + 1
         found = {name for name, (_, iteration) in storage.latest().items() if iteration == storage.iter}
-        for key, metric in self.needed.items():
+        for key, metric in self.watched.items():
             if metric not in found and any("/" in name for name in found):
                 logger.warning("%s: there is no metric %r; there are %s", key, metric, sorted(found))

@@ -6,8 +6,7 @@ import torch
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from omegaconf import DictConfig
-
-from ..detector import DABDETR
+from torch import nn
 
 
 class ValidationLosses(DatasetEvaluator):
@@ -16,9 +15,11 @@ class ValidationLosses(DatasetEvaluator):
 
     Each is the mean over images of the image's own loss, weighted like training weights the images of a batch: by the
     number of their objects, at least 1. Inputs need `instances`, see :func:`with_objects`.
+
+    model: a DABDETR.
     """
 
-    def __init__(self, model: DABDETR):
+    def __init__(self, model: nn.Module):
         self.model, self.watching = model, None
 
     def reset(self) -> None:
@@ -50,7 +51,7 @@ class ValidationLosses(DatasetEvaluator):
 
 
 def with_objects(test_loader: DictConfig) -> DictConfig:
-    """The node of a test loader, with a mapper that leaves the objects in the inputs. Raises ValueError if it cannot."""
+    """The node of a test loader whose mapper gives the objects too. Raises ValueError where the mapper cannot."""
     if "is_train" not in test_loader.get("mapper", {}):
         raise ValueError("train.validation_loss needs dataloader.test.mapper with is_train, as DatasetMapper has it")
     test_loader = test_loader.copy()
