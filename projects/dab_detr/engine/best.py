@@ -70,9 +70,9 @@ class BestCheckpoint(HookBase):
     def after_step(self) -> None:
         new = self.values.next(self.trainer.storage)
         if new and (self.best is None or self.better(new[0], self.best)):
-            self.best, iteration = new
+            self.best, iteration = new[0], min(new[1], self.trainer.max_iter - 1)  # at the end there is one more
             self.checkpointer.save(BEST, last=False, iteration=iteration, best={self.metric: self.best})
-            logger.info("The best %s so far, %.5g at iteration %d, is %s.pth", self.metric, *new, BEST)
+            logger.info("The best %s so far, %.5g at iteration %d, is %s.pth", self.metric, self.best, iteration, BEST)
 
     def after_train(self) -> None:
         self.after_step()
