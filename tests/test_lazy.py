@@ -75,10 +75,10 @@ def test_order_of_hooks(cfg):
         PeriodicCheckpointer,
         Evaluation,
         BestCheckpoint,
+        Stopping,
         PreviewHook,
         hooks.PeriodicWriter,
         CurvesHook,
-        Stopping,
     ]
 
 
@@ -90,7 +90,7 @@ def test_order_of_hooks_with_average_and_early_stopping(cfg):
     kinds = [type(x) for x in lazy.training_hooks(cfg, model, average, checkpointer, {}) if x]
     assert kinds.index(UpdateAverage) < kinds.index(PeriodicCheckpointer) < kinds.index(Evaluation)
     assert kinds.index(Evaluation) < kinds.index(BestCheckpoint) < kinds.index(EarlyStopping)
-    assert kinds[-1] is Stopping
+    assert kinds.index(EarlyStopping) < kinds.index(Stopping) < kinds.index(hooks.PeriodicWriter)
 
 
 def test_hooks_of_other_processes(cfg, monkeypatch):

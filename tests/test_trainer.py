@@ -80,10 +80,10 @@ def test_order_of_hooks(configured):
         hooks.PeriodicCheckpointer,
         Evaluation,
         BestCheckpoint,
+        Stopping,
         PreviewHook,
         hooks.PeriodicWriter,
         CurvesHook,
-        Stopping,
     ]
 
 

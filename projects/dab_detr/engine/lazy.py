@@ -157,10 +157,10 @@ def training_hooks(
         PeriodicCheckpointer(checkpointer, **settings.checkpointer),
         evaluations,
         BestCheckpoint(model, average, output_dir, **settings.best) if BEST in watched else None,
+        *ending,
         preview_hook(cfg, model),
         hooks.PeriodicWriter(progress_writers(output_dir, settings.max_iter), period=settings.log_period),
         CurvesHook(output_dir=output_dir, period=settings.eval_period),
-        *ending,
     ]
 
 

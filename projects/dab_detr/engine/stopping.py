@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import threading
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
@@ -23,9 +24,9 @@ class Stopped(BaseException):
 
 class Stopping(HookBase):
     """Saves and ends the training after the step in which SIGTERM or SIGUSR1 came or a hook asked, whichever process
-    it was in. Data workers, which such signals often reach too, do not hear them.
+    it was in. Data workers, which such signals often reach too, go on.
 
-    Its place is behind all hooks that have a state.
+    Its place is behind all hooks that have a state, and before those that only tell: they do once more after training.
     """
 
     def __init__(self, checkpointer: DABDETRCheckpointer):
@@ -66,10 +67,18 @@ class Stopping(HookBase):
         return next(filter(None, comm.all_gather(self.reason)), None)
 
 
-def _be_deaf() -> None:
+def _heed_parent_only() -> None:
+    """In a process forked during a training: it is ended by these signals only where its parent sends them."""
     if _training:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        threading.Thread(target=_wait_for_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _wait_for_parent(parent: int) -> None:
+    while signal.sigwaitinfo(SIGNALS).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_be_deaf)
+    os.register_at_fork(after_in_child=_heed_parent_only)

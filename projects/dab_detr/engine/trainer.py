@@ -109,20 +109,23 @@ class Trainer(DefaultTrainer):
         test set."""
         evaluation = Evaluation(self.cfg.TEST.EVAL_PERIOD, self.evaluate)
         hooks = [evaluation if type(hook) is EvalHook else hook for hook in super().build_hooks()]
-        hooks = [reproducibility(self._trainer.data_loader), *hooks]
-        if comm.is_main_process() and self.cfg.DATASETS.TEST:
-            name, output_dir, period = self.cfg.DATASETS.TEST[0], self.cfg.OUTPUT_DIR, self.cfg.TEST.EVAL_PERIOD
-            preview = PreviewHook(
-                model=self.model,
-                dataset=DatasetCatalog.get(name),
-                mapper=DatasetMapper(self.cfg, is_train=False),
-                metadata=MetadataCatalog.get(name),
-                output_dir=output_dir,
-                period=period,
-            )
-            best = BestCheckpoint(self.model, None, output_dir, metric="bbox/AP")
-            hooks = [*hooks[:-1], best, preview, hooks[-1], CurvesHook(output_dir=output_dir, period=period)]
-        return [*hooks, Stopping(self.checkpointer)]
+        hooks, stopping = [reproducibility(self._trainer.data_loader), *hooks], Stopping(self.checkpointer)
+        if not comm.is_main_process():
+            return [*hooks, stopping]
+        *hooks, writer = hooks
+        if not self.cfg.DATASETS.TEST:
+            return [*hooks, stopping, writer]
+        name, output_dir, period = self.cfg.DATASETS.TEST[0], self.cfg.OUTPUT_DIR, self.cfg.TEST.EVAL_PERIOD
+        preview = PreviewHook(
+            model=self.model,
+            dataset=DatasetCatalog.get(name),
+            mapper=DatasetMapper(self.cfg, is_train=False),
+            metadata=MetadataCatalog.get(name),
+            output_dir=output_dir,
+            period=period,
+        )
+        best = BestCheckpoint(self.model, None, output_dir, metric="bbox/AP")
+        return [*hooks, best, stopping, preview, writer, CurvesHook(output_dir=output_dir, period=period)]
 
     def evaluate(self) -> dict:
         """Results on all test sets, by task and metric, which `results` remembers."""
