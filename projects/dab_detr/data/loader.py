@@ -23,14 +23,7 @@ def train_loader(
     for any number of processes and workers.
 
     seed: of order, augmentation and denoising; below 0 it is drawn, the same for all processes.
-
-    Raises ValueError where the images of a batch cannot be shared out evenly.
     """
-    processes = comm.get_world_size()
-    if total_batch_size < 1 or total_batch_size % processes:
-        raise ValueError(
-            f"dataloader.train.total_batch_size must be a multiple of the {processes} processes, got {total_batch_size}"
-        )
     if seed < 0:
         seed = comm.shared_random_seed()
     return build_detection_train_loader(

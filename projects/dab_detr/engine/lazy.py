@@ -16,7 +16,8 @@ from ..data.coco import dataset_dicts, dataset_name
 from ..overrides import apply_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
-from .device import available_device, distribute, trainer_class
+from .device import available_device, distribute, precision_of
+from .loop import TrainingLoop, check_batch_size
 from .progress import progress_writers
 from .setup import num_classes_for, set_up
 
@@ -29,6 +30,8 @@ def configure(args: argparse.Namespace) -> DictConfig:
     overridden = apply_overrides(cfg, args.opts)
     set_up(cfg, args, cfg.train.output_dir)
     cfg.train.device = available_device(cfg.train.device)
+    if not args.eval_only:
+        check_batch_size(cfg.dataloader.train.total_batch_size, cfg.train.get("accumulate", 1))
     if "dataset" in cfg:
         val = registered(cfg.dataset.val)
         cfg.model.num_classes = num_classes_for(
@@ -81,8 +84,14 @@ def train(cfg: DictConfig, model: nn.Module, *, resume: bool = False) -> dict:
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     loader = instantiate(cfg.dataloader.train)
-    loop = trainer_class(cfg.train.amp.enabled, cfg.train.device)
-    trainer = loop(distribute(model, **cfg.train.ddp), loader, optimizer)
+    trainer = TrainingLoop(
+        distribute(model, **cfg.train.ddp),
+        loader,
+        optimizer,
+        accumulate=cfg.train.get("accumulate", 1),
+        precision=precision_of(cfg.train.amp.enabled, cfg.train.device),
+        output_dir=cfg.train.output_dir,
+    )
     checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, trainer=trainer)
     results = {}
     trainer.register_hooks(training_hooks(cfg, model, checkpointer, results))
