@@ -7,7 +7,8 @@ import torch
 from detectron2.utils.events import EventStorage
 from torchvision.ops import box_convert, generalized_box_iou_loss, sigmoid_focal_loss
 
-from dab_detr.losses.classification import SoftmaxLoss
+from dab_detr.losses.batch import EffectiveBatch
+from dab_detr.losses.classification import FocalLoss, SoftmaxLoss
 from dab_detr.losses.criterion import SetCriterion
 from dab_detr.losses.matcher import HungarianMatcher
 from dab_detr.modeling.structures import Prediction, Target
@@ -15,7 +16,7 @@ from losses_by_hand import CLASSES, GROUPS, WEIGHTS, by_hand, criterion, learnab
 from samples import random_prediction, random_targets
 
 
-def test_softmax_loss_is_over_all_queries_and_knows_no_normaliser():
+def test_softmax_loss_is_a_mean_over_all_queries():
     """Two layers by hand: queries without an object are of the last class, and weigh a tenth."""
     classification = SoftmaxLoss()
     matcher = HungarianMatcher(classification=classification, cost_class=1.0)
@@ -37,6 +38,22 @@ def test_softmax_loss_is_over_all_queries_and_knows_no_normaliser():
     error = (found - torch.tensor([3, 1])).abs().float().mean()
     assert storage.latest()["cardinality_error"][0] == pytest.approx(error.item())
     assert not torch.equal(found, (prediction.logits[1].amax(-1) > 0).sum(1))  # the rule of sigmoid probabilities
+
+
+@pytest.mark.parametrize("kind, classes", [(FocalLoss, CLASSES), (SoftmaxLoss, CLASSES + 1)])
+def test_losses_of_the_parts_of_a_batch_add_up_to_those_of_the_whole(kind, classes):
+    """With more objects than queries in one image, and none in another."""
+    classification = kind()
+    both = SetCriterion(matcher=HungarianMatcher(classification=classification), classification=classification)
+    counts = (9, 1, 0, 3)
+    prediction, targets = random_prediction(images=4, classes=classes), random_targets(counts)
+    whole, batch = both(prediction, targets), EffectiveBatch(torch.tensor(counts))
+    parts = [
+        both(Prediction(prediction.logits[:, part], prediction.boxes[:, part]), targets[part], batch)
+        for part in (slice(0, 1), slice(1, 4))
+    ]
+    for name, loss in whole.items():
+        torch.testing.assert_close(parts[0][name] + parts[1][name], loss)
 
 
 @pytest.mark.parametrize("class_agnostic", [False, True])

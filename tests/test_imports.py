@@ -26,8 +26,10 @@ MAY_IMPORT = {
     # given its parts: no attention, no prior, no queries
     "modeling.transformer": ("modeling.boxes", "modeling.layers", "modeling.structures"),
     "losses": ("compat", "losses", "modeling.boxes", "modeling.structures"),
-    "losses.classification": (),
+    "losses.batch": (),
+    "losses.classification": ("losses.batch",),
     "detector": (
+        "losses.batch",
         "losses.criterion",
         "modeling.boxes",
         "modeling.combination",
@@ -50,7 +52,17 @@ MAY_IMPORT = {
     "data": ("compat", "data"),
     "evaluation": ("compat", "data", "evaluation"),
     "visualization": ("compat", "data", "evaluation.mode", "visualization"),
-    "engine": ("checkpoint", "compat", "config", "data", "engine", "evaluation", "overrides", "visualization"),
+    "engine": (
+        "checkpoint",
+        "compat",
+        "config",
+        "data",
+        "engine",
+        "evaluation",
+        "losses.batch",
+        "overrides",
+        "visualization",
+    ),
     "": ("detector", "modeling.transformer"),  # the public names
 }
 

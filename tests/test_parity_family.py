@@ -164,6 +164,7 @@ def denoising(monkeypatch):
     case = load_case("dn_dab_detr")
     config = shrink(dab_detr(), levels=False)
     config.denoising.groups = 5
+    config.denoising.see_padding = True
     model = instantiate(config)
     table = original.table_of_theirs(case.state)
     load(model, case.state, table)

@@ -108,10 +108,3 @@ def test_grouped_images_are_those_of_the_same_visits():
 def test_without_a_seed_one_is_drawn(monkeypatch):
     monkeypatch.setattr(comm, "shared_random_seed", lambda: 1)
     assert batches(seed=-1) == batches(seed=1)
-
-
-@pytest.mark.parametrize("total, processes", [(0, 1), (3, 2), (2, 4)])
-def test_a_batch_that_cannot_be_shared_out(total, processes, monkeypatch):
-    monkeypatch.setattr(comm, "get_world_size", lambda: processes)
-    with pytest.raises(ValueError, match=f"a multiple of the {processes} processes, got {total}"):
-        batches(total_batch_size=total)

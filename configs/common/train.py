@@ -18,6 +18,7 @@ train = dict(
     checkpointer=dict(period=EPOCH, max_to_keep=3),
     device="cuda",
     seed=42,
+    accumulate=1,  # micro-batches that each process cuts its share of dataloader.train.total_batch_size into
     amp=dict(enabled=False),
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
 )

@@ -1,5 +1,6 @@
 """The one place that knows how Detectron2 0.5 and its main branch differ."""
 
+from detectron2.engine import TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, get_event_storage
 
@@ -13,3 +14,8 @@ def event_storage() -> EventStorage | None:
         return get_event_storage()
     except AssertionError:
         return None
+
+
+def after_backward(trainer: TrainerBase) -> None:
+    """Call the hooks that want to see the gradients. (0.5 has none.)"""
+    getattr(trainer, "after_backward", lambda: None)()

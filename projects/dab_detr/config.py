@@ -41,6 +41,8 @@ def add_dab_detr_config(cfg: CfgNode) -> None:
     cfg.MODEL.DAB_DETR.OVERRIDES = []
     # learning rate of the backbone, as a factor of BASE_LR
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
+    # micro-batches that each process cuts its share of IMS_PER_BATCH into
+    cfg.SOLVER.ACCUMULATE = 1
     # lengths of the shorter side before a crop by INPUT.CROP
     cfg.INPUT.CROP.SHORT_SIDE = [400, 500, 600]
     # a COCO-format annotation file and its image folder, which `register_datasets` puts in the place of TRAIN and TEST

@@ -21,8 +21,6 @@ class TrainLoader:
     seed: of order, augmentation and denoising; below 0 it is drawn, the same for all processes.
 
     `seed` and `start` may be set until the first batch is asked for; nothing is read before.
-
-    Raises ValueError where the images of a batch cannot be shared out evenly.
     """
 
     def __init__(
@@ -35,15 +33,9 @@ class TrainLoader:
         aspect_ratio_grouping: bool = False,
         num_workers: int = 0,
     ):
-        processes = comm.get_world_size()
-        if total_batch_size < 1 or total_batch_size % processes:
-            raise ValueError(
-                f"dataloader.train.total_batch_size must be a multiple of the {processes} processes, "
-                f"got {total_batch_size}"
-            )
         self.groups = [x["width"] > x["height"] for x in dataset] if aspect_ratio_grouping else None
         self.visits = Visits(dataset, mapper, seed=comm.shared_random_seed() if seed < 0 else seed)
-        self.total_batch_size, self.batch_size = total_batch_size, total_batch_size // processes
+        self.total_batch_size, self.batch_size = total_batch_size, total_batch_size // comm.get_world_size()
         self.num_workers, self.start = num_workers, 0
 
     @property

@@ -3,7 +3,6 @@
 import logging
 
 import torch
-from detectron2.engine import AMPTrainer, SimpleTrainer
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.utils import comm
 from torch import nn
@@ -42,11 +41,11 @@ def distribute(model: nn.Module, **ddp) -> nn.Module:
     return create_ddp_model(model, **ddp)
 
 
-def trainer_class(amp: bool, device: str) -> type[SimpleTrainer]:
-    """Detectron2's training loop, that with automatic mixed precision where it is asked for and can be had."""
+def precision_of(amp: bool, device: str) -> torch.dtype | None:
+    """That of automatic mixed precision; None where it is not asked for or cannot be had."""
     if not amp:
-        return SimpleTrainer
+        return None
     if torch.device(device).type == "cuda":
-        return AMPTrainer
+        return torch.float16
     logger.warning("Automatic mixed precision needs CUDA: training in single precision on %r.", device)
-    return SimpleTrainer
+    return None

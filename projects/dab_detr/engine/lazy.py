@@ -21,10 +21,11 @@ from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
 from .best import BestCheckpoint
 from .checkpoints import PeriodicCheckpointer
-from .device import available_device, distribute, trainer_class
+from .device import available_device, distribute, precision_of
 from .early_stopping import EarlyStopping
 from .ema import UpdateAverage, WeightAverage, parts, weight_average
 from .evaluation import BEST, EARLY_STOPPING, Evaluation, watched_metrics
+from .loop import TrainingLoop, check_batch_size
 from .progress import progress_writers
 from .reproducibility import reproducibility
 from .schedule import count_in_epochs, with_warmup
@@ -40,6 +41,8 @@ def configure(args: argparse.Namespace) -> DictConfig:
     overridden = apply_overrides(cfg, args.opts)
     set_up(cfg, args, cfg.train.output_dir)
     cfg.train.device = available_device(cfg.train.device)
+    if not args.eval_only:
+        check_batch_size(cfg.dataloader.train.total_batch_size, cfg.train.get("accumulate", 1))
     if "dataset" in cfg:
         val = registered(cfg.dataset.val)
         cfg.model.num_classes = num_classes_for(
@@ -106,8 +109,14 @@ def train(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = Non
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     loader = instantiate(cfg.dataloader.train)
-    loop = trainer_class(cfg.train.amp.enabled, cfg.train.device)
-    trainer = loop(distribute(model, **cfg.train.ddp), loader, optimizer)
+    trainer = TrainingLoop(
+        distribute(model, **cfg.train.ddp),
+        loader,
+        optimizer,
+        accumulate=cfg.train.get("accumulate", 1),
+        precision=precision_of(cfg.train.amp.enabled, cfg.train.device),
+        output_dir=cfg.train.output_dir,
+    )
     checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, trainer=trainer, **parts(average))
     results = {}
     trainer.register_hooks([reproducibility(loader), *training_hooks(cfg, model, average, checkpointer, results)])

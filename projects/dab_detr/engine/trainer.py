@@ -31,8 +31,9 @@ from ..overrides import merge_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
 from .best import BestCheckpoint
-from .device import available_device, distribute, trainer_class
+from .device import available_device, distribute, precision_of
 from .evaluation import Evaluation
+from .loop import TrainingLoop, check_batch_size
 from .optimizer import ClippedAdamW, parameter_groups
 from .progress import progress_writers
 from .reproducibility import reproducibility
@@ -48,6 +49,8 @@ def configure(args: argparse.Namespace) -> CfgNode:
     overridden = merge_overrides(cfg, args.opts)
     set_up(cfg, args, cfg.OUTPUT_DIR)
     cfg.MODEL.DEVICE = available_device(cfg.MODEL.DEVICE)
+    if not args.eval_only:
+        check_batch_size(cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE)
     register_datasets(cfg)
     own, val = cfg.MODEL.DAB_DETR, cfg.DATASETS.TEST
     for train in val[:1] if args.eval_only else cfg.DATASETS.TRAIN:
@@ -92,8 +95,14 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
-        loop = trainer_class(cfg.SOLVER.AMP.ENABLED, cfg.MODEL.DEVICE)
-        self._trainer = loop(distribute(model, broadcast_buffers=False), loader, optimizer)
+        self._trainer = TrainingLoop(
+            distribute(model, broadcast_buffers=False),
+            loader,
+            optimizer,
+            accumulate=cfg.SOLVER.ACCUMULATE,
+            precision=precision_of(cfg.SOLVER.AMP.ENABLED, cfg.MODEL.DEVICE),
+            output_dir=cfg.OUTPUT_DIR,
+        )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg

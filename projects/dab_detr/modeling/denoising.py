@@ -22,6 +22,8 @@ class Denoising(nn.Module):
     label_noise: the probability that a label is replaced by a random one.
     box_noise: the most that centres move, in halves of the box's size, and that sizes change, in sizes.
     eps: of the inverse sigmoid that anchors go through.
+    see_padding: whether objects attend to the empty slots of images with fewer than the most, as in the original, whose
+        answers depend on the other images of the batch by that.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Denoising(nn.Module):
         label_noise: float = 0.2,
         box_noise: float = 0.4,
         eps: float = 1e-3,
+        see_padding: bool = False,
     ):
         super().__init__()
         if not anchor_dim:
@@ -50,7 +53,7 @@ class Denoising(nn.Module):
             anchor_dim,
             dim - content_dim,
         )
-        self.label_noise, self.box_noise, self.eps = label_noise, box_noise, eps
+        self.label_noise, self.box_noise, self.eps, self.see_padding = label_noise, box_noise, eps, see_padding
         self.labels = nn.Parameter(torch.randn(num_classes + 1, dim - 1))  # the last one is "no label"
 
     def forward(self, queries: Queries, targets: Sequence[Target] | None) -> Queries:
@@ -76,13 +79,18 @@ class Denoising(nn.Module):
         content[image, slot] = F.pad(self.labels[noised_labels], (0, 1), value=1.0).to(content.dtype)
         anchors = queries.anchors.new_full((batch, slots, 4), 0.5)
         anchors[image, slot] = inverse_sigmoid(noised_boxes, self.eps).sigmoid().to(anchors.dtype)
+        valid = scatter(labels.new_zeros(batch, slots, dtype=torch.bool), image, slot, True)
+        matching = queries.content.shape[1]
+        blocked = blocked_between(self.groups, single, matching, labels.device)
+        if not self.see_padding:
+            blocked = blocked | F.pad(~valid, (0, matching))[:, None, None]
         return replace(
             queries,
             content=torch.cat([content, queries.content], 1),
             anchors=torch.cat([anchors[..., : self.anchor_dim], queries.anchors], 1),
-            blocked=blocked_between(self.groups, single, queries.content.shape[1], labels.device),
+            blocked=blocked,
             noised=Noised(
-                valid=scatter(labels.new_zeros(batch, slots, dtype=torch.bool), image, slot, True),
+                valid=valid,
                 labels=scatter(labels.new_zeros(batch, slots), image, slot, labels),
                 boxes=scatter(boxes.new_zeros(batch, slots, 4), image, slot, boxes),
                 groups=self.groups,
