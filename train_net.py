@@ -13,6 +13,7 @@ from detectron2.engine import default_argument_parser, launch
 
 from dab_detr.engine import lazy, trainer
 from dab_detr.engine.device import check_processes
+from dab_detr.engine.stopping import pass_signals_on
 
 
 def main(args: argparse.Namespace) -> dict:
@@ -39,6 +40,8 @@ def invoke_main() -> None:
         check_processes(args.num_gpus, args.num_machines)
     except ValueError as error:
         parser.error(str(error))
+    if args.num_gpus * args.num_machines > 1:
+        pass_signals_on()
     launch(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
 
 

@@ -119,6 +119,11 @@ def losses(folder: Path) -> list[tuple[int, str]]:
     return [(int(line.split()[0]), line.split()[1]) for line in lines if len(line.split()) == 2]
 
 
+def output(folder: Path) -> str:
+    """The end of it."""
+    return (folder / "output.txt").read_text()[-3000:]
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -199,7 +204,7 @@ def check_end(folder: Path, whole: Path) -> None:
 def run(kills: int, seed: int, folder: Path) -> None:
     dice = random.Random(seed)
     data, whole = dataset(folder / "data"), folder / "whole"
-    assert os.waitpid(start(data, whole, resume=False), 0)[1] == 0, (whole / "output.txt").read_text()
+    assert os.waitpid(start(data, whole, resume=False), 0)[1] == 0, output(whole)
     done = rounds = repeated = 0
     while True:
         rounds += 1
@@ -210,7 +215,7 @@ def run(kills: int, seed: int, folder: Path) -> None:
             sabotage = partial(die_while_writing, random.Random(f"{seed} {done}")) if writing else lambda: None
             process = start(data, killed, True, sabotage)
             status = os.waitpid(process, 0)[1] if writing else kill_somewhere(process, killed, dice)
-            assert status in (0, signal.SIGKILL), (killed / "output.txt").read_text()
+            assert status in (0, signal.SIGKILL), output(killed)
             done += status != 0
             check_readable(killed)
             if status:
@@ -218,7 +223,7 @@ def run(kills: int, seed: int, folder: Path) -> None:
                     f"kill {done}{' while writing' if writing else ''}, steps so far: {len(losses(killed))}", flush=True
                 )
         if status:
-            assert os.waitpid(start(data, killed, True), 0)[1] == 0, (killed / "output.txt").read_text()
+            assert os.waitpid(start(data, killed, True), 0)[1] == 0, output(killed)
         check_end(killed, whole)
         repeated += len(losses(killed)) - ITERATIONS
         if done == kills:

@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "checkpoint.formats": ("checkpoint",),
     "checkpoint.checkpointer": ("checkpoint.formats",),
     "data": ("compat", "data"),
-    "evaluation": ("compat", "data", "evaluation"),
+    "evaluation": ("compat", "data", "evaluation", "losses.batch"),
     "visualization": ("compat", "data", "evaluation.mode", "visualization"),
     "engine": (
         "checkpoint",

@@ -1,5 +1,6 @@
 """SIGTERM, SIGUSR1 and hooks that ask: the training saves, ends cleanly, and can go on."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -108,5 +109,32 @@ def test_train_net_ends_cleanly_and_goes_on(tmp_path):
     assert f"Starting training from iteration {done}" in (output / "log.txt").read_text()
 
 
-def test_the_launcher_passes_signals_on(tmp_path):
-    """Two processes that Detectron2's launcher has started end after the same step."""
+@pytest.mark.parametrize("number", stopping.SIGNALS)
+def test_the_launcher_leaves_it_to_those_that_train(number):
+    before = {x: signal.getsignal(x) for x in stopping.SIGNALS}
+    signal.pthread_sigmask(signal.SIG_BLOCK, [number])  # so that the child waits for it
+    child = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(signal.sigwait([number]) + 100))
+    child.start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+    try:
+        stopping.pass_signals_on()
+        os.kill(os.getpid(), number)
+    finally:
+        for x, handler in before.items():
+            signal.signal(x, handler)
+    child.join(30)
+    assert child.exitcode == number + 100
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_data_worker_heeds_its_parent_only(training, monkeypatch):
+    """Not its group, nor anyone else; outside of a training it is like any process."""
+    monkeypatch.setattr(stopping, "_training", training)
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    worker.start()
+    subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)  # from a process that is not its parent
+    worker.join(1)
+    assert worker.is_alive() == training
+    worker.terminate()
+    worker.join(30)
+    assert worker.exitcode == (0 if training else -signal.SIGTERM)

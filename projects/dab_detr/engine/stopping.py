@@ -1,6 +1,7 @@
 """The end of a training before its last iteration: by a signal, or because a hook asks for it."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import threading
@@ -65,6 +66,17 @@ class Stopping(HookBase):
     def _agreed(self) -> str | None:
         """The reason to end of the first process that has one."""
         return next(filter(None, comm.all_gather(self.reason)), None)
+
+
+def pass_signals_on() -> None:
+    """In the process that only starts those that train: it leaves it to them to end, and ends after them."""
+
+    def pass_on(number: int, _) -> None:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, number)
+
+    for number in SIGNALS:
+        signal.signal(number, pass_on)
 
 
 def _heed_parent_only() -> None:

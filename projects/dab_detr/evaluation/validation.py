@@ -8,6 +8,8 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
+from ..losses.batch import EffectiveBatch
+
 
 class ValidationLosses(DatasetEvaluator):
     """The matching losses of what a detector has just detected, so in the same pass as AP, without dropout and
@@ -31,8 +33,9 @@ class ValidationLosses(DatasetEvaluator):
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         targets = self.model.targets(inputs)
-        weight = max(1, sum(len(target.labels) for target in targets))
-        losses = self.model.criterion.matched(self.prediction, targets, torch.tensor(weight), log=False)
+        counts = torch.tensor([len(target.labels) for target in targets], device=self.model.device)
+        losses = self.model.criterion.matched(self.prediction, targets, EffectiveBatch(counts), log=False)
+        weight = max(1, int(counts.sum()))
         for name, loss in losses.items():
             self.sums[name] += weight * loss.item()
         self.weight += weight
