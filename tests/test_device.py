@@ -5,8 +5,7 @@ import torch
 from torch import multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dab_detr.engine import device
-from dab_detr.engine.device import available_device, check_processes, distribute, precision_of
+from dab_detr.engine.device import available_device, distribute, precision_of
 from dab_detr.modeling.queries import AnchorBoxQueries
 from samples import random_memory
 
@@ -23,21 +22,6 @@ def test_the_device_that_is_wanted(wanted, cuda, monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     assert available_device(wanted) == wanted
     assert not caplog.text
-
-
-@pytest.mark.parametrize("gpus, on_cpu, processes, machines", [(0, False, 1, 1), (0, True, 2, 2), (2, False, 2, 4)])
-def test_processes_that_can_be(gpus, on_cpu, processes, machines, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(device, "LAUNCHES_ON_CPU", on_cpu)
-    check_processes(processes, machines)
-
-
-@pytest.mark.parametrize("gpus, on_cpu, processes, machines", [(0, False, 2, 1), (0, False, 1, 2), (1, True, 2, 1)])
-def test_processes_that_cannot_be(gpus, on_cpu, processes, machines, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(device, "LAUNCHES_ON_CPU", on_cpu)
-    with pytest.raises(ValueError, match=f"--num-gpus {processes}"):
-        check_processes(processes, machines)
 
 
 def test_precision(caplog):

@@ -1,5 +1,7 @@
 """One effective batch, however it is made: in one go, in micro-batches, in processes, in micro-batches of processes."""
 
+import json
+
 import pytest
 import torch
 from detectron2.config import instantiate
@@ -72,11 +74,22 @@ def trained(name: str, objects: str, accumulate: int, rank: int = 0, processes: 
     return {"gradients": watched.gradients, "weights": model.state_dict(), "losses": logged}
 
 
+def skipped(rank: int, folder: str) -> dict:
+    """A step that is spoilt in the second process alone."""
+    model, data = model_of("dab_detr"), [batch[rank::2] for batch in batches("some")]
+    if rank == 1:
+        data[1][0]["image"] = data[1][0]["image"] * float("nan")
+    watched = loop(model, data, output_dir=folder)
+    watched.train(0, STEPS)
+    return {"weights": model.state_dict(), "skipped": watched.nonfinite.skipped, "taken": len(watched.gradients)}
+
+
 def worker(rank: int, folder: str) -> None:
     """One of two processes: all that is asked of two."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{folder}/start", world_size=2, rank=rank)
     found = {(case, accumulate): trained(*case, accumulate, rank, 2) for case in CASES for accumulate in (1, 2)}
+    found["skipped"] = skipped(rank, folder)
     torch.save(found, f"{folder}/rank{rank}")
     torch.distributed.destroy_process_group()
 
@@ -85,7 +98,9 @@ def worker(rank: int, folder: str) -> None:
 def two_processes(tmp_path_factory) -> dict:
     folder = tmp_path_factory.mktemp("two")
     multiprocessing.spawn(worker, (str(folder),), nprocs=2)
-    return torch.load(folder / "rank0")
+    first, second = (torch.load(folder / f"rank{rank}") for rank in range(2))
+    reports = [json.loads(x.read_text()) for x in (folder / "nonfinite").iterdir()]
+    return first | {"second": second, "reports": reports}
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +121,18 @@ def test_one_step_is_the_same_however_its_batch_is_made(case, cut, whole, two_pr
         assert (found["weights"][name] - weight).abs().max() <= 1e-8, name
     for name, losses in whole[case]["losses"].items():
         assert found["losses"][name] == pytest.approx(losses, rel=1e-6), name
+
+
+def test_processes_skip_a_step_together(two_processes):
+    first, second = two_processes["skipped"], two_processes["second"]["skipped"]
+    assert first["skipped"] == second["skipped"] == 1 and first["taken"] == second["taken"] == STEPS - 1
+    for name, weight in first["weights"].items():
+        assert torch.equal(weight, second["weights"][name]) and weight.isfinite().all()
+    (report,) = two_processes["reports"]
+    clean, spoilt = report["processes"]
+    assert all(x["pixels_finite"] for x in clean["images"]) and clean["losses"][0]["loss_ce"] != "nan"
+    assert [x["file_name"] for x in spoilt["images"] if not x["pixels_finite"]] == ["1.png"]
+    assert spoilt["losses"][0]["loss_ce"] == "nan"
 
 
 def test_micro_batches_are_the_batch_in_its_order():

@@ -1,4 +1,4 @@
-"""What a model runs on: the device, how many processes, and its copies in them."""
+"""What a model runs on: the device, the precision, and its copies in several processes."""
 
 import logging
 
@@ -6,8 +6,6 @@ import torch
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.utils import comm
 from torch import nn
-
-from ..compat import LAUNCHES_ON_CPU
 
 logger = logging.getLogger(__name__)
 
@@ -18,20 +16,6 @@ def available_device(wanted: str) -> str:
         return wanted
     logger.warning("There is no CUDA device: running on the CPU instead of %r.", wanted)
     return "cpu"
-
-
-def check_processes(processes: int, machines: int = 1) -> None:
-    """Raises ValueError where Detectron2's launcher cannot start so many processes on each of so many machines."""
-    gpus = torch.cuda.device_count()
-    if processes * machines <= 1:
-        return
-    if gpus == 0 and not LAUNCHES_ON_CPU:
-        raise ValueError(
-            f"--num-gpus {processes}: there is no GPU, and the installed Detectron2 can start several processes only "
-            "on GPUs (its main branch can on CPUs too); leave out --num-gpus and --num-machines"
-        )
-    if 0 < gpus < processes:
-        raise ValueError(f"--num-gpus {processes}: this machine has {gpus}")
 
 
 def distribute(model: nn.Module, **ddp) -> nn.Module:

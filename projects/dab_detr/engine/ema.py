@@ -59,4 +59,4 @@ class UpdateAverage(HookBase):
 
     def after_train(self) -> None:
         if self.trainer.iter >= self.trainer.max_iter:
-            self.checkpointer.save("model_final_ema", last=False, iteration=self.trainer.iter - 1)
+            self.checkpointer.save("model_final_ema", last=False, iteration=self.trainer.max_iter - 1)

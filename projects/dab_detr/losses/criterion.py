@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_convert
 
-from ..compat import event_storage
 from ..modeling.boxes import full_precision, generalized_iou
 from ..modeling.structures import Noised, Prediction, Target
 from .batch import EffectiveBatch
 from .classification import FocalLoss, SoftmaxLoss
+from .diagnostics import log_diagnostics
 from .matcher import HungarianMatcher
 
 
@@ -71,9 +71,10 @@ class SetCriterion:
         matches = self.matcher(Prediction(logits, boxes), targets)
         background = self.classification.background(logits)
         labels = matches.object.new_full(logits.shape[:3], background)
-        labels[matches.query] = torch.cat([target.labels for target in targets])[matches.object]
+        everyones = torch.cat([target.labels for target in targets])
+        labels[matches.query] = everyones[matches.object]
         if log:
-            log_diagnostics(logits[-1], labels[-1], background, self.classification.finds(logits[-1]))
+            log_diagnostics(Prediction(logits, boxes), labels, matches, len(everyones), self.classification)
         wanted = torch.cat([target.boxes for target in targets])[matches.object]
         by_layers = (len(logits), len(wanted) // len(logits), 4)  # every layer has as many matches
         return self.weighted(
@@ -123,20 +124,3 @@ def by_layer(losses: dict[str, Tensor]) -> dict[str, Tensor]:
 def renamed(losses: dict[str, Tensor], part: str) -> dict[str, Tensor]:
     """`loss_ce_0` as `loss_ce_dn_0`, for part "dn"; `loss_ce` as `loss_ce_dn`."""
     return {"_".join([*name.split("_")[:2], part, *name.split("_")[2:]]): loss for name, loss in losses.items()}
-
-
-@torch.no_grad()
-def log_diagnostics(logits: Tensor, labels: Tensor, background: int, found: Tensor) -> None:
-    """Two numbers of the last layer, for the log only: Detectron2 would add them up if they were among the losses.
-
-    class_error: percent of matched queries (B, Q) whose best class is not their object's.
-    cardinality_error: by how many the queries that found something (B, Q) miss the number of objects, per image.
-    """
-    storage = event_storage()
-    if storage is None:
-        return
-    matched = labels != background
-    right = (logits.argmax(-1) == labels) & matched
-    storage.put_scalar("class_error", float(100 - 100 * right.sum() / matched.sum().clamp(min=1)))
-    error = (found.sum(1) - matched.sum(1)).abs().float().mean()
-    storage.put_scalar("cardinality_error", float(error))
