@@ -57,6 +57,15 @@ def test_evaluation_alone_needs_no_training_data(tmp_path):
         configured("--config-file", LAZY, *opts)
 
 
+def test_epochs_are_those_of_the_data(tmp_path):
+    """Four images in batches of two; the saved config has it in iterations."""
+    opts = [x for x in lazy_opts(tmp_path) if "period" not in x and "max_iter" not in x]
+    cfg = configured("--config-file", LAZY, *opts, "train.epochs=3", "train.eval_period=5")
+    saved = LazyConfig.load(f"{cfg.train.output_dir}/config.yaml")
+    for train in (cfg.train, saved.train):
+        assert (train.max_iter, train.eval_period, train.checkpointer.period, train.epochs) == (6, 5, 2, None)
+
+
 def test_cpu_where_there_is_no_cuda(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert configured("--config-file", LAZY, *lazy_opts(tmp_path), "train.device=cuda").train.device == "cpu"
