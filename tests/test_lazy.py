@@ -117,6 +117,14 @@ def test_no_preview_where_none_is_asked_for(without, cfg):
     assert lazy.preview_hook(cfg, torch.nn.Identity()) is None
 
 
+def test_evaluation_leaves_every_module_in_its_mode(cfg):
+    model = instantiate(cfg.model).train()
+    model.neck.eval()
+    modes = [x.training for x in model.modules()]
+    assert "bbox" in lazy.evaluate(cfg, model)
+    assert [x.training for x in model.modules()] == modes
+
+
 def test_a_config_without_evaluator(cfg):
     del cfg.dataloader["evaluator"]
     assert lazy.evaluate(cfg, torch.nn.Identity()) == {}
