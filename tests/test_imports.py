@@ -50,8 +50,8 @@ MAY_IMPORT = {
     "checkpoint.formats": ("checkpoint",),
     "checkpoint.checkpointer": ("checkpoint.formats",),
     "data": ("compat", "data"),
-    "evaluation": ("compat", "data", "evaluation"),
-    "visualization": ("compat", "data", "visualization"),
+    "evaluation": ("compat", "data", "evaluation", "losses.batch"),
+    "visualization": ("compat", "data", "evaluation.mode", "visualization"),
     "engine": (
         "checkpoint",
         "compat",

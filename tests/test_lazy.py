@@ -11,6 +11,12 @@ from omegaconf import OmegaConf
 from coco_files import content, write
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.engine import lazy
+from dab_detr.engine.best import BestCheckpoint
+from dab_detr.engine.checkpoints import PeriodicCheckpointer
+from dab_detr.engine.early_stopping import EarlyStopping
+from dab_detr.engine.ema import UpdateAverage, WeightAverage
+from dab_detr.engine.evaluation import Evaluation
+from dab_detr.engine.stopping import Stopping
 from dab_detr.visualization.curves import CurvesHook
 from dab_detr.visualization.preview import PreviewHook
 from tiny import LAZY, arguments, lazy_opts
@@ -58,24 +64,39 @@ def test_cpu_where_there_is_no_cuda(tmp_path, monkeypatch):
 
 def hooks_of(cfg) -> list:
     model = instantiate(cfg.model)
-    return lazy.training_hooks(cfg, model, DABDETRCheckpointer(model, cfg.train.output_dir), {})
+    found = lazy.training_hooks(cfg, model, None, DABDETRCheckpointer(model, cfg.train.output_dir), {})
+    return [x for x in found if x is not None]
 
 
 def test_order_of_hooks(cfg):
     assert [type(x) for x in hooks_of(cfg)] == [
         hooks.IterationTimer,
         hooks.LRScheduler,
-        hooks.PeriodicCheckpointer,
-        hooks.EvalHook,
+        PeriodicCheckpointer,
+        Evaluation,
+        BestCheckpoint,
+        Stopping,
         PreviewHook,
         hooks.PeriodicWriter,
         CurvesHook,
     ]
 
 
+def test_order_of_hooks_with_average_and_early_stopping(cfg):
+    cfg.train.early_stopping.patience = 3
+    model = instantiate(cfg.model)
+    average = WeightAverage(model, decay=0.9)
+    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir)
+    kinds = [type(x) for x in lazy.training_hooks(cfg, model, average, checkpointer, {}) if x]
+    assert kinds.index(UpdateAverage) < kinds.index(PeriodicCheckpointer) < kinds.index(Evaluation)
+    assert kinds.index(Evaluation) < kinds.index(BestCheckpoint) < kinds.index(EarlyStopping)
+    assert kinds.index(EarlyStopping) < kinds.index(Stopping) < kinds.index(hooks.PeriodicWriter)
+
+
 def test_hooks_of_other_processes(cfg, monkeypatch):
     monkeypatch.setattr(lazy.comm, "is_main_process", lambda: False)
-    assert [type(x) for x in hooks_of(cfg)] == [hooks.IterationTimer, hooks.LRScheduler, hooks.EvalHook]
+    kinds = [type(x) for x in hooks_of(cfg)]
+    assert kinds == [hooks.IterationTimer, hooks.LRScheduler, Evaluation, Stopping]
 
 
 @pytest.mark.parametrize("without", ["dataset", "train.preview", "train.preview.num_images"])

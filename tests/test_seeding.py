@@ -8,7 +8,7 @@ import pytest
 import torch
 from detectron2.utils import comm
 
-from dab_detr.data.loader import train_loader
+from dab_detr.data.loader import TrainLoader
 from dab_detr.data.seeding import Visits, VisitSampler, seed_of, seeded
 
 SIZE = 5
@@ -92,7 +92,7 @@ def test_seeds():
 
 def batches(count: int = 6, **options) -> list[list[dict]]:
     settings = {"dataset": pictures(), "mapper": draw, "total_batch_size": 2, "seed": 1} | options
-    return list(itertools.islice(train_loader(**settings), count))
+    return list(itertools.islice(TrainLoader(**settings), count))
 
 
 def test_workers_change_nothing():

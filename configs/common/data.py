@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from dab_detr.data.augmentation import detr_augmentations
 from dab_detr.data.coco import dataset_dicts, dataset_name
-from dab_detr.data.loader import train_loader
+from dab_detr.data.loader import TrainLoader
 from dab_detr.evaluation.coco import coco_evaluator
 
 # annotations (a JSON file) and images (a folder) win over name, a dataset that Detectron2 knows already
@@ -19,7 +19,7 @@ dataset = dict(
 dataloader = OmegaConf.create()
 dataloader.num_workers = 4
 
-dataloader.train = L(train_loader)(
+dataloader.train = L(TrainLoader)(
     dataset=L(dataset_dicts)(
         annotations="${dataset.train.annotations}",
         images="${dataset.train.images}",

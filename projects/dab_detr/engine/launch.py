@@ -9,6 +9,7 @@ from detectron2.engine import launch
 from torch import distributed
 
 from ..compat import LAUNCHES_ON_CPU, create_local_process_group
+from .stopping import pass_signals_on
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -30,6 +31,8 @@ def run_everywhere(main: Callable[[argparse.Namespace], object], args: argparse.
         main(args)
         distributed.destroy_process_group()
     else:
+        if args.num_gpus * args.num_machines > 1:
+            pass_signals_on()
         launch(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from detectron2.data import (
 )
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
+from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import COCOEvaluator, verify_results
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
@@ -23,16 +25,21 @@ from torch import nn
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..config import add_dab_detr_config, register_datasets
 from ..data.augmentation import random_crop
-from ..data.loader import train_loader
+from ..data.loader import TrainLoader
 from ..evaluation.coco import coco_evaluator
 from ..overrides import merge_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
+from .best import BestCheckpoint
 from .device import available_device, distribute, precision_of
+from .evaluation import Evaluation
 from .loop import TrainingLoop, check_batch_size
 from .optimizer import ClippedAdamW, parameter_groups
 from .progress import progress_writers
+from .reproducibility import reproducibility
 from .setup import num_classes_for, set_up
+from .stopping import Stopped, Stopping
+from .watchdog import watchdog
 
 
 def configure(args: argparse.Namespace) -> CfgNode:
@@ -66,7 +73,8 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
     if not args.eval_only:
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)
-        trainer.train()
+        with suppress(Stopped):
+            trainer.train()
         return trainer.results
     model = Trainer.build_model(cfg)
     checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, strict=True)
@@ -99,7 +107,7 @@ class Trainer(DefaultTrainer):
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
-        self.register_hooks(self.build_hooks())
+        self.register_hooks([*self.build_hooks(), watchdog(loader, cfg.DATASETS.TRAIN[0])])
 
     @property
     def results(self) -> dict:
@@ -107,20 +115,32 @@ class Trainer(DefaultTrainer):
         return getattr(self, "_last_eval_results", {})
 
     def build_hooks(self) -> list[HookBase | None]:
-        """Detectron2's hooks, and pictures of the first test set."""
-        hooks = super().build_hooks()
-        if comm.is_main_process() and self.cfg.DATASETS.TEST:
-            name, output_dir, period = self.cfg.DATASETS.TEST[0], self.cfg.OUTPUT_DIR, self.cfg.TEST.EVAL_PERIOD
-            preview = PreviewHook(
-                model=self.model,
-                dataset=DatasetCatalog.get(name),
-                mapper=DatasetMapper(self.cfg, is_train=False),
-                metadata=MetadataCatalog.get(name),
-                output_dir=output_dir,
-                period=period,
-            )
-            hooks = [*hooks[:-1], preview, hooks[-1], CurvesHook(output_dir=output_dir, period=period)]
-        return hooks
+        """Detectron2's hooks, those that resume and stop without a loss, the best checkpoint, and pictures of the first
+        test set."""
+        evaluation = Evaluation(self.cfg.TEST.EVAL_PERIOD, self.evaluate)
+        hooks = [evaluation if type(hook) is EvalHook else hook for hook in super().build_hooks()]
+        hooks, stopping = [reproducibility(self._trainer.data_loader), *hooks], Stopping(self.checkpointer)
+        if not comm.is_main_process():
+            return [*hooks, stopping]
+        *hooks, writer = hooks
+        if not self.cfg.DATASETS.TEST:
+            return [*hooks, stopping, writer]
+        name, output_dir, period = self.cfg.DATASETS.TEST[0], self.cfg.OUTPUT_DIR, self.cfg.TEST.EVAL_PERIOD
+        preview = PreviewHook(
+            model=self.model,
+            dataset=DatasetCatalog.get(name),
+            mapper=DatasetMapper(self.cfg, is_train=False),
+            metadata=MetadataCatalog.get(name),
+            output_dir=output_dir,
+            period=period,
+        )
+        best = BestCheckpoint(self.model, None, output_dir, metric="bbox/AP")
+        return [*hooks, best, stopping, preview, writer, CurvesHook(output_dir=output_dir, period=period)]
+
+    def evaluate(self) -> dict:
+        """Results on all test sets, by task and metric, which `results` remembers."""
+        self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
 
     def build_writers(self) -> list[EventWriter]:
         return progress_writers(self.cfg.OUTPUT_DIR, self.max_iter)
@@ -153,7 +173,7 @@ class Trainer(DefaultTrainer):
         settings = cfg.DATALOADER
         if settings.SAMPLER_TRAIN != "TrainingSampler":  # others deal out images and no visits
             return build_detection_train_loader(cfg, mapper=mapper)
-        return train_loader(
+        return TrainLoader(
             dataset=get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=settings.FILTER_EMPTY_ANNOTATIONS),
             mapper=mapper,
             total_batch_size=cfg.SOLVER.IMS_PER_BATCH,

@@ -8,13 +8,15 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from ..data.loader import num_images
+from ..data.annotations import few
+from ..data.loader import TrainLoader
 
 MESSAGES = {
     "collapsed": (
-        "All queries of an image give nearly the same {what} ({name} {value:.2g}; a healthy training has over {limit:g}): "
-        "they have collapsed into one. Most likely the learning rate is too high for the batch (lower optimizer.lr, or "
-        "enlarge the batch by train.accumulate), or weights were loaded that do not fit. They seldom recover."
+        "All queries of an image give nearly the same {what} ({name} is {value:.2g}, in a healthy training over "
+        "{limit:g}): they have collapsed into one. Most likely the learning rate is too high for the batch (lower "
+        "optimizer.lr, or enlarge the batch by train.accumulate), or weights were loaded that do not fit. They seldom "
+        "recover."
     ),
     "churn": (
         "The last two decoder layers find {value:.0f} % of the objects with different queries (a healthy training has "
@@ -79,42 +81,34 @@ class Watchdog(HookBase):
         if self.visits >= self.images:
             missing = set(range(len(self.class_names))).difference(*comm.all_gather(self.seen))
             if missing and comm.is_main_process():
-                self.say("unmatched", names=", ".join(repr(self.class_names[i]) for i in sorted(missing)))
+                self.say("unmatched", names=few([self.class_names[i] for i in sorted(missing)]))
 
     def judge_queries(self) -> None:
+        scalars = self.trainer.storage.histories()
         for name, limit, what in (("box_spread", 0.01, "boxes"), ("logit_spread", 0.02, "classes")):
-            value = self.recent(name)
-            if value is not None and value < limit:
+            if name in scalars and (value := scalars[name].median(self.window)) < limit:
                 self.say("collapsed", name=name, value=value, limit=limit, what=what)
                 return  # and the matching is arbitrary then
-        value = self.recent("match_churn")
-        if value is not None and value > 80:
+        if "match_churn" in scalars and (value := scalars["match_churn"].median(self.window)) > 80:
             self.say("churn", value=value, limit=80)
 
     def judge_evaluation(self) -> None:
-        found = [x for name, x in self.trainer.storage.latest().items() if name.endswith("bbox/AP")]
-        if not found or max(when for _, when in found) < self.trainer.storage.iter:
+        storage = self.trainer.storage
+        found = [x for name, x in storage.latest().items() if name.endswith("bbox/AP")]
+        if any(value >= 0.1 or iteration < storage.iter for value, iteration in found) or not found:
             return
-        first, last = self.recent("total_loss", start=True), self.recent("total_loss")
-        value = max(value for value, _ in found)
-        if value < 0.1 and last is not None and last < 0.75 * first:
-            self.say("no AP", first=first, last=last, value=value)
+        loss = storage.history("total_loss")
+        first, last = median(value for value, _ in loss.values()[: self.window]), loss.median(self.window)
+        if last < 0.75 * first:
+            self.say("no AP", first=first, last=last, value=max(value for value, _ in found))
 
-    def recent(self, name: str, start: bool = False) -> float | None:
-        """The median of a scalar over the last iterations, or the first; None if there is none."""
-        history = self.trainer.storage.histories().get(name)
-        if history is None:
-            return None
-        values = [value for value, _ in history.values()]
-        return median(values[: self.window] if start else values[-self.window :])
-
-    def say(self, what: str, **numbers) -> None:
-        if what not in self.said:
-            self.said.add(what)
-            logger.warning("Watchdog: " + MESSAGES[what].format(**numbers))
+    def say(self, case: str, **details) -> None:
+        if case not in self.said:
+            self.said.add(case)
+            logger.warning("Watchdog: " + MESSAGES[case].format(**details))
 
 
-def watchdog(loader, dataset: str | None) -> Watchdog:
-    """The hook for a training by this loader; `dataset` is the registered name of its data, if it has one."""
-    names = MetadataCatalog.get(dataset).get("thing_classes", []) if dataset else []
-    return Watchdog(images=num_images(loader) if names else None, class_names=names)
+def watchdog(loader, dataset: str) -> Watchdog:
+    """The hook for a training by this loader on the registered dataset."""
+    names = MetadataCatalog.get(dataset).get("thing_classes", [])
+    return Watchdog(images=len(loader.visits) if isinstance(loader, TrainLoader) else None, class_names=names)
