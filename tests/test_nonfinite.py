@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import math
 
 import pytest
@@ -16,6 +17,12 @@ from samples import random_input
 from tiny import shrink, tell_apart
 
 NAN = float("nan")
+
+
+@pytest.fixture(autouse=True)
+def logs_reach_the_test(monkeypatch):
+    """Detectron2 keeps those of packages that it has set up from everyone else."""
+    monkeypatch.setattr(logging.getLogger("dab_detr"), "propagate", True)
 
 
 def detector() -> nn.Module:

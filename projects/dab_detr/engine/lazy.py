@@ -31,6 +31,7 @@ from .reproducibility import reproducibility
 from .schedule import count_in_epochs, with_warmup
 from .setup import num_classes_for, set_up
 from .stopping import Stopped, Stopping
+from .watchdog import watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +121,8 @@ def train(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = Non
     checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, trainer=trainer, **parts(average))
     results = {}
     trainer.register_hooks([reproducibility(loader), *training_hooks(cfg, model, average, checkpointer, results)])
+    if "dataset" in cfg:
+        trainer.register_hooks([watchdog(loader, registered(cfg.dataset.train))])
     start = 0
     if resume and checkpointer.has_checkpoint():
         checkpointer.resume_or_load("", resume=True)

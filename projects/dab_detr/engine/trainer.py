@@ -39,6 +39,7 @@ from .progress import progress_writers
 from .reproducibility import reproducibility
 from .setup import num_classes_for, set_up
 from .stopping import Stopped, Stopping
+from .watchdog import watchdog
 
 
 def configure(args: argparse.Namespace) -> CfgNode:
@@ -106,7 +107,7 @@ class Trainer(DefaultTrainer):
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
-        self.register_hooks(self.build_hooks())
+        self.register_hooks([*self.build_hooks(), watchdog(loader, cfg.DATASETS.TRAIN[0])])
 
     @property
     def results(self) -> dict:
