@@ -13,6 +13,7 @@ from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.engine import lazy
 from dab_detr.engine.best import BestCheckpoint
 from dab_detr.engine.checkpoints import PeriodicCheckpointer
+from dab_detr.engine.description import DescribeResults
 from dab_detr.engine.early_stopping import EarlyStopping
 from dab_detr.engine.ema import UpdateAverage, WeightAverage
 from dab_detr.engine.evaluation import Evaluation
@@ -84,6 +85,7 @@ def test_order_of_hooks(cfg):
         PeriodicCheckpointer,
         Evaluation,
         BestCheckpoint,
+        DescribeResults,
         Stopping,
         PreviewHook,
         hooks.PeriodicWriter,

@@ -10,9 +10,10 @@ import time
 import pytest
 import torch
 from detectron2.engine import HookBase, SimpleTrainer
-from torch import distributed, nn
+from torch import distributed
 
 import train_net
+from counting import Linear
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.engine import stopping
 from dab_detr.engine.stopping import Stopped, Stopping
@@ -35,10 +36,8 @@ def training(tmp_path):
     """A training of five steps, of which one runs a function; returns the trainer."""
 
     def run(step, function):
-        model = nn.Linear(2, 1)
-        trainer = SimpleTrainer(
-            nn.Sequential(model, Mean()), [torch.ones(1, 2)] * 5, torch.optim.SGD(model.parameters(), lr=0.1)
-        )
+        model = Linear(2, 1)
+        trainer = SimpleTrainer(model, [torch.ones(1, 2)] * 5, torch.optim.SGD(model.parameters(), lr=0.1))
         hook = Stopping(DABDETRCheckpointer(model, str(tmp_path), trainer=trainer))
         trainer.register_hooks([Doing(step, lambda: function(hook)), hook])
         try:
@@ -48,11 +47,6 @@ def training(tmp_path):
         return trainer
 
     return run
-
-
-class Mean(nn.Module):
-    def forward(self, x):
-        return {"loss": x.mean()}
 
 
 @pytest.mark.parametrize("number", stopping.SIGNALS)
@@ -86,10 +80,8 @@ def test_a_signal_to_another_process_ends_this_one(training, monkeypatch, tmp_pa
 
 def train_in_two(rank: int, folder) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/start", rank=rank, world_size=2)
-    model = nn.Linear(2, 1)
-    trainer = SimpleTrainer(
-        nn.Sequential(model, Mean()), [torch.ones(1, 2)] * 500, torch.optim.SGD(model.parameters(), lr=0.1)
-    )
+    model = Linear(2, 1)
+    trainer = SimpleTrainer(model, [torch.ones(1, 2)] * 500, torch.optim.SGD(model.parameters(), lr=0.1))
     stop = Doing(rank, lambda: os.kill(os.getpid(), signal.SIGTERM) if rank == 1 else None)
     trainer.register_hooks([stop, Stopping(DABDETRCheckpointer(model, str(folder), trainer=trainer))])
     try:
