@@ -2,18 +2,20 @@
 
 python train_net.py --config-file configs/dab_detr_r50_50ep.py train.max_iter=1000
 python train_net.py --config-file configs/dab_detr_r50_50ep.yaml SOLVER.MAX_ITER 1000
+
+Several processes are started by --num-gpus, or by torchrun (docs/several_machines.md).
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from detectron2.engine import default_argument_parser, launch
+from detectron2.engine import default_argument_parser
 
 from dab_detr.checkpoint.checkpointer import CheckpointError
 from dab_detr.config import is_lazy
 from dab_detr.engine import lazy, trainer
-from dab_detr.engine.device import check_processes
+from dab_detr.engine.launch import prepare, run_everywhere
 
 
 def main(args: argparse.Namespace) -> dict:
@@ -35,10 +37,10 @@ def invoke_main() -> None:
     if not Path(args.config_file).is_file():
         parser.error(f"--config-file must be a .py or .yaml file, got {args.config_file!r}")
     try:
-        check_processes(args.num_gpus, args.num_machines)
+        prepare(args)
     except ValueError as error:
         parser.error(str(error))
-    launch(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
+    run_everywhere(main, args)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def by_hand(prediction: Prediction, targets: list[Target], eps: float = 1e-6) ->
     num_boxes = max(sum(len(target.labels) for target in targets), 1)
     for layer in range(layers):
         sums = dict.fromkeys(("loss_ce", "loss_bbox", "loss_giou"), torch.tensor(0.0))
-        for image, (labels, boxes) in enumerate(targets):
+        for image, (labels, boxes, _) in enumerate(targets):
             logits, guesses = prediction.logits[layer, image], prediction.boxes[layer, image]
             matches = matcher(Prediction(logits[None, None], guesses[None, None]), targets[image : image + 1])
             wanted = torch.zeros(len(logits), CLASSES, dtype=logits.dtype)

@@ -1,13 +1,16 @@
 """Checkpoints of several makes, as files, into a model."""
 
 import argparse
-from pathlib import Path
+import os
+import resource
+from contextlib import contextmanager
 
 import pytest
 import torch
 import torchvision
 from detectron2.config import instantiate
 
+from counting import Linear
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from golden_cases import load_case, small_config, small_model
 
@@ -24,20 +27,60 @@ def test_our_own_is_read_back(tmp_path):
     assert all(torch.equal(other.state_dict()[name], value) for name, value in model.state_dict().items())
 
 
-def test_a_kill_while_saving_leaves_a_checkpoint_to_resume_from(tmp_path, monkeypatch):
+def killed(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("kill_in", "at"), [("torch.save", 1), ("os.fsync", 1), ("os.fsync", 2)])
+def test_a_kill_while_saving_leaves_a_checkpoint_to_resume_from(kill_in, at, tmp_path, monkeypatch):
+    """In the middle of the checkpoint, before it gets its name, and before it becomes the last one."""
     checkpointer = DABDETRCheckpointer(small_model(), str(tmp_path))
     checkpointer.save("first")
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    for step in ("write_text", "replace"):
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Path, step, killed)
-            checkpointer.save("second")
-        assert checkpointer.get_checkpoint_file() == str(tmp_path / "first.pth")
+    module, name = kill_in.split(".")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        original = getattr({"torch": torch, "os": os}[module], name)
+        calls = iter(range(1, 3))
+        patch.setattr(kill_in, lambda *args: killed() if next(calls) == at else original(*args))
+        checkpointer.save("second")
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "first.pth")
+    assert all("model" in torch.load(path) for path in tmp_path.glob("*.pth"))
     checkpointer.save("second")
     assert checkpointer.get_checkpoint_file() == str(tmp_path / "second.pth")
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["first.pth", "last_checkpoint", "second.pth"]
+
+
+def test_what_is_not_to_resume_from_does_not_become_the_last(tmp_path):
+    checkpointer = DABDETRCheckpointer(small_model(), str(tmp_path))
+    checkpointer.save("model_0000001")
+    checkpointer.save("model_best", last=False)
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000001.pth")
+    assert torch.load(tmp_path / "model_best.pth")["model"].keys() == small_model().state_dict().keys()
+
+
+@contextmanager
+def files_of_at_most(size: int):
+    """As on a full disk, writing fails with an OSError."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("size", [100_000, 0])
+def test_a_full_disk_is_an_error_that_keeps_the_old_checkpoint(size, tmp_path):
+    checkpointer = DABDETRCheckpointer(Linear(200, 200), str(tmp_path))
+    checkpointer.save("model_0000009")
+    before = (tmp_path / "model_0000009.pth").read_bytes()
+    for name in ("model_0000019", "model_0000009"):
+        with (
+            files_of_at_most(size),
+            pytest.raises(OSError, match=r"000[01]9.pth could not .*too large.*00009.pth remains"),
+        ):
+            checkpointer.save(name)
+    assert {x.name for x in tmp_path.iterdir()} == {"model_0000009.pth", "last_checkpoint"}
+    assert (tmp_path / "model_0000009.pth").read_bytes() == before
 
 
 def test_the_original_with_its_command_line(tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import sigmoid_focal_loss
 
+from dab_detr.losses.batch import EffectiveBatch
 from dab_detr.losses.classification import FocalLoss, SoftmaxLoss
 from samples import worst
 
@@ -89,14 +90,23 @@ def test_cost_without_objects():
     assert FocalLoss().cost(sample()[0], torch.zeros(B, 0, dtype=torch.long)).shape == (L, B, Q, 0)
 
 
+def softmax_sample() -> tuple[torch.Tensor, torch.Tensor, EffectiveBatch]:
+    """As many objects in every layer, on queries of its own; in the last image more than queries."""
+    counts, labels = (2, 0, Q + 3), torch.full((L, B, Q), K)
+    for layer in range(L):
+        for image, count in enumerate(counts):
+            labels[layer, image, torch.randperm(Q)[:count]] = torch.randint(K, (min(count, Q),))
+    return 3 * torch.randn(L, B, Q, K + 1), labels, EffectiveBatch(torch.tensor(counts))
+
+
 @pytest.mark.parametrize("no_object", [0.1, 1.0, 0.0])
 def test_softmax_loss_is_weighted_cross_entropy_of_each_layer(no_object):
     """Whose mean is over the weights of all queries, whatever the number of objects."""
-    logits, labels = 3 * torch.randn(L, B, Q, K + 1), torch.randint(K + 1, (L, B, Q))
-    weight = torch.tensor([1.0] * K + [no_object])
+    logits, labels, batch = softmax_sample()
+    softmax, weight = SoftmaxLoss(no_object=no_object), torch.tensor([1.0] * K + [no_object])
     values, gradients = [], []
     for loss in (
-        lambda x: SoftmaxLoss(no_object=no_object)(x, labels, torch.tensor(99.0)),
+        lambda x: softmax(x, labels, softmax.normaliser(batch, x)),
         lambda x: torch.stack(
             [F.cross_entropy(x[i].flatten(0, 1), labels[i].flatten(), weight=weight) for i in range(L)]
         ),
@@ -110,8 +120,9 @@ def test_softmax_loss_is_weighted_cross_entropy_of_each_layer(no_object):
 
 
 def test_softmax_loss_weighs_no_object_as_detr_does():
-    logits, labels = torch.randn(L, B, Q, K + 1), torch.randint(K + 1, (L, B, Q))
-    plain, explicit = (x(logits, labels, torch.tensor(1.0)) for x in (SoftmaxLoss(), SoftmaxLoss(no_object=0.1)))
+    logits, labels, batch = softmax_sample()
+    kinds = (SoftmaxLoss(), SoftmaxLoss(no_object=0.1))
+    plain, explicit = (x(logits, labels, x.normaliser(batch, logits)) for x in kinds)
     assert torch.equal(plain, explicit)
     assert SoftmaxLoss().background(logits) == K
 
@@ -120,7 +131,8 @@ def test_softmax_loss_without_any_object():
     logits = torch.randn(L, B, Q, K + 1)
     labels = torch.full((L, B, Q), K)
     expected = -logits.log_softmax(-1)[..., K].flatten(1).mean(1)
-    torch.testing.assert_close(SoftmaxLoss()(logits, labels, torch.tensor(1.0)), expected)
+    normaliser = SoftmaxLoss().normaliser(EffectiveBatch(torch.zeros(B, dtype=torch.long)), logits)
+    torch.testing.assert_close(SoftmaxLoss()(logits, labels, normaliser), expected)
 
 
 def test_softmax_cost_is_the_probability_of_the_label():

@@ -7,7 +7,8 @@ import torch
 from detectron2.utils.events import EventStorage
 from torchvision.ops import box_convert, generalized_box_iou_loss, sigmoid_focal_loss
 
-from dab_detr.losses.classification import SoftmaxLoss
+from dab_detr.losses.batch import EffectiveBatch
+from dab_detr.losses.classification import FocalLoss, SoftmaxLoss
 from dab_detr.losses.criterion import SetCriterion
 from dab_detr.losses.matcher import HungarianMatcher
 from dab_detr.modeling.structures import Prediction, Target
@@ -15,7 +16,7 @@ from losses_by_hand import CLASSES, GROUPS, WEIGHTS, by_hand, criterion, learnab
 from samples import random_prediction, random_targets
 
 
-def test_softmax_loss_is_over_all_queries_and_knows_no_normaliser():
+def test_softmax_loss_is_a_mean_over_all_queries():
     """Two layers by hand: queries without an object are of the last class, and weigh a tenth."""
     classification = SoftmaxLoss()
     matcher = HungarianMatcher(classification=classification, cost_class=1.0)
@@ -39,6 +40,22 @@ def test_softmax_loss_is_over_all_queries_and_knows_no_normaliser():
     assert not torch.equal(found, (prediction.logits[1].amax(-1) > 0).sum(1))  # the rule of sigmoid probabilities
 
 
+@pytest.mark.parametrize("kind, classes", [(FocalLoss, CLASSES), (SoftmaxLoss, CLASSES + 1)])
+def test_losses_of_the_parts_of_a_batch_add_up_to_those_of_the_whole(kind, classes):
+    """With more objects than queries in one image, and none in another."""
+    classification = kind()
+    both = SetCriterion(matcher=HungarianMatcher(classification=classification), classification=classification)
+    counts = (9, 1, 0, 3)
+    prediction, targets = random_prediction(images=4, classes=classes), random_targets(counts)
+    whole, batch = both(prediction, targets), EffectiveBatch(torch.tensor(counts))
+    parts = [
+        both(Prediction(prediction.logits[:, part], prediction.boxes[:, part]), targets[part], batch)
+        for part in (slice(0, 1), slice(1, 4))
+    ]
+    for name, loss in whole.items():
+        torch.testing.assert_close(parts[0][name] + parts[1][name], loss)
+
+
 @pytest.mark.parametrize("class_agnostic", [False, True])
 @pytest.mark.parametrize("counts", [(3, 2), (0, 4), (0, 0)])
 def test_proposals_are_matched_and_cost_as_a_layer_of_their_own(counts, class_agnostic):
@@ -50,7 +67,7 @@ def test_proposals_are_matched_and_cost_as_a_layer_of_their_own(counts, class_ag
     assert set(losses) == set(plain) | {f"{name}_enc" for name in WEIGHTS}
     assert all(torch.equal(losses[name], loss) for name, loss in plain.items())
     if class_agnostic:
-        targets = [Target(torch.zeros_like(labels), boxes) for labels, boxes in targets]
+        targets = [Target(torch.zeros_like(x.labels), x.boxes) for x in targets]
     for name, loss in by_hand(proposals, targets).items():
         torch.testing.assert_close(losses[f"{name}_enc"], WEIGHTS[name] * loss)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dab_detr.modeling.denoising import Denoising, NoDenoising, blocked_between
+from dab_detr.modeling.denoising import Denoising, NoDenoising, blocked_between, draws_for
 from dab_detr.modeling.structures import Queries, Target
 from samples import random_boxes, random_targets, worst
 
@@ -21,9 +21,12 @@ def matching(images: int = 2, columns: int = 4, dim: int = C) -> Queries:
 DRAWS = 20_000
 
 
+def noised(labels: torch.Tensor, boxes: torch.Tensor, **options) -> tuple[torch.Tensor, torch.Tensor]:
+    return part(**options).noise(labels, boxes, draws_for([Target(labels, boxes)], groups=1))
+
+
 def noised_labels(label: int = 2, **options) -> torch.Tensor:
-    labels = torch.full((DRAWS,), label)
-    return part(**options).noise(labels, torch.full((DRAWS, 4), 0.5))[0]
+    return noised(torch.full((DRAWS,), label), torch.full((DRAWS, 4), 0.5), **options)[0]
 
 
 @pytest.mark.parametrize("probability", [0.2, 0.5])
@@ -37,8 +40,8 @@ def test_labels_are_replaced_with_their_probability_by_any_class(probability):
 
 def test_without_noise_labels_and_boxes_stay():
     labels, boxes = torch.arange(K), random_boxes(K)
-    noised = part(label_noise=0.0, box_noise=0.0).noise(labels, boxes)
-    assert torch.equal(noised[0], labels) and torch.equal(noised[1], boxes)
+    same = noised(labels, boxes, label_noise=0.0, box_noise=0.0)
+    assert torch.equal(same[0], labels) and torch.equal(same[1], boxes)
     changed = noised_labels(label_noise=1.0) != 2
     assert changed.float().mean().item() == pytest.approx(1 - 1 / K, abs=0.015)
 
@@ -47,7 +50,7 @@ def test_without_noise_labels_and_boxes_stay():
 def test_boxes_move_and_grow_evenly_within_their_bounds(scale):
     """Centres by up to `scale` half sides, sides by up to `scale` sides; every number on its own."""
     box = torch.tensor([0.5, 0.4, 0.3, 0.2])
-    _, boxes = part(box_noise=scale).noise(torch.zeros(DRAWS).long(), box.expand(DRAWS, 4))
+    _, boxes = noised(torch.zeros(DRAWS).long(), box.expand(DRAWS, 4), box_noise=scale)
     shift = (boxes - box) / (scale * torch.tensor([0.15, 0.1, 0.3, 0.2]))
     assert shift.abs().max() <= 1 + 1e-5
     even = torch.linspace(-1, 1, DRAWS)[:, None]
@@ -58,12 +61,12 @@ def test_boxes_move_and_grow_evenly_within_their_bounds(scale):
 
 def test_noised_boxes_stay_in_the_image():
     box = torch.tensor([0.02, 0.98, 0.04, 0.99])
-    _, boxes = part(box_noise=3.0).noise(torch.zeros(1000).long(), box.expand(1000, 4))
+    _, boxes = noised(torch.zeros(1000).long(), box.expand(1000, 4), box_noise=3.0)
     assert boxes.min() == 0 and boxes.max() == 1
 
 
 def without_noise(monkeypatch) -> None:
-    monkeypatch.setattr(Denoising, "noise", lambda self, labels, boxes: (labels, boxes))
+    monkeypatch.setattr(Denoising, "noise", lambda self, labels, boxes, draws: (labels, boxes))
 
 
 @pytest.mark.parametrize("counts", [(2, 3), (3, 0), (0, 1), (1, 1, 4)])
@@ -76,7 +79,7 @@ def test_slots(counts, monkeypatch):
     slots, noised = GROUPS * single, answer.noised
     assert answer.content.shape == (len(counts), slots + Q, C) and answer.anchors.shape == (len(counts), slots + Q, 4)
     assert noised.groups == GROUPS and noised.valid.shape == (len(counts), slots)
-    for b, (labels, boxes) in enumerate(targets):
+    for b, (labels, boxes, _) in enumerate(targets):
         for group in range(GROUPS):
             for i in range(single):
                 slot = group * single + i
@@ -121,7 +124,7 @@ def test_noised_labels_and_boxes_are_what_enters_and_the_truth_is_what_is_kept(m
     module, targets = part(), random_targets([2, 2], classes=K)
     count = GROUPS * 4
     wrong, moved = torch.arange(count) % K, random_boxes(count, seed=5)
-    monkeypatch.setattr(module, "noise", lambda labels, boxes: (wrong, moved))
+    monkeypatch.setattr(module, "noise", lambda labels, boxes, draws: (wrong, moved))
     answer = module(matching(), targets)
     entered = answer.content[:, : 2 * GROUPS, :-1]
     # the order of the draws is group, image, object; that of the slots is group, object
@@ -131,6 +134,26 @@ def test_noised_labels_and_boxes_are_what_enters_and_the_truth_is_what_is_kept(m
     assert worst(answer.anchors[:, : 2 * GROUPS], boxes) < 1e-6
     assert torch.equal(answer.noised.labels, torch.stack([target.labels for target in targets]).repeat(1, GROUPS))
     assert torch.equal(answer.noised.boxes, torch.stack([target.boxes for target in targets]).repeat(1, GROUPS, 1))
+
+
+def test_noise_follows_from_the_seed_of_the_image_whatever_the_batch():
+    first, second = (target._replace(seed=7 + i) for i, target in enumerate(random_targets([2, 2], classes=K)))
+    module, queries = part(), matching()
+    both, other_way = module(queries, [first, second]), module(queries, [second, first])
+    for one, two in ((both.anchors, other_way.anchors), (both.content, other_way.content)):
+        assert torch.equal(one[:, : 2 * GROUPS], two[:, : 2 * GROUPS].flip(0))
+    again = module(queries, [first._replace(seed=9), second])
+    assert torch.equal(again.anchors[1], both.anchors[1])
+    assert not torch.equal(again.anchors[0], both.anchors[0])
+
+
+def test_without_a_seed_noise_follows_torchs_own():
+    module, targets = part(), random_targets([2, 2], classes=K)
+    answers = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        answers.append(module(matching(), targets).anchors[:, : 2 * GROUPS])
+    assert torch.equal(answers[0], answers[1]) and not torch.equal(answers[0], answers[2])
 
 
 def test_noise_differs_from_group_to_group():

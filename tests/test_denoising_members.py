@@ -51,7 +51,7 @@ def member(request):
 
 
 def objects(counts: tuple[int, int]) -> list[Target]:
-    return [Target(labels, boxes.double()) for labels, boxes in random_targets(counts, classes=K)]
+    return [x._replace(boxes=x.boxes.double()) for x in random_targets(counts, classes=K)]
 
 
 @torch.no_grad()
@@ -70,7 +70,7 @@ def test_groups_do_not_reach_each_other(member, monkeypatch):
     """Other noise in the last group changes its own answers, and no other."""
     model, features, padding = member
     torch.manual_seed(1)
-    labels, boxes = model.denoising.noise(torch.arange(12) % K, random_boxes(12).double())
+    labels, boxes = model.denoising.noise(torch.arange(12) % K, random_boxes(12).double(), torch.rand(12, 6))
     answers = []
     for shift in (0.0, 0.05):
         boxes = boxes.clone()
@@ -109,7 +109,7 @@ def test_training_reaches_every_parameter(member):
 
 
 def test_patterns_are_those_of_the_matching_queries_only(monkeypatch):
-    monkeypatch.setattr(Denoising, "noise", lambda self, labels, boxes: (labels, boxes))
+    monkeypatch.setattr(Denoising, "noise", lambda self, labels, boxes, draws: (labels, boxes))
     node = shrink(dab_detr(num_patterns=3))
     node.denoising.groups, node.num_classes = 2, K
     model = tell_apart(instantiate(node))

@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from detectron2.engine import AMPTrainer, SimpleTrainer
 from torch import multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dab_detr.engine import device
-from dab_detr.engine.device import available_device, check_processes, distribute, trainer_class
+from dab_detr.engine.device import available_device, distribute, precision_of
 from dab_detr.modeling.queries import AnchorBoxQueries
 from samples import random_memory
 
@@ -26,26 +24,11 @@ def test_the_device_that_is_wanted(wanted, cuda, monkeypatch, caplog):
     assert not caplog.text
 
 
-@pytest.mark.parametrize("gpus, on_cpu, processes, machines", [(0, False, 1, 1), (0, True, 2, 2), (2, False, 2, 4)])
-def test_processes_that_can_be(gpus, on_cpu, processes, machines, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(device, "LAUNCHES_ON_CPU", on_cpu)
-    check_processes(processes, machines)
-
-
-@pytest.mark.parametrize("gpus, on_cpu, processes, machines", [(0, False, 2, 1), (0, False, 1, 2), (1, True, 2, 1)])
-def test_processes_that_cannot_be(gpus, on_cpu, processes, machines, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(device, "LAUNCHES_ON_CPU", on_cpu)
-    with pytest.raises(ValueError, match=f"--num-gpus {processes}"):
-        check_processes(processes, machines)
-
-
-def test_trainer_class(caplog):
-    assert trainer_class(False, "cuda") is SimpleTrainer
-    assert trainer_class(True, "cuda") is AMPTrainer
+def test_precision(caplog):
+    assert precision_of(False, "cuda") is None
+    assert precision_of(True, "cuda") is torch.float16
     assert not caplog.text
-    assert trainer_class(True, "cpu") is SimpleTrainer
+    assert precision_of(True, "cpu") is None
     assert "needs CUDA" in caplog.text
 
 

@@ -33,8 +33,10 @@ MAY_IMPORT = {
     # given its parts: no attention, no prior, no queries
     "modeling.transformer": ("modeling.boxes", "modeling.layers", "modeling.structures"),
     "losses": ("compat", "losses", "modeling.boxes", "modeling.structures"),
-    "losses.classification": (),
+    "losses.batch": (),
+    "losses.classification": ("losses.batch",),
     "detector": (
+        "losses.batch",
         "losses.criterion",
         "modeling.boxes",
         "modeling.combination",
@@ -75,8 +77,8 @@ MAY_IMPORT = {
     "checkpoint.description": ("checkpoint.reading", "version"),
     "checkpoint.allow_list": (),
     "data": ("compat", "data"),
-    "evaluation": ("compat", "data", "evaluation", "visualization"),
-    "visualization": ("compat", "data", "visualization"),
+    "evaluation": ("compat", "data", "evaluation", "losses.batch", "visualization"),
+    "visualization": ("compat", "data", "evaluation.mode", "visualization"),
     "engine": (
         "checkpoint",
         "compat",
@@ -84,6 +86,7 @@ MAY_IMPORT = {
         "data",
         "engine",
         "evaluation",
+        "losses.batch",
         "modeling.optimization",
         "overrides",
         "visualization",

@@ -11,7 +11,13 @@ from omegaconf import OmegaConf
 from coco_files import content, write
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.engine import lazy
+from dab_detr.engine.best import BestCheckpoint
+from dab_detr.engine.checkpoints import PeriodicCheckpointer
 from dab_detr.engine.description import DescribeResults
+from dab_detr.engine.early_stopping import EarlyStopping
+from dab_detr.engine.ema import UpdateAverage, WeightAverage
+from dab_detr.engine.evaluation import Evaluation
+from dab_detr.engine.stopping import Stopping
 from dab_detr.visualization.curves import CurvesHook
 from dab_detr.visualization.preview import PreviewHook
 from tiny import LAZY, arguments, lazy_opts
@@ -52,6 +58,15 @@ def test_evaluation_alone_needs_no_training_data(tmp_path):
         configured("--config-file", LAZY, *opts)
 
 
+def test_epochs_are_those_of_the_data(tmp_path):
+    """Four images in batches of two; the saved config has it in iterations."""
+    opts = [x for x in lazy_opts(tmp_path) if "period" not in x and "max_iter" not in x]
+    cfg = configured("--config-file", LAZY, *opts, "train.epochs=3", "train.eval_period=5")
+    saved = LazyConfig.load(f"{cfg.train.output_dir}/config.yaml")
+    for train in (cfg.train, saved.train):
+        assert (train.max_iter, train.eval_period, train.checkpointer.period, train.epochs) == (6, 5, 2, None)
+
+
 def test_cpu_where_there_is_no_cuda(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert configured("--config-file", LAZY, *lazy_opts(tmp_path), "train.device=cuda").train.device == "cpu"
@@ -59,25 +74,40 @@ def test_cpu_where_there_is_no_cuda(tmp_path, monkeypatch):
 
 def hooks_of(cfg) -> list:
     model = instantiate(cfg.model)
-    return lazy.training_hooks(cfg, model, DABDETRCheckpointer(model, cfg.train.output_dir), {})
+    found = lazy.training_hooks(cfg, model, None, DABDETRCheckpointer(model, cfg.train.output_dir), {})
+    return [x for x in found if x is not None]
 
 
 def test_order_of_hooks(cfg):
     assert [type(x) for x in hooks_of(cfg)] == [
         hooks.IterationTimer,
         hooks.LRScheduler,
-        hooks.PeriodicCheckpointer,
-        hooks.EvalHook,
+        PeriodicCheckpointer,
+        Evaluation,
+        BestCheckpoint,
         DescribeResults,
+        Stopping,
         PreviewHook,
         hooks.PeriodicWriter,
         CurvesHook,
     ]
 
 
+def test_order_of_hooks_with_average_and_early_stopping(cfg):
+    cfg.train.early_stopping.patience = 3
+    model = instantiate(cfg.model)
+    average = WeightAverage(model, decay=0.9)
+    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir)
+    kinds = [type(x) for x in lazy.training_hooks(cfg, model, average, checkpointer, {}) if x]
+    assert kinds.index(UpdateAverage) < kinds.index(PeriodicCheckpointer) < kinds.index(Evaluation)
+    assert kinds.index(Evaluation) < kinds.index(BestCheckpoint) < kinds.index(EarlyStopping)
+    assert kinds.index(EarlyStopping) < kinds.index(Stopping) < kinds.index(hooks.PeriodicWriter)
+
+
 def test_hooks_of_other_processes(cfg, monkeypatch):
     monkeypatch.setattr(lazy.comm, "is_main_process", lambda: False)
-    assert [type(x) for x in hooks_of(cfg)] == [hooks.IterationTimer, hooks.LRScheduler, hooks.EvalHook]
+    kinds = [type(x) for x in hooks_of(cfg)]
+    assert kinds == [hooks.IterationTimer, hooks.LRScheduler, Evaluation, Stopping]
 
 
 @pytest.mark.parametrize("without", ["dataset", "train.preview", "train.preview.num_images"])
@@ -87,6 +117,14 @@ def test_no_preview_where_none_is_asked_for(without, cfg):
     else:
         OmegaConf.update(cfg, without, 0, merge=False)
     assert lazy.preview_hook(cfg, torch.nn.Identity()) is None
+
+
+def test_evaluation_leaves_every_module_in_its_mode(cfg):
+    model = instantiate(cfg.model).train()
+    model.neck.eval()
+    modes = [x.training for x in model.modules()]
+    assert "bbox" in lazy.evaluate(cfg, model)
+    assert [x.training for x in model.modules()] == modes
 
 
 def test_a_config_without_evaluator(cfg):

@@ -64,7 +64,7 @@ def test_cost_of_every_pair_is_the_formula(weights):
     cost = hungarian.cost(prediction, targets)
     assert cost.shape == (2, 3, 5, 3)
     for layer in range(2):
-        for image, (labels, boxes) in enumerate(targets):
+        for image, (labels, boxes, _) in enumerate(targets):
             for query in range(5):
                 for n, label in enumerate(labels):
                     p = prediction.logits[layer, image, query, label].sigmoid()

@@ -136,11 +136,12 @@ def denoising(monkeypatch):
     case = load_case("dn_dab_detr")
     config = shrink(dab_detr(), levels=False)
     config.denoising.groups = 5
+    config.denoising.see_padding = True
     model = instantiate(config)
     table = original.table_of_theirs(case.state)
     load(model, case.state, table)
     noise = case.tensor("flat_noised_labels").long(), case.tensor("flat_noised_boxes")
-    monkeypatch.setattr(model.denoising, "noise", lambda labels, boxes: noise)
+    monkeypatch.setattr(model.denoising, "noise", lambda *_: noise)
     return case, model, table
 
 
@@ -186,11 +187,10 @@ def test_noise_follows_the_rules(denoising, monkeypatch):
     """With the golden case's draws instead of random ones, labels and boxes are noised as its."""
     case, model, _ = denoising
     monkeypatch.undo()
-    new = case.tensor("draw_new_label").long()
-    monkeypatch.setattr(torch, "rand", lambda *args, **kwargs: case.tensor("draw_label"))
-    monkeypatch.setattr(torch, "randint_like", lambda *args, **kwargs: new)
-    monkeypatch.setattr(torch, "rand_like", lambda *args, **kwargs: case.tensor("draw_box"))
-    labels, boxes = model.denoising.noise(case.tensor("flat_true_labels").long(), case.tensor("flat_true_boxes"))
+    new = (case.tensor("draw_new_label") + 0.5) / model.denoising.num_classes
+    draws = torch.cat([torch.stack([case.tensor("draw_label"), new], 1), case.tensor("draw_box")], 1)
+    truth = case.tensor("flat_true_labels").long(), case.tensor("flat_true_boxes")
+    labels, boxes = model.denoising.noise(*truth, draws)
     assert torch.equal(labels, case.tensor("flat_noised_labels").long())
     assert worst(boxes, case.tensor("flat_noised_boxes")) < 1e-6
 

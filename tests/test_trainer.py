@@ -6,7 +6,11 @@ from detectron2.data import transforms as T
 from detectron2.engine import hooks
 
 from dab_detr.engine import trainer
+from dab_detr.engine.best import BestCheckpoint
+from dab_detr.engine.evaluation import Evaluation
 from dab_detr.engine.optimizer import ClippedAdamW
+from dab_detr.engine.reproducibility import Reproducibility
+from dab_detr.engine.stopping import Stopping
 from dab_detr.engine.trainer import Trainer
 from dab_detr.visualization.curves import CurvesHook
 from dab_detr.visualization.preview import PreviewHook
@@ -55,7 +59,7 @@ def test_clipping_by_value_is_refused(configured):
 def test_augmentation(configured, crop, monkeypatch):
     seen = []
     monkeypatch.setattr(trainer, "DatasetMapper", lambda **kwargs: seen.append(kwargs))
-    monkeypatch.setattr(trainer, "build_detection_train_loader", lambda cfg, mapper: None)
+    monkeypatch.setattr(trainer, "TrainLoader", lambda **kwargs: None)
     Trainer.build_train_loader(configured("INPUT.CROP.ENABLED", crop))
     kinds = [type(x) for x in seen[0]["augmentations"]]
     assert kinds == [T.RandomApply] * crop + [T.ResizeShortestEdge, T.RandomFlip]
@@ -70,10 +74,13 @@ def test_train_loader_keeps_images_without_objects(configured):
 
 def test_order_of_hooks(configured):
     assert [type(x) for x in Trainer(configured())._hooks] == [
+        Reproducibility,
         hooks.IterationTimer,
         hooks.LRScheduler,
         hooks.PeriodicCheckpointer,
-        hooks.EvalHook,
+        Evaluation,
+        BestCheckpoint,
+        Stopping,
         PreviewHook,
         hooks.PeriodicWriter,
         CurvesHook,

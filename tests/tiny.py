@@ -71,6 +71,11 @@ def lazy_opts(folder: Path) -> list[str]:
     return [*shlex.split(_MODEL), *data_opts(folder)]
 
 
+def model_opts() -> list[str]:
+    """Overrides for a small DAB-DETR on images of 64."""
+    return [*shlex.split(_MODEL), *shlex.split(_SIZES)]
+
+
 def data_opts(folder: Path, demo: bool = False) -> list[str]:
     """Overrides for a LazyConfig of any model, which leave the model. The demo's resizes no images, and would draw
     its data where the name of that stays."""

@@ -1,12 +1,13 @@
 """Data of all recipes: COCO 2017, or any dataset in COCO format by `dataset.{train,val}.{annotations,images}`."""
 
 from detectron2.config import LazyCall as L
-from detectron2.data import DatasetMapper, build_detection_test_loader, build_detection_train_loader
+from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.data.transforms import ResizeShortestEdge
 from omegaconf import OmegaConf
 
 from dab_detr.data.augmentation import detr_augmentations
 from dab_detr.data.coco import dataset_dicts, dataset_name
+from dab_detr.data.loader import TrainLoader
 from dab_detr.evaluation.coco import coco_evaluator
 
 # annotations (a JSON file) and images (a folder) win over name, a dataset that Detectron2 knows already
@@ -18,7 +19,7 @@ dataset = dict(
 dataloader = OmegaConf.create()
 dataloader.num_workers = 4
 
-dataloader.train = L(build_detection_train_loader)(
+dataloader.train = L(TrainLoader)(
     dataset=L(dataset_dicts)(
         annotations="${dataset.train.annotations}",
         images="${dataset.train.images}",
@@ -35,6 +36,7 @@ dataloader.train = L(build_detection_train_loader)(
         image_format="${model.input_format}",
     ),
     total_batch_size=16,
+    seed="${train.seed}",
     aspect_ratio_grouping=False,
     num_workers="${..num_workers}",
 )

@@ -1,5 +1,7 @@
 """The one place that knows how Detectron2 0.5 and its main branch differ."""
 
+import torch
+from detectron2.engine import TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, get_event_storage
 
@@ -13,3 +15,22 @@ def event_storage() -> EventStorage | None:
         return get_event_storage()
     except AssertionError:
         return None
+
+
+def create_local_process_group(size: int) -> None:
+    """Tell `comm` the processes of this machine, so many on each. All processes call it together.
+
+    (0.5 leaves that to its launcher, which knows GPUs only.)
+    """
+    if hasattr(comm, "create_local_process_group"):
+        comm.create_local_process_group(size)
+        return
+    for first in range(0, comm.get_world_size(), size):
+        group = torch.distributed.new_group(range(first, first + size))
+        if first <= comm.get_rank() < first + size:
+            comm._LOCAL_PROCESS_GROUP = group
+
+
+def after_backward(trainer: TrainerBase) -> None:
+    """Call the hooks that want to see the gradients. (0.5 has none.)"""
+    getattr(trainer, "after_backward", lambda: None)()

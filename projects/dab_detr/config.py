@@ -51,6 +51,8 @@ def add_dab_detr_config(cfg: CfgNode) -> None:
     cfg.MODEL.DAB_DETR.INIT_PARTIALLY = False
     # learning rate of the backbone, as a factor of BASE_LR
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
+    # micro-batches that each process cuts its share of IMS_PER_BATCH into
+    cfg.SOLVER.ACCUMULATE = 1
     # experiment trackers to write to beside metrics.json and TensorBoard: "wandb", "mlflow"
     cfg.WRITERS = []
     # lengths of the shorter side before a crop by INPUT.CROP

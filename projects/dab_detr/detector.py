@@ -9,6 +9,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 from torchvision.ops import box_convert
 
+from .losses.batch import EffectiveBatch
 from .losses.criterion import SetCriterion
 from .modeling.boxes import full_precision
 from .modeling.combination import check_combination
@@ -83,8 +84,13 @@ class DABDETR(nn.Module):
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
-    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict[str, Instances]]:
-        """Detectron2's contract: each dict has an `image` (3, H, W), and for training `instances`.
+    def forward(
+        self, batched_inputs: list[dict], batch: EffectiveBatch | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Instances]]:
+        """Detectron2's contract: each dict has an `image` (3, H, W), and for training `instances`. Denoising draws by
+        its `seed`, where it has one.
+
+        batch: for training, the effective batch that these inputs are a part of; without one they are the whole.
 
         Returns the losses in training, else a list of {"instances": Instances} with `pred_boxes` (xyxy pixels),
         `scores` and `pred_classes`, in the size (height, width) that the input asks for or else the image's own.
@@ -94,7 +100,7 @@ class DABDETR(nn.Module):
         with autocast(self.precision, self.device):
             prediction = self.detect(self.backbone(images.tensor), padding_of(images), targets)
         if self.training:
-            return self.criterion(prediction, targets)
+            return self.criterion(prediction, targets, batch)
         return self.postprocess(prediction, images.image_sizes, batched_inputs)
 
     def preprocess(self, batched_inputs: list[dict]) -> ImageList:
@@ -125,7 +131,7 @@ class DABDETR(nn.Module):
             height, width = instances.image_size
             size = torch.tensor([width, height, width, height], dtype=self.pixel_mean.dtype)
             boxes = box_convert(instances.gt_boxes.tensor / size.to(labels.device), "xyxy", "cxcywh")
-            targets.append(Target(labels=labels.to(self.device), boxes=boxes.to(self.device)))
+            targets.append(Target(labels.to(self.device), boxes.to(self.device), x.get("seed")))
         return targets
 
     def postprocess(

@@ -1,10 +1,13 @@
 """Detectron2's checkpointer, able to read other people's DAB-DETR weights."""
 
 import logging
-from collections.abc import Callable, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -16,9 +19,25 @@ from .fitting import Fit
 from .formats import to_ours
 from .reading import read, weights_file
 
-INCOMPLETE = ".incomplete"  # in the name of a checkpoint that is being written
-
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `path` in one step when all of it is on the disk.
+
+    A kill leaves `path` as it was, and a file with the suffix `.incomplete` that the next to write it replaces.
+    """
+    incomplete = path.with_name(f"{path.name}.incomplete")
+    try:
+        with incomplete.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        incomplete.replace(path)
+    except BaseException:
+        incomplete.unlink(missing_ok=True)
+        raise
 
 
 class CheckpointError(ValueError):
@@ -55,28 +74,56 @@ class DABDETRCheckpointer(DetectionCheckpointer):
         self.fit = Fit(self.model.num_classes, class_names, strict=strict, partial=partial)
         self.report, self.description = None, description
 
-    def save(self, name: str, **kwargs: Any) -> None:
-        if self.description:
-            kwargs[KEY] = self.description()
-        super().save(f"{name}{INCOMPLETE}", **kwargs)
+    def save(self, name: str, *, last: bool = True, **kwargs: Any) -> None:
+        """Write `name`.pth with the model, the checkpointables and `kwargs`, whole or not at all.
+
+        last: whether it becomes the checkpoint to resume from.
+
+        Raises OSError where it cannot be written, on a full disk for one; all that was there before is still there.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        parts = {"model": self.model, **self.checkpointables}
+        about = {KEY: self.description()} if self.description else {}
+        content = {**{key: part.state_dict() for key, part in parts.items()}, **about, **kwargs}
+        path = Path(self.save_dir, f"{name}.pth")
+        self.logger.info("Saving checkpoint to %s", path)
+        try:
+            with written_whole(path) as file:
+                torch.save(content, file)
+            if last:
+                self.tag_last_checkpoint(path.name)
+        except (OSError, RuntimeError) as error:
+            cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch hides it behind its own
+            if not isinstance(cause, OSError):
+                raise
+            raise self._not_written(path, cause) from error
+
+    def _not_written(self, path: Path, cause: OSError) -> OSError:
+        free = shutil.disk_usage(self.save_dir).free // 2**20
+        return OSError(
+            cause.errno,
+            f"the checkpoint {path} could not be written ({cause.strerror}, {free} MiB are free there); "
+            f"{self.get_checkpoint_file() or 'no checkpoint'} remains to resume from. Make room, or set "
+            "train.checkpointer.max_to_keep lower or train.output_dir to another disk",
+        )
 
     def describe(self, name: str) -> None:
         """Bring the description in a checkpoint that was saved up to date, in one step; all else in it stays."""
         path = Path(self.save_dir, f"{name}.pth")
         if not path.is_file():
             return
-        new = path.with_suffix(".new")
-        torch.save(torch.load(path, map_location="cpu") | {KEY: self.description()}, new)
-        new.replace(path)
+        content = torch.load(path, map_location="cpu") | {KEY: self.description()}
+        with written_whole(path) as file:
+            torch.save(content, file)
+
+    def of(self, model: nn.Module) -> "DABDETRCheckpointer":
+        """One for the weights of another model alone, in the same folder and with the same description."""
+        return DABDETRCheckpointer(model, self.save_dir, description=self.description)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """What follows when a checkpoint is written: it gets its name and becomes the one to resume from, each in one
-        step."""
-        name = last_filename_basename.replace(INCOMPLETE, "")
-        Path(self.save_dir, last_filename_basename).replace(Path(self.save_dir, name))
-        new = Path(self.save_dir, "last_checkpoint.new")
-        new.write_text(name)
-        new.replace(new.with_suffix(""))
+        with written_whole(Path(self.save_dir, "last_checkpoint")) as file:
+            file.write(last_filename_basename.encode())
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As Detectron2's; the path may also be a folder that transformers has written."""

@@ -1,14 +1,11 @@
-"""What a model runs on: the device, how many processes, and its copies in them."""
+"""What a model runs on: the device, the precision, and its copies in several processes."""
 
 import logging
 
 import torch
-from detectron2.engine import AMPTrainer, SimpleTrainer
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.utils import comm
 from torch import nn
-
-from ..compat import LAUNCHES_ON_CPU
 
 logger = logging.getLogger(__name__)
 
@@ -21,20 +18,6 @@ def available_device(wanted: str) -> str:
     return "cpu"
 
 
-def check_processes(processes: int, machines: int = 1) -> None:
-    """Raises ValueError where Detectron2's launcher cannot start so many processes on each of so many machines."""
-    gpus = torch.cuda.device_count()
-    if processes * machines <= 1:
-        return
-    if gpus == 0 and not LAUNCHES_ON_CPU:
-        raise ValueError(
-            f"--num-gpus {processes}: there is no GPU, and the installed Detectron2 can start several processes only "
-            "on GPUs (its main branch can on CPUs too); leave out --num-gpus and --num-machines"
-        )
-    if 0 < gpus < processes:
-        raise ValueError(f"--num-gpus {processes}: this machine has {gpus}")
-
-
 def distribute(model: nn.Module, **ddp) -> nn.Module:
     """The model, in DistributedDataParallel where there are several processes; `ddp` are arguments of that."""
     if comm.get_world_size() > 1 and next(model.parameters()).device.type == "cpu":
@@ -42,11 +25,11 @@ def distribute(model: nn.Module, **ddp) -> nn.Module:
     return create_ddp_model(model, **ddp)
 
 
-def trainer_class(amp: bool, device: str) -> type[SimpleTrainer]:
-    """Detectron2's training loop, that with automatic mixed precision where it is asked for and can be had."""
+def precision_of(amp: bool, device: str) -> torch.dtype | None:
+    """That of automatic mixed precision; None where it is not asked for or cannot be had."""
     if not amp:
-        return SimpleTrainer
+        return None
     if torch.device(device).type == "cuda":
-        return AMPTrainer
+        return torch.float16
     logger.warning("Automatic mixed precision needs CUDA: training in single precision on %r.", device)
-    return SimpleTrainer
+    return None

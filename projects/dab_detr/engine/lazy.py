@@ -2,25 +2,38 @@
 
 import argparse
 import logging
+from contextlib import suppress
 
 from detectron2.config import LazyConfig, instantiate
 from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase, hooks
-from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.evaluation import DatasetEvaluators, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..data.coco import dataset_dicts, dataset_name
+from ..evaluation.mode import evaluating
+from ..evaluation.validation import ValidationLosses, with_objects
 from ..modeling.optimization import optimize_for_inference
 from ..overrides import apply_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
+from .best import BestCheckpoint
+from .checkpoints import PeriodicCheckpointer
 from .description import DescribeResults, classes_of, describer, plain_lazy
-from .device import available_device, distribute, trainer_class
+from .device import available_device, distribute, precision_of
+from .early_stopping import EarlyStopping
+from .ema import FinalAverage, UpdateAverage, WeightAverage, parts, weight_average
+from .evaluation import BEST, EARLY_STOPPING, Evaluation, watched_metrics
+from .loop import TrainingLoop, check_batch_size
 from .progress import progress_writers
+from .reproducibility import reproducibility
+from .schedule import count_in_epochs, with_warmup
 from .setup import num_classes_for, set_up
+from .stopping import Stopped, Stopping
+from .watchdog import watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +44,8 @@ def configure(args: argparse.Namespace) -> DictConfig:
     overridden = apply_overrides(cfg, args.opts)
     set_up(cfg, args, cfg.train.output_dir)
     cfg.train.device = available_device(cfg.train.device)
+    if not args.eval_only:
+        check_batch_size(cfg.dataloader.train.total_batch_size, cfg.train.get("accumulate", 1))
     if "dataset" in cfg:
         val = registered(cfg.dataset.val)
         cfg.model.num_classes = num_classes_for(
@@ -41,6 +56,8 @@ def configure(args: argparse.Namespace) -> DictConfig:
             key="model.num_classes",
             queries=cfg.model.get("queries"),
         )
+    if not args.eval_only:
+        count_in_epochs(cfg, overridden)
     if comm.is_main_process():
         LazyConfig.save(cfg, f"{cfg.train.output_dir}/config.yaml")
     return cfg
@@ -49,12 +66,16 @@ def configure(args: argparse.Namespace) -> DictConfig:
 def run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     """Train, or with --eval-only evaluate. Returns the results of the evaluation."""
     model = instantiate(cfg.model).to(cfg.train.device)
+    average = weight_average(model, **cfg.train.get("ema", {}))
     if not args.eval_only:
-        return train(cfg, model, resume=args.resume)
+        return train(cfg, model, average, resume=args.resume)
     names = class_names(cfg, "val")
-    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, class_names=names, strict=True)
-    checkpointer.resume_or_load(cfg.train.init_checkpoint, resume=args.resume)
-    return evaluate(cfg, model)
+    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, class_names=names, strict=True, **parts(average))
+    last = checkpointer.get_checkpoint_file() if args.resume else ""
+    checkpointer.load(last or cfg.train.init_checkpoint)
+    if average:
+        average.begin(model)
+    return evaluate(cfg, model, average)
 
 
 def registered(split: DictConfig) -> str:
@@ -71,19 +92,26 @@ def class_names(cfg: DictConfig, split: str) -> list[str] | None:
     return classes_of(registered(cfg.dataset[split]))[0] if "dataset" in cfg else None
 
 
-def evaluate(cfg: DictConfig, model: nn.Module) -> dict:
-    """Results of `dataloader.evaluator` on `dataloader.test` by task and metric; empty but in the main process."""
+def evaluate(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = None) -> dict:
+    """Results of `dataloader.evaluator` on `dataloader.test` by task and metric; empty but in the main process.
+
+    With `train.validation_loss` they have the losses as the task "validation", with an average its own as "ema".
+    """
     if "evaluator" not in cfg.dataloader:
         return {}
-    if cfg.train.get("optimized_evaluation", True):
-        model = optimize_for_inference(model)
-    results = inference_on_dataset(model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator))
+    averaged = {} if average is None else {"ema": evaluate(cfg, average.module)}
+    detector = optimize_for_inference(model) if cfg.train.get("optimized_evaluation", True) else model
+    loader, evaluators = cfg.dataloader.test, [instantiate(cfg.dataloader.evaluator)]
+    if cfg.train.get("validation_loss"):
+        loader, evaluators = with_objects(loader), [*evaluators, ValidationLosses(detector)]
+    with evaluating(detector):
+        results = inference_on_dataset(detector, instantiate(loader), DatasetEvaluators(evaluators))
     if comm.is_main_process():
         print_csv_format(results)
-    return results
+    return {**results, **averaged}
 
 
-def train(cfg: DictConfig, model: nn.Module, *, resume: bool = False) -> dict:
+def train(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = None, *, resume: bool = False) -> dict:
     """Train from `train.init_checkpoint`, or with `resume` from the last checkpoint in `train.output_dir` if any.
 
     Returns the results of the evaluation at the end.
@@ -95,8 +123,14 @@ def train(cfg: DictConfig, model: nn.Module, *, resume: bool = False) -> dict:
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     loader = instantiate(cfg.dataloader.train)
-    loop = trainer_class(cfg.train.amp.enabled, cfg.train.device)
-    trainer = loop(distribute(model, **cfg.train.ddp), loader, optimizer)
+    trainer = TrainingLoop(
+        distribute(model, **cfg.train.ddp),
+        loader,
+        optimizer,
+        accumulate=cfg.train.get("accumulate", 1),
+        precision=precision_of(cfg.train.amp.enabled, cfg.train.device),
+        output_dir=cfg.train.output_dir,
+    )
     checkpointer = DABDETRCheckpointer(
         model,
         cfg.train.output_dir,
@@ -104,8 +138,11 @@ def train(cfg: DictConfig, model: nn.Module, *, resume: bool = False) -> dict:
         partial=cfg.train.get("init_partially", False),
         description=description,
         trainer=trainer,
+        **parts(average),
     )
-    trainer.register_hooks(training_hooks(cfg, model, checkpointer, results))
+    trainer.register_hooks([reproducibility(loader), *training_hooks(cfg, model, average, checkpointer, results)])
+    if "dataset" in cfg:
+        trainer.register_hooks([watchdog(loader, dataset)])
     start = 0
     if resume and checkpointer.has_checkpoint():
         checkpointer.resume_or_load("", resume=True)
@@ -114,37 +151,52 @@ def train(cfg: DictConfig, model: nn.Module, *, resume: bool = False) -> dict:
         if checkpointer.has_checkpoint():
             logger.warning("%s has checkpoints of another training; --resume would go on.", cfg.train.output_dir)
         checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
-    trainer.train(start, cfg.train.max_iter)
+    with suppress(Stopped):
+        trainer.train(start, cfg.train.max_iter)
     return results
 
 
 def training_hooks(
-    cfg: DictConfig, model: nn.Module, checkpointer: DABDETRCheckpointer, results: dict
+    cfg: DictConfig,
+    model: nn.Module,
+    average: WeightAverage | None,
+    checkpointer: DABDETRCheckpointer,
+    results: dict,
 ) -> list[HookBase | None]:
     """The hooks in their order; evaluations leave what they find in `results`."""
 
     def evaluation() -> dict:
-        results.update(evaluate(cfg, model))
+        results.update(evaluate(cfg, model, average))
         return results
 
-    everywhere = [
+    settings, output_dir = cfg.train, cfg.train.output_dir
+    watched, stopping = watched_metrics(settings), Stopping(checkpointer)
+    schedule = with_warmup(instantiate(cfg.lr_multiplier), settings.get("warmup_iters", 0), settings.max_iter)
+    stepping = [
         hooks.IterationTimer(),
-        hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
+        hooks.LRScheduler(scheduler=schedule),
+        average and UpdateAverage(average, model),
     ]
-    evaluating = hooks.EvalHook(cfg.train.eval_period, evaluation)
+    evaluations = Evaluation(settings.eval_period, evaluation, watched=watched)
+    ending = [
+        EarlyStopping(stopping, **settings.early_stopping) if EARLY_STOPPING in watched else None,
+        stopping,
+    ]
     if not comm.is_main_process():
-        return [*everywhere, evaluating]
-    output_dir = cfg.train.output_dir
+        return [*stepping, evaluations, *ending]
     return [
-        *everywhere,
-        hooks.PeriodicCheckpointer(checkpointer, **cfg.train.checkpointer),
-        evaluating,
+        *stepping,
+        PeriodicCheckpointer(checkpointer, **settings.checkpointer),
+        evaluations,
+        BestCheckpoint(checkpointer, average, **settings.best) if BEST in watched else None,
+        average and FinalAverage(average, checkpointer),
         DescribeResults(checkpointer),
+        *ending,
         preview_hook(cfg, model),
         hooks.PeriodicWriter(
-            progress_writers(output_dir, cfg.train.max_iter, cfg.train.get("writers", ())), period=cfg.train.log_period
+            progress_writers(output_dir, settings.max_iter, settings.get("writers", ())), period=settings.log_period
         ),
-        CurvesHook(output_dir=output_dir, period=cfg.train.eval_period),
+        CurvesHook(output_dir=output_dir, period=settings.eval_period),
     ]
 
 

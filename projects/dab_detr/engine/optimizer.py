@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 
 def parameter_groups(model: nn.Module, *, lr: float, lr_factors: Mapping[str, float]) -> list[dict]:
@@ -47,14 +47,22 @@ class ClippedAdamW(torch.optim.AdamW):
         self.max_norm = max_norm
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Clip and step. Raises FloatingPointError, and leaves the weights, where the gradient is not finite."""
+    def step(self, closure: Callable[[], Tensor] | None = None, *, norm: Tensor | None = None) -> Tensor | None:
+        """Clip and step.
+
+        norm: of the whole gradient, from a caller who has it already and knows that it is finite.
+
+        Raises FloatingPointError, and leaves the weights, where the gradient is not finite.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        if not clip_grad_norm_(parameters, self.max_norm).isfinite():
-            raise FloatingPointError("Gradients became infinite or NaN; the weights are still those before this step.")
+        if norm is None:
+            norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+            if not norm.isfinite():
+                raise FloatingPointError("The gradient became infinite or NaN; the weights are those before this step.")
+        clip_grads_with_norm_(parameters, self.max_norm, norm)
         super().step()
         return loss

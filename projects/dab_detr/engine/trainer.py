@@ -2,13 +2,21 @@
 
 import argparse
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog, build_detection_train_loader
+from detectron2.data import (
+    DatasetCatalog,
+    DatasetMapper,
+    MetadataCatalog,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
+from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import COCOEvaluator, verify_results
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
@@ -17,15 +25,22 @@ from torch import nn
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..config import add_dab_detr_config, model_node, register_datasets
 from ..data.augmentation import random_crop
+from ..data.loader import TrainLoader
 from ..evaluation.coco import coco_evaluator
 from ..overrides import merge_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
+from .best import BestCheckpoint
 from .description import DescribeResults, classes_of, describer, plain_yacs
-from .device import available_device, distribute, trainer_class
+from .device import available_device, distribute, precision_of
+from .evaluation import Evaluation
+from .loop import TrainingLoop, check_batch_size
 from .optimizer import ClippedAdamW, parameter_groups
 from .progress import progress_writers
+from .reproducibility import reproducibility
 from .setup import num_classes_for, set_up
+from .stopping import Stopped, Stopping
+from .watchdog import watchdog
 
 
 def configure(args: argparse.Namespace) -> CfgNode:
@@ -36,6 +51,8 @@ def configure(args: argparse.Namespace) -> CfgNode:
     overridden = merge_overrides(cfg, args.opts)
     set_up(cfg, args, cfg.OUTPUT_DIR)
     cfg.MODEL.DEVICE = available_device(cfg.MODEL.DEVICE)
+    if not args.eval_only:
+        check_batch_size(cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE)
     register_datasets(cfg)
     own, val = cfg.MODEL.DAB_DETR, cfg.DATASETS.TEST
     for train in val[:1] if args.eval_only else cfg.DATASETS.TRAIN:
@@ -58,7 +75,8 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
     if not args.eval_only:
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)
-        trainer.train()
+        with suppress(Stopped):
+            trainer.train()
         return trainer.results
     model = Trainer.build_model(cfg)
     names, _ = classes_of(cfg.DATASETS.TEST[0])
@@ -81,8 +99,14 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
-        loop = trainer_class(cfg.SOLVER.AMP.ENABLED, cfg.MODEL.DEVICE)
-        self._trainer = loop(distribute(model, broadcast_buffers=False), loader, optimizer)
+        self._trainer = TrainingLoop(
+            distribute(model, broadcast_buffers=False),
+            loader,
+            optimizer,
+            accumulate=cfg.SOLVER.ACCUMULATE,
+            precision=precision_of(cfg.SOLVER.AMP.ENABLED, cfg.MODEL.DEVICE),
+            output_dir=cfg.OUTPUT_DIR,
+        )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         me = weakref.proxy(self)
         dataset = next(iter(cfg.DATASETS.TRAIN), None)
@@ -95,7 +119,7 @@ class Trainer(DefaultTrainer):
             trainer=me,
         )
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
-        self.register_hooks(self.build_hooks())
+        self.register_hooks([*self.build_hooks(), watchdog(loader, cfg.DATASETS.TRAIN[0])])
 
     @property
     def results(self) -> dict:
@@ -103,21 +127,33 @@ class Trainer(DefaultTrainer):
         return getattr(self, "_last_eval_results", {})
 
     def build_hooks(self) -> list[HookBase | None]:
-        """Detectron2's hooks, and pictures of the first test set."""
-        hooks = super().build_hooks()
-        if comm.is_main_process() and self.cfg.DATASETS.TEST:
-            name, output_dir, period = self.cfg.DATASETS.TEST[0], self.cfg.OUTPUT_DIR, self.cfg.TEST.EVAL_PERIOD
-            preview = PreviewHook(
-                model=self.model,
-                dataset=DatasetCatalog.get(name),
-                mapper=DatasetMapper(self.cfg, is_train=False),
-                metadata=MetadataCatalog.get(name),
-                output_dir=output_dir,
-                period=period,
-            )
-            curves = CurvesHook(output_dir=output_dir, period=period)
-            hooks = [*hooks[:-1], DescribeResults(self.checkpointer), preview, hooks[-1], curves]
-        return hooks
+        """Detectron2's hooks, those that resume and stop without a loss, the best checkpoint, and pictures of the first
+        test set."""
+        evaluation = Evaluation(self.cfg.TEST.EVAL_PERIOD, self.evaluate)
+        hooks = [evaluation if type(hook) is EvalHook else hook for hook in super().build_hooks()]
+        hooks, stopping = [reproducibility(self._trainer.data_loader), *hooks], Stopping(self.checkpointer)
+        if not comm.is_main_process():
+            return [*hooks, stopping]
+        *hooks, writer = hooks
+        if not self.cfg.DATASETS.TEST:
+            return [*hooks, stopping, writer]
+        name, output_dir, period = self.cfg.DATASETS.TEST[0], self.cfg.OUTPUT_DIR, self.cfg.TEST.EVAL_PERIOD
+        preview = PreviewHook(
+            model=self.model,
+            dataset=DatasetCatalog.get(name),
+            mapper=DatasetMapper(self.cfg, is_train=False),
+            metadata=MetadataCatalog.get(name),
+            output_dir=output_dir,
+            period=period,
+        )
+        best = BestCheckpoint(self.checkpointer, None, metric="bbox/AP")
+        curves = CurvesHook(output_dir=output_dir, period=period)
+        return [*hooks, best, DescribeResults(self.checkpointer), stopping, preview, writer, curves]
+
+    def evaluate(self) -> dict:
+        """Results on all test sets, by task and metric, which `results` remembers."""
+        self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
 
     def build_writers(self) -> list[EventWriter]:
         return progress_writers(self.cfg.OUTPUT_DIR, self.max_iter, self.cfg.WRITERS)
@@ -147,7 +183,17 @@ class Trainer(DefaultTrainer):
         if crop.ENABLED:
             augmentations.insert(0, random_crop(short_side=crop.SHORT_SIDE, crop_side=crop.SIZE))
         mapper = DatasetMapper(is_train=True, augmentations=augmentations, image_format=cfg.INPUT.FORMAT)
-        return build_detection_train_loader(cfg, mapper=mapper)
+        settings = cfg.DATALOADER
+        if settings.SAMPLER_TRAIN != "TrainingSampler":  # others deal out images and no visits
+            return build_detection_train_loader(cfg, mapper=mapper)
+        return TrainLoader(
+            dataset=get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=settings.FILTER_EMPTY_ANNOTATIONS),
+            mapper=mapper,
+            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+            seed=cfg.SEED,
+            aspect_ratio_grouping=settings.ASPECT_RATIO_GROUPING,
+            num_workers=settings.NUM_WORKERS,
+        )
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> COCOEvaluator:

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .batch import EffectiveBatch
+
 
 class FocalLoss:
     """Sigmoid focal loss, and its part in the cost of matching.
@@ -24,15 +26,19 @@ class FocalLoss:
         """Whether queries (..., K) answer with an object (...): with a probability over 0.5."""
         return logits.amax(-1) > 0
 
-    def __call__(self, logits: Tensor, labels: Tensor, num_boxes: Tensor) -> Tensor:
-        """Sum over all queries and classes by the number of objects, (L,) for each layer.
+    def normaliser(self, batch: EffectiveBatch, logits: Tensor) -> Tensor:
+        """What the loss of matched queries (L, B, Q, K) is divided by: the number of objects."""
+        return batch.num_boxes(logits)
+
+    def __call__(self, logits: Tensor, labels: Tensor, normaliser: Tensor) -> Tensor:
+        """Sum over all queries and classes by the normaliser, (L,) for each layer.
 
         logits: (L, B, Q, K). labels: (L, B, Q) class indices, `background` where a query has no object.
         """
         every = self.absent(logits).flatten(1).sum(1)
         own = logits.gather(-1, labels.clamp(max=logits.shape[-1] - 1)[..., None])[..., 0]
         change = torch.where(labels < logits.shape[-1], self.present(own) - self.absent(own), 0.0)
-        return (every + change.flatten(1).sum(1)) / num_boxes
+        return (every + change.flatten(1).sum(1)) / normaliser
 
     def present(self, logits: Tensor) -> Tensor:
         """The loss (...) of logits (...) of classes that are there."""
@@ -60,7 +66,7 @@ def softplus(x: Tensor) -> Tensor:
 class SoftmaxLoss:
     """Cross-entropy over the classes and "no object", the last one, which weighs only `no_object`: DETR's.
 
-    It is a weighted mean over all queries, whatever the number of objects.
+    It is a weighted mean over all queries of the effective batch.
     """
 
     no_object_class = True
@@ -76,11 +82,17 @@ class SoftmaxLoss:
         """Whether queries (..., K + 1) answer with an object (...): where "no object" is not the best class."""
         return logits.argmax(-1) != self.background(logits)
 
-    def __call__(self, logits: Tensor, labels: Tensor, num_boxes: Tensor) -> Tensor:
+    def normaliser(self, batch: EffectiveBatch, logits: Tensor) -> Tensor:
+        """The weights of all queries, of which those with an object have 1."""
+        num_queries = logits.shape[2]
+        matched = batch.matched(num_queries, logits)
+        return matched + self.no_object * (batch.queries(num_queries) - matched)
+
+    def __call__(self, logits: Tensor, labels: Tensor, normaliser: Tensor) -> Tensor:
         """logits (L, B, Q, K + 1) and labels (L, B, Q) to the loss (L,) of each layer."""
         entropy = F.cross_entropy(logits.flatten(0, 2), labels.flatten(), reduction="none").view_as(labels)
         weight = torch.ones_like(entropy).masked_fill(labels == self.background(logits), self.no_object)
-        return (weight * entropy).flatten(1).sum(1) / weight.flatten(1).sum(1)
+        return (weight * entropy).flatten(1).sum(1) / normaliser
 
     def cost(self, logits: Tensor, labels: Tensor) -> Tensor:
         """What giving a query (L, B, Q, K + 1) each of the labels (B, N) costs, to (L, B, Q, N)."""

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 import torch
-from detectron2.utils import comm
 from torch import Tensor
 from torchvision.ops import box_convert
 
-from ..compat import event_storage
 from ..modeling.boxes import full_precision, generalized_iou
 from ..modeling.structures import Noised, Prediction, Target
+from .batch import EffectiveBatch
 from .classification import FocalLoss, SoftmaxLoss
+from .diagnostics import log_diagnostics
 from .matcher import HungarianMatcher
 
 
@@ -19,7 +19,7 @@ class SetCriterion:
 
     Every layer is matched on its own and has the same three losses: `loss_ce` (classification, over all queries),
     `loss_bbox` (L1 of cxcywh) and `loss_giou` (1 - GIoU), the latter two over matched queries. Each is a sum
-    divided by the number of objects, averaged over processes, at least 1.
+    divided by the number of objects in the effective batch, over the number of processes.
 
     Predictions that carry them have further losses: `_enc`, the same for the proposals of two-stage detectors, and
     `_dn`, of denoising queries, which know their object without matching.
@@ -45,39 +45,54 @@ class SetCriterion:
         self.weights = {"loss_ce": weight_class, "loss_bbox": weight_bbox, "loss_giou": weight_giou}
         self.auxiliary, self.class_agnostic = auxiliary, class_agnostic
 
-    def __call__(self, prediction: Prediction, targets: Sequence[Target]) -> dict[str, Tensor]:
-        """The weighted losses by the original's names: `loss_ce` is the last layer's, `loss_ce_0` the first's."""
-        num_boxes = self.num_boxes(targets)
-        losses = self.matched(prediction, targets, num_boxes)
+    def __call__(
+        self, prediction: Prediction, targets: Sequence[Target], batch: EffectiveBatch | None = None
+    ) -> dict[str, Tensor]:
+        """The weighted losses by the original's names: `loss_ce` is the last layer's, `loss_ce_0` the first's.
+
+        batch: that these images are part of; without one they and those of the other processes are the whole.
+        """
+        if batch is None:
+            batch = EffectiveBatch.gather([len(target.labels) for target in targets], prediction.boxes.device)
+        losses = self.matched(prediction, targets, batch)
         if prediction.proposals is not None:
             if self.class_agnostic:
-                targets = [Target(torch.zeros_like(labels), boxes) for labels, boxes in targets]
-            losses |= renamed(self.matched(prediction.proposals, targets, num_boxes, log=False), "enc")
+                targets = [target._replace(labels=torch.zeros_like(target.labels)) for target in targets]
+            losses |= renamed(self.matched(prediction.proposals, targets, batch, log=False), "enc")
         if prediction.denoised is not None:
-            losses |= renamed(self.denoised(*prediction.denoised, num_boxes), "dn")
+            losses |= renamed(self.denoised(*prediction.denoised, batch), "dn")
         return losses
 
     def matched(
-        self, prediction: Prediction, targets: Sequence[Target], num_boxes: Tensor, log: bool = True
+        self, prediction: Prediction, targets: Sequence[Target], batch: EffectiveBatch, log: bool = True
     ) -> dict[str, Tensor]:
         """Losses of queries that must first be matched with the objects."""
         logits, boxes = self.layers(prediction)
         matches = self.matcher(Prediction(logits, boxes), targets)
         background = self.classification.background(logits)
         labels = matches.object.new_full(logits.shape[:3], background)
-        labels[matches.query] = torch.cat([target.labels for target in targets])[matches.object]
+        everyones = torch.cat([target.labels for target in targets])
+        labels[matches.query] = everyones[matches.object]
         if log:
-            log_diagnostics(logits[-1], labels[-1], background, self.classification.finds(logits[-1]))
+            log_diagnostics(Prediction(logits, boxes), labels, matches, len(everyones), self.classification)
         wanted = torch.cat([target.boxes for target in targets])[matches.object]
         by_layers = (len(logits), len(wanted) // len(logits), 4)  # every layer has as many matches
-        return self.weighted(logits, labels, boxes[matches.query].view(by_layers), wanted.view(by_layers), num_boxes)
+        return self.weighted(
+            logits,
+            labels,
+            boxes[matches.query].view(by_layers),
+            wanted.view(by_layers),
+            self.classification.normaliser(batch, logits),
+            batch.num_boxes(boxes),
+        )
 
-    def denoised(self, prediction: Prediction, noised: Noised, num_boxes: Tensor) -> dict[str, Tensor]:
+    def denoised(self, prediction: Prediction, noised: Noised, batch: EffectiveBatch) -> dict[str, Tensor]:
         """Losses of denoising queries; the padding among their slots has none."""
         logits, boxes = (x[:, noised.valid] for x in self.layers(prediction))
         labels = noised.labels[noised.valid].expand(len(logits), 1, -1)
         wanted = noised.boxes[noised.valid].expand_as(boxes)
-        return self.weighted(logits[:, None], labels, boxes, wanted, num_boxes * noised.groups)
+        num_boxes = batch.num_boxes(boxes) * noised.groups  # and as many queries, all of them with an object
+        return self.weighted(logits[:, None], labels, boxes, wanted, num_boxes, num_boxes)
 
     def layers(self, prediction: Prediction) -> tuple[Tensor, Tensor]:
         """Logits and boxes of the layers that have losses, in full precision."""
@@ -85,23 +100,16 @@ class SetCriterion:
         return full_precision(prediction.logits[first:]), full_precision(prediction.boxes[first:])
 
     def weighted(
-        self, logits: Tensor, labels: Tensor, boxes: Tensor, wanted: Tensor, num_boxes: Tensor
+        self, logits: Tensor, labels: Tensor, boxes: Tensor, wanted: Tensor, normaliser: Tensor, num_boxes: Tensor
     ) -> dict[str, Tensor]:
         """Losses from logits (L, B, Q, K) and labels (L, B, Q), boxes (L, M, 4) and those they should be (L, M, 4)."""
         overlap = generalized_iou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(wanted, "cxcywh", "xyxy"), self.eps)
         losses = {
-            "loss_ce": self.classification(logits, labels, num_boxes),
+            "loss_ce": self.classification(logits, labels, normaliser),
             "loss_bbox": (boxes - wanted).abs().sum((1, 2)) / num_boxes,
             "loss_giou": (1 - overlap).sum(1) / num_boxes,
         }
         return by_layer({name: self.weights[name] * loss for name, loss in losses.items()})
-
-    def num_boxes(self, targets: Sequence[Target]) -> Tensor:
-        """Objects in the batches of all processes over the number of processes, at least 1."""
-        count = targets[0].boxes.new_tensor(sum(len(target.labels) for target in targets))
-        if comm.get_world_size() > 1:
-            torch.distributed.all_reduce(count)
-        return (count / comm.get_world_size()).clamp(min=1)
 
 
 def by_layer(losses: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -116,20 +124,3 @@ def by_layer(losses: dict[str, Tensor]) -> dict[str, Tensor]:
 def renamed(losses: dict[str, Tensor], part: str) -> dict[str, Tensor]:
     """`loss_ce_0` as `loss_ce_dn_0`, for part "dn"; `loss_ce` as `loss_ce_dn`."""
     return {"_".join([*name.split("_")[:2], part, *name.split("_")[2:]]): loss for name, loss in losses.items()}
-
-
-@torch.no_grad()
-def log_diagnostics(logits: Tensor, labels: Tensor, background: int, found: Tensor) -> None:
-    """Two numbers of the last layer, for the log only: Detectron2 would add them up if they were among the losses.
-
-    class_error: percent of matched queries (B, Q) whose best class is not their object's.
-    cardinality_error: by how many the queries that found something (B, Q) miss the number of objects, per image.
-    """
-    storage = event_storage()
-    if storage is None:
-        return
-    matched = labels != background
-    right = (logits.argmax(-1) == labels) & matched
-    storage.put_scalar("class_error", float(100 - 100 * right.sum() / matched.sum().clamp(min=1)))
-    error = (found.sum(1) - matched.sum(1)).abs().float().mean()
-    storage.put_scalar("cardinality_error", float(error))

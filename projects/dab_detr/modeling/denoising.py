@@ -22,6 +22,8 @@ class Denoising(nn.Module):
     label_noise: the probability that a label is replaced by a random one.
     box_noise: the most that centres move, in halves of the box's size, and that sizes change, in sizes.
     eps: of the inverse sigmoid that anchors go through.
+    see_padding: whether objects attend to the empty slots of images with fewer than the most, as in the original, whose
+        answers depend on the other images of the batch by that.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Denoising(nn.Module):
         label_noise: float = 0.2,
         box_noise: float = 0.4,
         eps: float = 1e-3,
+        see_padding: bool = False,
     ):
         super().__init__()
         if not anchor_dim:
@@ -50,7 +53,7 @@ class Denoising(nn.Module):
             anchor_dim,
             dim - content_dim,
         )
-        self.label_noise, self.box_noise, self.eps = label_noise, box_noise, eps
+        self.label_noise, self.box_noise, self.eps, self.see_padding = label_noise, box_noise, eps, see_padding
         self.labels = nn.Parameter(torch.randn(num_classes + 1, dim - 1))  # the last one is "no label"
 
     def forward(self, queries: Queries, targets: Sequence[Target] | None) -> Queries:
@@ -69,32 +72,53 @@ class Denoising(nn.Module):
         labels = torch.cat([target.labels for target in targets]).repeat(self.groups)
         boxes = torch.cat([target.boxes for target in targets]).repeat(self.groups, 1).to(queries.anchors.dtype)
         image, slot = slots_of(counts, self.groups, labels.device)
-        noised_labels, noised_boxes = self.noise(labels, boxes)
+        draws = draws_for(targets, self.groups).to(boxes.device)
+        noised_labels, noised_boxes = self.noise(labels, boxes, draws)
 
         content = queries.content.new_zeros(batch, slots, queries.content.shape[-1])
         content[image, slot] = F.pad(self.labels[noised_labels], (0, 1), value=1.0).to(content.dtype)
         anchors = queries.anchors.new_full((batch, slots, 4), 0.5)
         anchors[image, slot] = inverse_sigmoid(noised_boxes, self.eps).sigmoid().to(anchors.dtype)
+        valid = scatter(labels.new_zeros(batch, slots, dtype=torch.bool), image, slot, True)
+        matching = queries.content.shape[1]
+        blocked = blocked_between(self.groups, single, matching, labels.device)
+        if not self.see_padding:
+            blocked = blocked | F.pad(~valid, (0, matching))[:, None, None]
         return replace(
             queries,
             content=torch.cat([content, queries.content], 1),
             anchors=torch.cat([anchors[..., : self.anchor_dim], queries.anchors], 1),
-            blocked=blocked_between(self.groups, single, queries.content.shape[1], labels.device),
+            blocked=blocked,
             noised=Noised(
-                valid=scatter(labels.new_zeros(batch, slots, dtype=torch.bool), image, slot, True),
+                valid=valid,
                 labels=scatter(labels.new_zeros(batch, slots), image, slot, labels),
                 boxes=scatter(boxes.new_zeros(batch, slots, 4), image, slot, boxes),
                 groups=self.groups,
             ),
         )
 
-    def noise(self, labels: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Noised labels (N,) and boxes (N, 4). A new label may be the true one, and never is "no label"."""
-        flip = torch.rand(labels.shape, device=labels.device) < self.label_noise
-        labels = torch.where(flip, torch.randint_like(labels, self.num_classes), labels)
+    def noise(self, labels: Tensor, boxes: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Noised labels (N,) and boxes (N, 4). A new label may be the true one, and never is "no label".
+
+        draws: (N, 6) uniform in [0, 1): whether the label is replaced, by which, and how the box moves and grows.
+        """
+        others = (draws[:, 1] * self.num_classes).to(labels)
+        labels = torch.where(draws[:, 0] < self.label_noise, others, labels)
         reach = torch.cat([boxes[:, 2:] / 2, boxes[:, 2:]], 1) * self.box_noise
-        boxes = boxes + (torch.rand_like(boxes) * 2 - 1) * reach
+        boxes = boxes + (draws[:, 2:] * 2 - 1).to(boxes.dtype) * reach
         return labels, boxes.clamp(0, 1)
+
+
+def draws_for(targets: Sequence[Target], groups: int) -> Tensor:
+    """(groups * N, 6) numbers for `Denoising.noise` in the order group, image, object, on the CPU.
+
+    Those of an image follow from its seed alone, whatever the batch.
+    """
+    draws = []
+    for target in targets:
+        generator = None if target.seed is None else torch.Generator().manual_seed(target.seed)
+        draws.append(torch.rand(groups, len(target.labels), 6, generator=generator))
+    return torch.cat(draws, 1).flatten(0, 1)
 
 
 def scatter(x: Tensor, image: Tensor, slot: Tensor, value: Tensor | bool) -> Tensor:

@@ -63,7 +63,7 @@ class Queries:
     anchors: (B, Q, D) the positional part, normalised to [0, 1]: cxcywh for D = 4, a point (x, y) for D = 2, none
         for D = 0.
     embed: (B, Q, C) a learned position, where it is not made from anchors.
-    blocked: (Q, Q) bool, True where query i (row) must not attend to query j.
+    blocked: (Q, Q) or (B, 1, Q, Q) bool, True where query i (row) must not attend to query j.
     proposals: the encoder's prediction, where the queries were chosen by one.
     noised: the denoising queries, which come first, where there are any.
     """
@@ -110,10 +110,12 @@ class Target(NamedTuple):
 
     labels: (N,) int64 class indices.
     boxes: (N, 4) cxcywh, normalised by the size of the image.
+    seed: of what is random about them, the noise of denoising; None for torch's own random numbers.
     """
 
     labels: Tensor
     boxes: Tensor
+    seed: int | None = None
 
 
 class Matches(NamedTuple):

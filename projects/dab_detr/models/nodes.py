@@ -104,6 +104,7 @@ def denoising_node(anchor_dim: int | str = "${..queries.anchor_dim}") -> DictCon
         label_noise=0.2,
         box_noise=0.4,
         eps="${..decoder.eps}",
+        see_padding=False,
     )
 
 

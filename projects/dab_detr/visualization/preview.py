@@ -2,8 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from PIL import Image
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..evaluation.mode import evaluating
 from .drawing import COLORS, draw_boxes
 
 __all__ = ["PreviewHook", "draw_preview"]
@@ -106,7 +106,7 @@ def draw_preview(
         model = model.module  # the other processes do not take part
     style = _Style(metadata, side)
     pictures = []
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         for number, record in enumerate(dataset):
             detections = model([mapper(record)])[0]["instances"].to("cpu")
             pictures.append(_picture(record, detections, score_threshold, style))
@@ -184,15 +184,3 @@ def _spread(dataset: Sequence[dict], number: int) -> list[dict]:
     """`number` images evenly spread over the dataset, or all where it has fewer."""
     number = min(number, len(dataset))
     return [dataset[i * len(dataset) // number] for i in range(number)]
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards for each module the mode it had, which may differ from its parent's."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

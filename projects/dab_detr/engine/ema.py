@@ -1,0 +1,73 @@
+"""The moving average of a model's weights."""
+
+from detectron2.engine import HookBase
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..checkpoint.checkpointer import DABDETRCheckpointer
+
+
+class WeightAverage(AveragedModel):
+    """An exponential moving average of all weights and buffers, the statistics of batch norm among them.
+
+    After n updates it keeps min(decay, (1 + n) / (10 + n)) of itself: it first follows the model closely, so that a
+    short training too has an average of its own weights and not of those that it began with.
+    """
+
+    def __init__(self, model: nn.Module, *, decay: float):
+        if not 0 < decay < 1:
+            raise ValueError(f"train.ema.decay must be between 0 and 1, got {decay}")
+        super().__init__(model, multi_avg_fn=self._average, use_buffers=True)
+        self.decay = decay
+        self.requires_grad_(False)
+
+    def begin(self, model: nn.Module) -> None:
+        """Where it is of nothing yet, it becomes the weights as they are."""
+        if not self.n_averaged:
+            self.update_parameters(model)
+
+    def _average(self, averages: list, values: list, updates) -> None:
+        n = int(updates)
+        get_ema_multi_avg_fn(min(self.decay, (1 + n) / (10 + n)))(averages, values, updates)
+
+
+def weight_average(model: nn.Module, *, enabled: bool = False, decay: float = 0.9998) -> WeightAverage | None:
+    """The average that `train.ema` asks for, if any."""
+    return WeightAverage(model, decay=decay) if enabled else None
+
+
+def parts(average: WeightAverage | None) -> dict[str, WeightAverage]:
+    """What of it is to be in checkpoints, by its name there."""
+    return {} if average is None else {"ema": average}
+
+
+class UpdateAverage(HookBase):
+    """Takes the weights into their average after every step.
+
+    Its place is before the hooks that save and evaluate the average, in all processes.
+    """
+
+    def __init__(self, average: WeightAverage, model: nn.Module):
+        self.average, self.model = average, model
+
+    def before_train(self) -> None:
+        self.average.begin(self.model)
+
+    def after_step(self) -> None:
+        self.average.update_parameters(self.model)
+
+
+class FinalAverage(HookBase):
+    """Saves the average alone, as `model_final_ema.pth`, when a training has come to its end.
+
+    Its place is behind the hook that evaluates, in the main process.
+
+    checkpointer: of the training.
+    """
+
+    def __init__(self, average: WeightAverage, checkpointer: DABDETRCheckpointer):
+        self.checkpointer = checkpointer.of(average.module)
+
+    def after_train(self) -> None:
+        if self.trainer.iter >= self.trainer.max_iter:
+            self.checkpointer.save("model_final_ema", last=False, iteration=self.trainer.max_iter - 1)

@@ -1,0 +1,48 @@
+"""How long a training is, and how its learning rate begins."""
+
+import logging
+from collections.abc import Collection
+
+from detectron2.config import instantiate
+from detectron2.solver import WarmupParamScheduler
+from fvcore.common.param_scheduler import ParamScheduler
+from omegaconf import DictConfig, OmegaConf
+
+logger = logging.getLogger(__name__)
+
+
+def count_in_epochs(cfg: DictConfig, overridden: Collection[str]) -> None:
+    """Where `train.epochs` is set, turns it into `train.max_iter`, and makes evaluations and checkpoints one an epoch.
+
+    Periods among the overrides stay. An epoch is as many full batches as there are images for; afterwards
+    `train.epochs` is None, for the config has it in iterations.
+
+    Raises ValueError for a number that is not positive, and where `train.max_iter` is given too.
+    """
+    epochs = cfg.train.get("epochs")
+    if epochs is None:
+        return
+    if epochs <= 0:
+        raise ValueError(f"train.epochs must be positive, got {epochs}")
+    if "train.max_iter" in overridden:
+        raise ValueError("train.epochs and train.max_iter are both given: leave out one of them")
+    images = len(instantiate(cfg.dataloader.train.dataset))
+    epoch = max(1, images // cfg.dataloader.train.total_batch_size)
+    cfg.train.max_iter, cfg.train.epochs = max(1, round(epochs * epoch)), None
+    for key in {"train.eval_period", "train.checkpointer.period"}.difference(overridden):
+        OmegaConf.update(cfg, key, epoch)
+    logger.info("An epoch is %d iterations (%d images), %s epochs are %d.", epoch, images, epochs, cfg.train.max_iter)
+
+
+def with_warmup(scheduler: ParamScheduler, warmup_iters: int, max_iter: int) -> ParamScheduler:
+    """The scheduler, after `warmup_iters` iterations in which the factor of the learning rate rises evenly from 0.001.
+
+    Raises ValueError where these are not fewer than all.
+    """
+    if not 0 <= warmup_iters < max_iter:
+        raise ValueError(
+            f"train.warmup_iters must be from 0 to less than train.max_iter ({max_iter}), got {warmup_iters}"
+        )
+    if not warmup_iters:
+        return scheduler
+    return WarmupParamScheduler(scheduler, warmup_factor=0.001, warmup_length=warmup_iters / max_iter)
