@@ -1,3 +1,5 @@
+import runpy
+
 from setuptools import find_packages, setup
 
 # detectron2 is not in this list: it is not on the package index. `make` installs it by itself, and
@@ -6,6 +8,7 @@ REQUIREMENTS = [
     "torch>=2.14,<3",
     "torchvision>=0.29,<1",
     "numpy>=1.26",
+    "safetensors>=0.5",
     "scipy>=1.11",
     "pycocotools>=2.0.7",
     "fvcore>=0.1.5.post20221221,<0.1.6",
@@ -21,7 +24,11 @@ REQUIREMENTS = [
     "tqdm>=4.66",
     "yacs>=0.1.8",
 ]
+CONVERT_REQUIREMENTS = ["supervision>=0.31,<1"]  # reads YOLO, VOC, LabelMe and CreateML for tools/convert_dataset.py
+VIDEO_REQUIREMENTS = ["opencv-python-headless>=4.8"]
 TEST_REQUIREMENTS = [
+    *CONVERT_REQUIREMENTS,
+    *VIDEO_REQUIREMENTS,
     "pytest>=8",
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
@@ -32,12 +39,18 @@ TEST_REQUIREMENTS = [
 
 setup(
     name="dab_detr",
-    version="0.1.0",
+    version=runpy.run_path("projects/dab_detr/version.py")["__version__"],
     description="DAB-DETR as a Detectron2 project",
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages("projects", include=["dab_detr", "dab_detr.*"]),
     package_dir={"dab_detr": "projects/dab_detr"},
     install_requires=REQUIREMENTS,
-    extras_require={"test": TEST_REQUIREMENTS},
+    extras_require={
+        "convert": CONVERT_REQUIREMENTS,
+        "wandb": ["wandb>=0.31"],
+        "mlflow": ["mlflow>=3.17"],
+        "video": VIDEO_REQUIREMENTS,
+        "test": TEST_REQUIREMENTS,
+    },
 )

@@ -7,29 +7,28 @@ Several processes are started by --num-gpus, or by torchrun (docs/several_machin
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
 from detectron2.engine import default_argument_parser
 
+from dab_detr.checkpoint.checkpointer import CheckpointError
+from dab_detr.config import is_lazy
 from dab_detr.engine import lazy, trainer
 from dab_detr.engine.launch import prepare, run_everywhere
 
 
 def main(args: argparse.Namespace) -> dict:
     """Train, or with --eval-only evaluate: the work of one process."""
-    way = lazy if is_lazy(Path(args.config_file)) else trainer
+    way = lazy if is_lazy(args.config_file) else trainer
     try:
         cfg = way.configure(args)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    return way.run(cfg, args)
-
-
-def is_lazy(config_file: Path) -> bool:
-    """Whether it is a LazyConfig, which training saves as yaml too."""
-    return config_file.suffix == ".py" or bool(re.search("^dataloader:", config_file.read_text(), re.MULTILINE))
+    try:
+        return way.run(cfg, args)
+    except CheckpointError as error:
+        sys.exit(f"error: {error}")
 
 
 def invoke_main() -> None:

@@ -24,7 +24,7 @@ def write(folder, split: str, data) -> dict:
     images, annotations = folder / split, folder / f"{split}.json"
     images.mkdir(parents=True, exist_ok=True)
     for image in data["images"] if isinstance(data, dict) else []:
-        if isinstance(image, dict) and "file_name" in image:
+        if isinstance(image, dict) and isinstance(image.get("file_name"), str):
             Image.new("RGB", (20, 10)).save(images / image["file_name"])
     annotations.write_text(data if isinstance(data, str) else json.dumps(data))
     return {"annotations": annotations, "images": images}

@@ -15,8 +15,19 @@ from dab_detr.engine.stopping import Stopped, Stopping
 METRIC = "bbox/AP"
 
 
+class Linear(nn.Linear):
+    """A model that can be saved and loaded; what its loss is does not matter."""
+
+    num_classes = 1
+
+    def forward(self, x):
+        return {"loss": super().forward(x).mean()}
+
+
 class Count(nn.Module):
     """A step of SGD with learning rate 1 adds 1 to the weight."""
+
+    num_classes = 1
 
     def __init__(self):
         super().__init__()

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from counting import METRIC, count
+from counting import METRIC, Linear, count
+from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.engine.best import BestCheckpoint
 from dab_detr.engine.ema import WeightAverage
 
@@ -18,7 +19,7 @@ def best(folder) -> tuple[float, float]:
 
 def hook(folder, **options):
     options = {"metric": METRIC, **options}
-    return lambda model, _: [BestCheckpoint(model, None, str(folder), **options)]
+    return lambda model, _: [BestCheckpoint(DABDETRCheckpointer(model, str(folder)), None, **options)]
 
 
 @pytest.mark.parametrize(
@@ -69,11 +70,13 @@ def test_the_best_by_another_metric_is_replaced_and_that_is_said(tmp_path, caplo
 
 
 def test_of_a_metric_of_the_average_the_average_is_saved(tmp_path):
-    average = WeightAverage(torch.nn.Linear(1, 1), decay=0.5)
-    found = BestCheckpoint(torch.nn.Linear(1, 1), average, str(tmp_path), metric="ema/bbox/AP")
-    assert found.checkpointer.model is average.module
+    average = WeightAverage(Linear(1, 1), decay=0.5)
+    checkpointer = DABDETRCheckpointer(Linear(1, 1), str(tmp_path), description=lambda: {"metrics": {}})
+    found = BestCheckpoint(checkpointer, average, metric="ema/bbox/AP").checkpointer
+    assert found.model is average.module
+    assert (found.save_dir, found.description()) == (str(tmp_path), {"metrics": {}})
 
 
 def test_a_mode_that_is_none(tmp_path):
     with pytest.raises(ValueError, match=r"train\.best\.mode must be 'max' or 'min', got 'best'"):
-        hook(tmp_path, mode="best")(torch.nn.Linear(1, 1), None)
+        hook(tmp_path, mode="best")(Linear(1, 1), None)

@@ -9,8 +9,8 @@ import pytest
 import torch
 import torchvision
 from detectron2.config import instantiate
-from torch import nn
 
+from counting import Linear
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from golden_cases import load_case, small_config, small_model
 
@@ -70,7 +70,7 @@ def files_of_at_most(size: int):
 
 @pytest.mark.parametrize("size", [100_000, 0])
 def test_a_full_disk_is_an_error_that_keeps_the_old_checkpoint(size, tmp_path):
-    checkpointer = DABDETRCheckpointer(nn.Linear(200, 200), str(tmp_path))
+    checkpointer = DABDETRCheckpointer(Linear(200, 200), str(tmp_path))
     checkpointer.save("model_0000009")
     before = (tmp_path / "model_0000009.pth").read_bytes()
     for name in ("model_0000019", "model_0000009"):
@@ -88,7 +88,7 @@ def test_the_original_with_its_command_line(tmp_path):
     case = load_case("base")
     content = {"model": case.state, "epoch": 49, "args": argparse.Namespace(lr=1e-4)}
     model = small_model()
-    DABDETRCheckpointer(model).load(save(tmp_path / "original.pth", content))
+    DABDETRCheckpointer(model, partial=True).load(save(tmp_path / "original.pth", content))
     with torch.no_grad():
         prediction = model.detect({"res5": case.tensor("src")}, case.tensor("mask"))
     assert (prediction.logits - case.tensor("logits")).abs().max() < 2e-5
@@ -99,7 +99,7 @@ def test_fixed_centres_are_loaded_too(tmp_path):
     config = small_config()
     config.queries.fixed_xy = True
     model = instantiate(config)
-    DABDETRCheckpointer(model).load(save(tmp_path / "original.pth", {"model": case.state}))
+    DABDETRCheckpointer(model, partial=True).load(save(tmp_path / "original.pth", {"model": case.state}))
     assert torch.equal(model.queries.centre, case.state["refpoint_embed.weight"][:, :2])
     assert "centre" not in dict(model.queries.named_parameters())
 
@@ -132,9 +132,9 @@ def test_strict_refuses_what_does_not_fill_the_model(tmp_path):
     state = load_case("base").state
     state["class_embed.weight"], state["class_embed.bias"] = torch.zeros(91, 256), torch.zeros(91)
     path = save(tmp_path / "original.pth", {"model": state})
-    with pytest.raises(ValueError, match=r"class_heads.*\(91, 256\) instead of \(7, 256\).*num_classes"):
+    with pytest.raises(ValueError, match=r"class_heads.*: 0 of 91, the model has 7(.|\n)*num_classes"):
         DABDETRCheckpointer(small_model(), strict=True).load(path)
-    DABDETRCheckpointer(small_model()).load(path)
+    DABDETRCheckpointer(small_model(), partial=True).load(path)
 
 
 def test_a_kill_while_writing_leaves_the_checkpoint_before(tmp_path, monkeypatch):
@@ -161,6 +161,8 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "executed"), "w"))
 
-    with pytest.raises(Exception, match="[Ww]eights.only|Unsupported"):
+    with pytest.raises(
+        Exception, match=r"bad.pth is refused, nothing of it was run: it is a pickle that asks for io\.open"
+    ):
         DABDETRCheckpointer(small_model()).load(save(tmp_path / "bad.pth", {"model": Malicious()}))
     assert not (tmp_path / "executed").exists()

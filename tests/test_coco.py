@@ -166,7 +166,7 @@ def test_fault_is_told_with_its_file(tmp_path, split):
     data = {"train": content(), "val": content()}
     annotation(data[split], 2, category_id=9)
     with pytest.raises(
-        ValueError, match=rf"\n- \S+{split}\.json: 1 annotations have a category_id that .*102$"
+        ValueError, match=rf"\n- \S+{split}\.json: 1 annotations have a category_id that .*102 \(2\.png\)$"
     ) as error:
         check(tmp_path, **data)
     assert str(error.value).count("\n- ") == 1
@@ -227,19 +227,46 @@ def test_missing_files(tmp_path):
     with pytest.raises(ValueError, match=r"is a folder; .*it holds train\.json"):
         dataset_name(annotations=tmp_path, images=files["images"])
     name = dataset_name(annotations=files["annotations"], images=tmp_path / "none")
-    with pytest.raises(ValueError, match=r"image folder \S+none \(of \S+train\.json\) does not exist"):
+    with pytest.raises(ValueError, match=r"train\.json: image folder \S+none does not exist"):
         check_datasets(name, name, None)
 
 
 def test_missing_images(tmp_path):
     files = write(tmp_path, "train", content())
     too_high = dataset_name(annotations=files["annotations"], images=tmp_path)
-    with pytest.raises(ValueError, match=r"lacks 4 of 4 images .*0\.png.*; they are found from \S+train$"):
+    with pytest.raises(ValueError, match=r"4 images are not in .*0\.png.*; they are found from \S+train$"):
         check_datasets(too_high, too_high, None)
     (files["images"] / "0.png").unlink()
     name = dataset_name(**files)
-    with pytest.raises(ValueError, match=r"lacks 1 of 4 images looked for, which \S+train\.json names: 0\.png$"):
+    with pytest.raises(ValueError, match=r"train\.json: 1 images are not in the .*: image 0 \(0\.png\)$"):
         check_datasets(name, name, None)
+
+
+def test_warnings_go_to_the_log_and_stop_nothing(tmp_path, caplog):
+    train = content()
+    annotation(train, 0, bbox=[0, 1, 30, 4], area=120)
+    names = [dataset_name(**write(tmp_path, split, data)) for split, data in (("train", train), ("val", content()))]
+    assert check_datasets(*names, None, num_queries=2) == 3
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == len(set(warnings)) == 3  # that of the queries for each of the two
+    assert re.search(r"train\.json: 1 boxes reach over .*: annotation 100 \(1\.png\) \[0, 1, 30, 4\]", warnings[0])
+    assert re.search(r"train\.json: 1 images have more objects than .* \(2\).*: image 30 \(3\.png\)", warnings[1])
+
+
+def test_images_of_a_wrong_size_stop_a_training(tmp_path):
+    data = content()
+    data["images"][2]["width"] = 30
+    with pytest.raises(ValueError, match=r"another size .*image 20 \(2\.png\) is 20x10, annotated as 30x10"):
+        check(tmp_path, data)
+
+
+def test_remote_images_are_only_sampled(tmp_path, monkeypatch):
+    limits = []
+    monkeypatch.setattr(coco, "check_files", lambda root, images, opened: limits.append(opened) or [])
+    files = write(tmp_path, "train", content())
+    name = dataset_name(annotations=files["annotations"], images="s3://bucket/train")
+    check_datasets(name, name, None)
+    assert set(limits) == {8}
 
 
 def test_builtin_names_need_no_files(tmp_path, monkeypatch):

@@ -126,6 +126,28 @@ BAD = {
         lambda: combined(anchor_detr(), "neck.num_levels=2"),
         r"RowColumnAttention of model\.encoder attends to 1 levels, model\.neck gives 2",
     ),
+    "row-column attention with a map that is one piece": (
+        lambda: combined(anchor_detr(), neck__position=dab_detr().neck.position),
+        r"RowColumnAttention of model\.encoder does not go with the PositionMap of model\.neck\.position",
+    ),
+    "plain attention with a map in halves": (
+        lambda: combined(dab_detr(), neck__position=anchor_detr().neck.position),
+        r"CrossAttention of model\.encoder does not go with the RowColumnMap of model\.neck\.position",
+    ),
+    "proposals of another width": (
+        lambda: combined(dab_deformable_detr(two_stage=True), "denoising.groups=2", "queries.dim=31"),
+        r"the ProposalQueries of model\.queries are cells of the memory: model\.queries\.dim must be "
+        r"model\.neck\.dim=32, got 31",
+    ),
+    "softmax over classes without 'no object'": (
+        lambda: combined(dab_detr(), criterion__classification=detr().criterion.classification),
+        r"for all parts or for none: model\.decoder\.class_heads \(ClassHead\) has not, "
+        r"model\.criterion\.classification \(SoftmaxLoss\) has, model\.selection \(TopPairs\) has not",
+    ),
+    "the best pairs of classes with 'no object'": (
+        lambda: combined(detr(), selection=dab_detr().selection),
+        r"model\.selection \(TopPairs\) has not",
+    ),
     "fewer levels than maps": (
         lambda: combined(deformable_detr(), "neck.num_levels=2"),
         r"model\.neck\.num_levels=2 is less than the 3 maps of model\.neck\.in_channels",

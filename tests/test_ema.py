@@ -5,9 +5,10 @@ import torch
 from detectron2.engine import SimpleTrainer
 from torch import nn
 
+from counting import Linear
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.engine import lazy
-from dab_detr.engine.ema import UpdateAverage, WeightAverage, parts, weight_average
+from dab_detr.engine.ema import FinalAverage, UpdateAverage, WeightAverage, parts, weight_average
 from tiny import LAZY, arguments, lazy_opts
 
 
@@ -55,19 +56,14 @@ def test_off_by_default():
     assert weight_average(nn.Linear(1, 1)) is None and parts(None) == {}
 
 
-class Loss(nn.Linear):
-    def forward(self, x):
-        return {"loss": super().forward(x).mean()}
-
-
 def trained(folder, start, stop, resume=False) -> tuple[nn.Module, WeightAverage]:
     folder.mkdir(exist_ok=True)
     torch.manual_seed(start)
-    model = Loss(2, 1)
+    model = Linear(2, 1)
     average = WeightAverage(model, decay=0.9)
     trainer = SimpleTrainer(model, [torch.ones(1, 2)] * 9, torch.optim.SGD(model.parameters(), lr=0.1))
     checkpointer = DABDETRCheckpointer(model, str(folder), trainer=trainer, **parts(average))
-    trainer.register_hooks([UpdateAverage(average, model, str(folder))])
+    trainer.register_hooks([UpdateAverage(average, model), FinalAverage(average, checkpointer)])
     checkpointer.resume_or_load("", resume=resume)
     trainer.train(start, stop)
     checkpointer.save("model_last")

@@ -4,6 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from counting import METRIC, count
+from dab_detr.engine.early_stopping import EarlyStopping
 from dab_detr.engine.evaluation import BEST, EARLY_STOPPING, watched_metrics
 
 
@@ -19,9 +20,10 @@ def test_an_evaluation_that_a_kill_cut_short_is_made_on_resume_with_the_same_wei
 
 
 def test_one_that_was_made_is_not_made_again(tmp_path):
-    count(tmp_path, [1, 2, 3], killed_at=3)
-    (tmp_path / "last_checkpoint").write_text("model_0000004.pth")
-    assert count(tmp_path, [1, 2, 3], resume=True).evaluated == [3]
+    """Where the training was ended after the evaluation, in the same step."""
+    stopped = count(tmp_path, [2, 1, 3], lambda _, stopping: [EarlyStopping(stopping, patience=1, metric=METRIC)])
+    assert stopped.evaluated == [1, 2]
+    assert count(tmp_path, [2, 1, 3], resume=True).evaluated == [3]
 
 
 def test_a_metric_that_evaluations_do_not_have_is_said(tmp_path, caplog):

@@ -17,6 +17,7 @@ ROOT = Path(dab_detr.__file__).parent
 MAY_IMPORT = {
     "compat": (),
     "overrides": (),
+    "version": (),
     # the parts of a model know what they are made of, never each other: no variant imports another
     "modeling": ("modeling.boxes", "modeling.layers", "modeling.positional", "modeling.structures"),
     "modeling.structures": (),
@@ -48,9 +49,27 @@ MAY_IMPORT = {
     "checkpoint.blocks": ("checkpoint.rename",),
     "checkpoint.rename": (),
     "checkpoint.formats": ("checkpoint",),
-    "checkpoint.checkpointer": ("checkpoint.formats",),
+    "checkpoint.reading": (),
+    "checkpoint.classes": (),
+    "checkpoint.transformers_config": (),
+    "checkpoint.conversion": (
+        "checkpoint.classes",
+        "checkpoint.fitting",
+        "checkpoint.formats",
+        "checkpoint.transformers_config",
+    ),
+    "checkpoint.report": (),
+    "checkpoint.fitting": ("checkpoint.classes", "checkpoint.report"),
+    "checkpoint.checkpointer": (
+        "checkpoint.description",
+        "checkpoint.fitting",
+        "checkpoint.formats",
+        "checkpoint.reading",
+    ),
+    "checkpoint.description": ("checkpoint.reading", "version"),
+    "checkpoint.allow_list": (),
     "data": ("compat", "data"),
-    "evaluation": ("compat", "data", "evaluation", "losses.batch"),
+    "evaluation": ("compat", "data", "evaluation", "losses.batch", "visualization"),
     "visualization": ("compat", "data", "evaluation.mode", "visualization"),
     "engine": (
         "checkpoint",
@@ -63,7 +82,8 @@ MAY_IMPORT = {
         "overrides",
         "visualization",
     ),
-    "": ("detector", "modeling.transformer"),  # the public names
+    "inference": ("checkpoint", "config", "data", "engine", "inference", "overrides", "visualization"),
+    "": ("detector", "modeling.transformer", "version"),  # the public names
 }
 
 # Imports inside functions that go against the rules, and why.

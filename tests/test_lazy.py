@@ -13,6 +13,7 @@ from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.engine import lazy
 from dab_detr.engine.best import BestCheckpoint
 from dab_detr.engine.checkpoints import PeriodicCheckpointer
+from dab_detr.engine.description import DescribeResults
 from dab_detr.engine.early_stopping import EarlyStopping
 from dab_detr.engine.ema import UpdateAverage, WeightAverage
 from dab_detr.engine.evaluation import Evaluation
@@ -57,6 +58,15 @@ def test_evaluation_alone_needs_no_training_data(tmp_path):
         configured("--config-file", LAZY, *opts)
 
 
+def test_epochs_are_those_of_the_data(tmp_path):
+    """Four images in batches of two; the saved config has it in iterations."""
+    opts = [x for x in lazy_opts(tmp_path) if "period" not in x and "max_iter" not in x]
+    cfg = configured("--config-file", LAZY, *opts, "train.epochs=3", "train.eval_period=5")
+    saved = LazyConfig.load(f"{cfg.train.output_dir}/config.yaml")
+    for train in (cfg.train, saved.train):
+        assert (train.max_iter, train.eval_period, train.checkpointer.period, train.epochs) == (6, 5, 2, None)
+
+
 def test_cpu_where_there_is_no_cuda(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert configured("--config-file", LAZY, *lazy_opts(tmp_path), "train.device=cuda").train.device == "cpu"
@@ -75,6 +85,7 @@ def test_order_of_hooks(cfg):
         PeriodicCheckpointer,
         Evaluation,
         BestCheckpoint,
+        DescribeResults,
         Stopping,
         PreviewHook,
         hooks.PeriodicWriter,
@@ -106,6 +117,14 @@ def test_no_preview_where_none_is_asked_for(without, cfg):
     else:
         OmegaConf.update(cfg, without, 0, merge=False)
     assert lazy.preview_hook(cfg, torch.nn.Identity()) is None
+
+
+def test_evaluation_leaves_every_module_in_its_mode(cfg):
+    model = instantiate(cfg.model).train()
+    model.neck.eval()
+    modes = [x.training for x in model.modules()]
+    assert "bbox" in lazy.evaluate(cfg, model)
+    assert [x.training for x in model.modules()] == modes
 
 
 def test_a_config_without_evaluator(cfg):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
-from dab_detr.checkpoint import original, original_deformable
+from dab_detr.checkpoint import detrex, original, original_deformable
 from dab_detr.models import dab_deformable_detr, dab_detr
 from golden_cases import GoldenCase, load_case
 
@@ -80,39 +80,12 @@ def test_dab_deformable():
     check_gradients(case, model, sources, table)
 
 
-# detrex's names to the original's, where the original's two-stage code crashes and has no checkpoints
-DETREX = {
-    r"neck\.convs\.(\d)\.conv\.": r"input_proj.\1.0.",
-    r"neck\.convs\.(\d)\.norm\.": r"input_proj.\1.1.",
-    r"neck\.extra_convs\.0\.conv\.": r"input_proj.2.0.",
-    r"neck\.extra_convs\.0\.norm\.": r"input_proj.2.1.",
-    r"level_embeds": "level_embed",
-    r"(encoder\.layers\.\d)\.attentions\.0\.": r"\1.self_attn.",
-    r"(decoder\.layers\.\d)\.attentions\.0\.attn\.": r"\1.self_attn.",
-    r"(decoder\.layers\.\d)\.attentions\.1\.": r"\1.cross_attn.",
-    r"ffns\.0\.layers\.0\.0\.": "linear1.",
-    r"ffns\.0\.layers\.1\.": "linear2.",
-    r"(encoder\.layers\.\d)\.norms\.0\.": r"\1.norm1.",
-    r"(encoder\.layers\.\d)\.norms\.1\.": r"\1.norm2.",
-    r"(decoder\.layers\.\d)\.norms\.0\.": r"\1.norm2.",
-    r"(decoder\.layers\.\d)\.norms\.1\.": r"\1.norm1.",
-    r"(decoder\.layers\.\d)\.norms\.2\.": r"\1.norm3.",
-}
-
-
-def from_detrex(name: str) -> str:
-    for theirs, ours in DETREX.items():
-        name = re.sub(theirs, ours, name)
-    return name
-
-
 @pytest.fixture
 def two_stage():
     case = load_case("detrex_dab_deformable_two_stage")
     model = instantiate(shrink(dab_deformable_detr(two_stage=True), levels=True))
-    state = {from_detrex(name): value for name, value in case.state.items()}
-    table = original_deformable.deformable_table(num_layers=3, refined=True, two_stage=True)
-    load(model, state, table)
+    table = detrex.table_of_theirs(case.state)
+    load(model, case.state, table)
     return case, model, table
 
 
@@ -127,7 +100,6 @@ def test_two_stage(two_stage):
     losses = model.criterion(prediction, case.targets)
     check_losses(case, model, losses, {"loss_ce": "loss_class", r"_enc$": "_enc"})
     sum(losses.values()).backward()
-    case.meta["grad_norms"] = {from_detrex(name): norm for name, norm in case.meta["grad_norms"].items()}
     check_gradients(case, model, sources, table)
 
 

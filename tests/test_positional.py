@@ -75,7 +75,7 @@ def test_position_map_is_the_encoding_of_the_rank_of_each_cell(offset):
 
 def test_defaults_are_those_of_dab_detr():
     padding = torch.zeros(1, 3, 4, dtype=torch.bool)
-    explicit = PositionMap(dim=8, temperature_x=20, temperature_y=20, offset=0.0, eps=1e-6)
+    explicit = PositionMap(dim=8, temperature_x=20, temperature_y=20, offset=0.0)
     assert torch.equal(PositionMap(dim=8)(padding), explicit(padding))
     anchors = torch.rand(5, 4)
     assert torch.equal(sine_embedding(anchors, 8), sine_embedding(anchors, 8, 10000))

@@ -133,17 +133,6 @@ def test_predictions_in_the_size_of_the_model_are_brought_back(tmp_path, dataset
     assert color_at_box(halves(tmp_path / "00_image1.png")[1]) != [GRAY] * 3
 
 
-def test_labels_stay_inside_the_image():
-    drawn = Visualizer(np.zeros((40, 60, 3), np.uint8)).overlay_instances(
-        boxes=np.array([[50.0, 10, 59, 30]]), labels=["a long name"]
-    )
-    (label,) = drawn.ax.texts
-    renderer = drawn.canvas.get_renderer()
-    assert label.get_window_extent(renderer).x1 > 60
-    preview._make_readable(drawn)
-    assert label.get_window_extent(renderer).x1 < 60
-
-
 def test_contact_sheet_shows_all(tmp_path, dataset):
     Image.new("RGB", (48, 64), (GRAY,) * 3).save(dataset[0]["file_name"])  # of another shape than the rest
     dataset[0].update(height=64)

@@ -10,9 +10,10 @@ import time
 import pytest
 import torch
 from detectron2.engine import HookBase, SimpleTrainer
-from torch import nn
+from torch import distributed
 
 import train_net
+from counting import Linear
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.engine import stopping
 from dab_detr.engine.stopping import Stopped, Stopping
@@ -35,10 +36,8 @@ def training(tmp_path):
     """A training of five steps, of which one runs a function; returns the trainer."""
 
     def run(step, function):
-        model = nn.Linear(2, 1)
-        trainer = SimpleTrainer(
-            nn.Sequential(model, Mean()), [torch.ones(1, 2)] * 5, torch.optim.SGD(model.parameters(), lr=0.1)
-        )
+        model = Linear(2, 1)
+        trainer = SimpleTrainer(model, [torch.ones(1, 2)] * 5, torch.optim.SGD(model.parameters(), lr=0.1))
         hook = Stopping(DABDETRCheckpointer(model, str(tmp_path), trainer=trainer))
         trainer.register_hooks([Doing(step, lambda: function(hook)), hook])
         try:
@@ -48,11 +47,6 @@ def training(tmp_path):
         return trainer
 
     return run
-
-
-class Mean(nn.Module):
-    def forward(self, x):
-        return {"loss": x.mean()}
 
 
 @pytest.mark.parametrize("number", stopping.SIGNALS)
@@ -82,6 +76,30 @@ def test_a_signal_to_another_process_ends_this_one(training, monkeypatch, tmp_pa
     trainer = training(1, other)
     assert trainer.stopped and trainer.iter == 1
     assert (tmp_path / "model_0000001.pth").is_file()
+
+
+def train_in_two(rank: int, folder) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/start", rank=rank, world_size=2)
+    model = Linear(2, 1)
+    trainer = SimpleTrainer(model, [torch.ones(1, 2)] * 500, torch.optim.SGD(model.parameters(), lr=0.1))
+    stop = Doing(rank, lambda: os.kill(os.getpid(), signal.SIGTERM) if rank == 1 else None)
+    trainer.register_hooks([stop, Stopping(DABDETRCheckpointer(model, str(folder), trainer=trainer))])
+    try:
+        trainer.train(0, 500)
+    except Stopped as stopped:
+        (folder / f"rank{rank}").write_text(f"{trainer.iter} {stopped}")
+
+
+def test_two_processes_end_after_the_same_step(tmp_path):
+    processes = [multiprocessing.get_context("fork").Process(target=train_in_two, args=(i, tmp_path)) for i in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    ends = {(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)}
+    assert len(ends) == 1 and ends.pop().startswith("1 SIGTERM came")
+    assert torch.load(tmp_path / "model_0000001.pth")["iteration"] == 1
 
 
 def test_train_net_ends_cleanly_and_goes_on(tmp_path):
@@ -133,7 +151,7 @@ def test_a_data_worker_heeds_its_parent_only(training, monkeypatch):
     worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     worker.start()
     subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)  # from a process that is not its parent
-    worker.join(1)
+    worker.join(1 if training else 60)
     assert worker.is_alive() == training
     worker.terminate()
     worker.join(30)

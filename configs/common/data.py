@@ -62,4 +62,7 @@ dataloader.evaluator = L(coco_evaluator)(
         default="${dataset.val.name}",
     ),
     output_dir="${train.output_dir}/inference",
+    max_detections=100,
+    area_sides=[32, 96],
+    score_threshold=0.3,
 )

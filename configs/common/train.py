@@ -5,6 +5,7 @@ EPOCH = 7392  # COCO's 118,287 images in full batches of 16
 train = dict(
     output_dir="output",
     init_checkpoint="detectron2://ImageNetPretrained/torchvision/R-50.pkl",
+    init_partially=False,  # True: what does not fit in init_checkpoint starts anew; else only classes may differ
     max_iter=50 * EPOCH,
     epochs=None,  # in place of max_iter; evaluations and checkpoints are then one an epoch of the data in use
     warmup_iters=0,  # in which the learning rate rises from a thousandth
@@ -14,6 +15,7 @@ train = dict(
     best=dict(metric="bbox/AP", mode="max"),  # whose best value makes model_best.pth; null for none
     early_stopping=dict(patience=0, metric="bbox/AP", mode="max", min_delta=0.0),  # in evaluations; 0 for never
     log_period=20,
+    writers=[],  # "wandb", "mlflow": beside metrics.json and TensorBoard
     preview=dict(num_images=8, score_threshold=0.3),  # pictures of dataset.val with ground truth and predictions
     checkpointer=dict(period=EPOCH, max_to_keep=3),
     device="cuda",

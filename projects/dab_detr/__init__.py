@@ -11,5 +11,6 @@ except ImportError as error:
 
 from .detector import DABDETR
 from .modeling.transformer import FixedAnchors, RefinedAnchors
+from .version import __version__
 
-__all__ = ["DABDETR", "FixedAnchors", "RefinedAnchors"]
+__all__ = ["DABDETR", "FixedAnchors", "RefinedAnchors", "__version__"]

@@ -1,6 +1,8 @@
 """The way in by a yacs config. What is wired is that of `models`; the keys here only set its values."""
 
+import re
 from functools import partial
+from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode, LazyCall, instantiate
@@ -31,6 +33,12 @@ PATHS = {
 }
 
 
+def is_lazy(config_file: str) -> bool:
+    """Whether it is a LazyConfig, which training saves as yaml too."""
+    path = Path(config_file)
+    return path.suffix == ".py" or bool(re.search("^dataloader:", path.read_text(), re.MULTILINE))
+
+
 def add_dab_detr_config(cfg: CfgNode) -> None:
     """Add the keys that a DAB-DETR has beside Detectron2's own. None is for what the model has by itself."""
     cfg.MODEL.DAB_DETR = CfgNode(dict.fromkeys(PATHS))
@@ -39,10 +47,14 @@ def add_dab_detr_config(cfg: CfgNode) -> None:
     cfg.MODEL.DAB_DETR.VARIANT = "dab_detr"
     # for all else, overrides of the model's node: ["decoder.prior.modulate=False", "criterion.weight_giou=3.0"]
     cfg.MODEL.DAB_DETR.OVERRIDES = []
+    # whether what does not fit in MODEL.WEIGHTS starts anew; else only classes may differ
+    cfg.MODEL.DAB_DETR.INIT_PARTIALLY = False
     # learning rate of the backbone, as a factor of BASE_LR
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
     # micro-batches that each process cuts its share of IMS_PER_BATCH into
     cfg.SOLVER.ACCUMULATE = 1
+    # experiment trackers to write to beside metrics.json and TensorBoard: "wandb", "mlflow"
+    cfg.WRITERS = []
     # lengths of the shorter side before a crop by INPUT.CROP
     cfg.INPUT.CROP.SHORT_SIDE = [400, 500, 600]
     # a COCO-format annotation file and its image folder, which `register_datasets` puts in the place of TRAIN and TEST

@@ -50,7 +50,15 @@ class DABDETR(nn.Module):
         input_format: str = "RGB",
     ):
         super().__init__()
-        check_combination(backbone, neck, encoder, queries, decoder)
+        check_combination(
+            backbone=backbone,
+            neck=neck,
+            encoder=encoder,
+            queries=queries,
+            decoder=decoder,
+            classification=criterion.classification,
+            selection=selection,
+        )
         self.backbone, self.neck, self.encoder = backbone, neck, encoder
         self.queries, self.denoising, self.decoder, self.criterion = queries, denoising, decoder, criterion
         self.num_classes, self.selection, self.input_format = num_classes, selection, input_format

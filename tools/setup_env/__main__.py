@@ -37,6 +37,7 @@ TEST = {
     "hypothesis": "hypothesis",
     "transformers": "transformers",
     "timm": "timm",
+    "supervision": "supervision",
 }
 NEEDS = {"run": RUN, "test": {**RUN, **TEST}, "lint": {"ruff": "ruff"}}
 

@@ -1,15 +1,38 @@
-"""Rules for the blocks that every rename table has: MLPs and torchvision's ResNets."""
+"""Rules for the blocks that several rename tables have."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import Tensor
 
 from .rename import Rule
 
 
-def mlp(theirs: str, ours: str, layers: int, copies: Sequence[str] = ()) -> Iterator[Rule]:
+def mlp(theirs: str, ours: str, layers: int, copies: Sequence[str] = (), aliases: Sequence[str] = ()) -> Iterator[Rule]:
     """An MLP: their `layers.0, 1, 2` are our 0, 2, 4, for ReLUs stand between them."""
     for i in range(layers):
-        same = tuple(f"{copy}.layers.{i}.{{p}}" for copy in copies)
-        yield Rule(f"{theirs}.layers.{i}.{{p}}", f"{ours}.{2 * i}.{{p}}", copies=same)
+        others = (tuple(f"{name}.layers.{i}.{{p}}" for name in names) for names in (copies, aliases))
+        yield Rule(f"{theirs}.layers.{i}.{{p}}", f"{ours}.{2 * i}.{{p}}", 0, *others)
+
+
+def anchor_mlps(theirs: str) -> Iterator[Rule]:
+    """What the decoder makes of anchors. Deformable models have no `ref_anchor_head`."""
+    for name, ours in {
+        "query_scale": "scale.mlp",
+        "ref_point_head": "embed",
+        "ref_anchor_head": "reference_size",
+    }.items():
+        yield from mlp(f"{theirs}.{name}", f"decoder.prior.{ours}", 2)
+
+
+def around_layers(*, projection: str, anchors: str, patterns: str, encoder: str, decoder: str, norm: str):
+    """What DAB-DETR with anchor boxes has outside of its layers, the box heads apart, by their names for it."""
+    yield Rule(f"{projection}.{{p}}", "neck.projection.{p}")
+    yield Rule(anchors, ("queries.centre", "queries.size"), axis=1)
+    yield Rule(patterns, "queries.patterns")
+    yield from mlp(f"{encoder}.query_scale", "encoder.position_scale", 2)
+    yield from anchor_mlps(decoder)
+    yield Rule(f"{norm}.{{p}}", "decoder.norm.{p}")
+    yield Rule("class_embed.{p}", "decoder.class_heads.0.{p}")
 
 
 def torchvision_resnet(theirs: str, ours: str) -> Iterator[Rule]:
@@ -39,3 +62,36 @@ def feed_forward(theirs: str, ours: str, norms: Sequence[int]) -> Iterator[Rule]
     yield Rule(f"{theirs}.activation.weight", f"{ours}.ffn.activation.weight")
     for i, number in enumerate(norms, 1):
         yield Rule(f"{theirs}.norm{number}.{{p}}", f"{ours}.norm{i}.{{p}}")
+
+
+def deformable_attention(theirs: str, ours: str) -> Iterator[Rule]:
+    """Attention that samples several maps."""
+    names = {"sampling_offsets": "offsets", "attention_weights": "weights", "value_proj": "value", "output_proj": "out"}
+    for name, projection in names.items():
+        yield Rule(f"{theirs}.{name}.{{p}}", f"{ours}.{projection}.{{p}}")
+
+
+def deformable_heads(num_layers: int, refined: bool, two_stage: bool) -> Iterator[Rule]:
+    """A head for each layer, and in two stages one more for the encoder; or one head under all their keys."""
+    decoder = "transformer.decoder."
+    for i in range(num_layers + two_stage if refined else 1):
+        ours = (
+            ["decoder.class_heads.{i}", "decoder.box_heads.{i}"]
+            if i < num_layers
+            else ["queries.class_head", "queries.box_head"]
+        )
+        classes, boxes = (name.format(i=i) for name in ours)
+        same = range(1, num_layers) if not refined else ()
+        copies = [f"{decoder}class_embed.{i}"] if two_stage else [f"class_embed.{j}" for j in same]
+        yield Rule(f"class_embed.{i}.{{p}}", f"{classes}.{{p}}", copies=tuple(f"{x}.{{p}}" for x in copies))
+        yield from mlp(
+            f"bbox_embed.{i}",
+            boxes,
+            3,
+            copies=[f"{decoder}bbox_embed.{i}"] if refined else [f"bbox_embed.{j}" for j in same],
+        )
+
+
+def count_layers(state: Mapping[str, Tensor]) -> int:
+    """Decoder layers in a state dict of ours."""
+    return sum(key.startswith("decoder.layers.") and key.endswith(".norm1.bias") for key in state)

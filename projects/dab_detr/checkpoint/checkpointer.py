@@ -1,18 +1,25 @@
 """Detectron2's checkpointer, able to read other people's DAB-DETR weights."""
 
-import argparse
+import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import nn
 
+from .description import KEY, Description
+from .fitting import Fit
 from .formats import to_ours
+from .reading import read, weights_file
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -33,18 +40,39 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read, or does not fit the model: for the user to set right."""
+
+
 class DABDETRCheckpointer(DetectionCheckpointer):
     """Loads our checkpoints, Detectron2's and torchvision's ImageNet backbones, and the DAB-DETR weights of the
-    original code and of transformers; saves as Detectron2 does, but a kill leaves the checkpoint before as it was.
+    original code, of detrex and of transformers; saves as Detectron2 does, but a kill leaves the checkpoint before as
+    it was.
 
-    strict: the checkpoint must fill the whole model, as evaluation needs it; else what it lacks stays as it is.
+    What a load keeps is told in a `LoadReport`, as `report` and in the log.
 
-    Raises ValueError for a file of which no tensor fits the model, and with `strict` for one that lacks any.
+    class_names: of the model's classes, by which rows of the checkpoint's class heads are found.
+    strict: the checkpoint must fill the whole model, as evaluation needs it.
+    partial: whatever of it does not fit the model starts anew; else only classes may differ.
+    description: what each checkpoint says of itself when it is saved, as `Description.to_dict` gives it.
+
+    Raises CheckpointError for a file that cannot be read, or that does not fill what it should.
     """
 
-    def __init__(self, model: nn.Module, save_dir: str = "", *, strict: bool = False, **checkpointables: Any):
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        class_names: Sequence[str] | None = None,
+        strict: bool = False,
+        partial: bool = False,
+        description: Callable[[], dict] | None = None,
+        **checkpointables: Any,
+    ):
         super().__init__(model, save_dir, **checkpointables)
-        self.strict = strict
+        self.fit = Fit(self.model.num_classes, class_names, strict=strict, partial=partial)
+        self.report, self.description = None, description
 
     def save(self, name: str, *, last: bool = True, **kwargs: Any) -> None:
         """Write `name`.pth with the model, the checkpointables and `kwargs`, whole or not at all.
@@ -56,7 +84,8 @@ class DABDETRCheckpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         parts = {"model": self.model, **self.checkpointables}
-        content = {**{key: part.state_dict() for key, part in parts.items()}, **kwargs}
+        about = {KEY: self.description()} if self.description else {}
+        content = {**{key: part.state_dict() for key, part in parts.items()}, **about, **kwargs}
         path = Path(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         try:
@@ -79,32 +108,54 @@ class DABDETRCheckpointer(DetectionCheckpointer):
             "train.checkpointer.max_to_keep lower or train.output_dir to another disk",
         )
 
+    def describe(self, name: str) -> None:
+        """Bring the description in a checkpoint that was saved up to date, in one step; all else in it stays."""
+        path = Path(self.save_dir, f"{name}.pth")
+        if not path.is_file():
+            return
+        content = torch.load(path, map_location="cpu") | {KEY: self.description()}
+        with written_whole(path) as file:
+            torch.save(content, file)
+
+    def of(self, model: nn.Module) -> "DABDETRCheckpointer":
+        """One for the weights of another model alone, in the same folder and with the same description."""
+        return DABDETRCheckpointer(model, self.save_dir, description=self.description)
+
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         with written_whole(Path(self.save_dir, "last_checkpoint")) as file:
             file.write(last_filename_basename.encode())
 
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As Detectron2's; the path may also be a folder that transformers has written."""
+        try:
+            return super().load(weights_file(path) if path else path, *args, **kwargs)
+        except (ValueError, AssertionError, OSError) as error:
+            raise CheckpointError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """As Detectron2's. A checkpoint to resume from must be one of the same model."""
+        if resume and self.has_checkpoint():
+            self.fit = replace(self.fit, strict=True)
+        return super().resume_or_load(path, resume=resume)
+
     def _load_file(self, filename: str) -> dict[str, Any]:
-        # files of the original carry their command line beside the weights; nothing else is unpickled
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            loaded = super()._load_file(filename)
-        if not loaded.get("matching_heuristics", False):
-            loaded["model"] = dict(to_ours(loaded["model"]))
-        return loaded
+        return read(filename)
 
     def _load_model(self, checkpoint: dict[str, Any]):
-        given = list(checkpoint["model"])
-        incompatible = super()._load_model(checkpoint)
-        unfit = len(incompatible.unexpected_keys) + len(incompatible.incorrect_shapes)
-        if given and unfit >= len(given):
-            raise ValueError(
-                f"nothing in the checkpoint fits the model: it has {given[:3]} ..., "
-                f"the model wants {list(self.model.state_dict())[:3]} ... Is train.init_checkpoint the right file?"
-            )
-        lacking = [f"{key} {theirs} instead of {ours}" for key, theirs, ours in incompatible.incorrect_shapes]
-        lacking += [f"{key} missing" for key in incompatible.missing_keys]
-        if self.strict and lacking:
-            raise ValueError(
-                f"the checkpoint does not fill the model, {len(lacking)} tensors lack, e.g. {'; '.join(lacking[:4])}. "
-                "Is it of another model, or of data with other classes (model.num_classes)?"
-            )
-        return incompatible
+        state, model = checkpoint.pop("model"), self.model.state_dict()
+        if checkpoint.pop("matching_heuristics", False):
+            caffe2 = checkpoint.get("__author__") == "Caffe2"
+            state = align_and_update_state_dicts(model, state, c2_conversion=caffe2)
+        else:
+            state, found, unknown = to_ours(state)
+            if found:
+                logger.info("The checkpoint is one of %s", found.name)
+            if unknown:
+                logger.warning("Left over, for no rule knows them: %s", ", ".join(unknown))
+        names = Description.from_dict(checkpoint[KEY]).class_names if KEY in checkpoint else None
+        state, self.report = self.fit(state, model, names or checkpoint.get("class_names"))
+        logger.info("What became of the weights:\n%s", self.report)
+        return super()._load_model({"model": state})
+
+    def _log_incompatible_keys(self, incompatible) -> None:
+        """Nothing more to tell: the report is complete."""

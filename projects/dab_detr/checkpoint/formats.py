@@ -1,40 +1,92 @@
-"""Recognises whose checkpoint a state dict is, by its keys, and converts it to ours."""
+"""Recognises whose checkpoint a state dict is, by its keys, and converts it to ours and back."""
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from . import original, original_deformable, transformers
+from . import detrex, original, original_deformable, transformers
 from .blocks import torchvision_resnet
 from .rename import RenameTable
 
-logger = logging.getLogger(__name__)
+State = Mapping[str, Tensor]
 
 
-def table_for(state: Mapping[str, Tensor]) -> tuple[str, RenameTable] | None:
-    """Name and rename table of a foreign state dict; None for one of ours, or of nobody we know."""
-    if "refpoint_embed.weight" in state and "transformer.decoder.norm.weight" in state:
-        return "the original DAB-DETR", original.table_of_theirs(state)
-    if "transformer.level_embed" in state and "input_proj.0.0.weight" in state:
-        return "the original (DAB-)Deformable-DETR", original_deformable.table_of_theirs(state)
-    if "model.query_refpoint_embeddings.weight" in state:
-        return "transformers' DabDetrForObjectDetection", transformers.dab_detr_table()
-    if "layer1.0.conv1.weight" in state and "conv1.weight" in state:
-        return "torchvision's ResNet", RenameTable(torchvision_resnet("", "backbone."))
-    return None
+@dataclass(frozen=True)
+class Format:
+    """Whose state dict it is: a name in words, the keys that no other format has all of, and its rename table."""
+
+    name: str
+    keys: tuple[str, ...]
+    table: Callable[[State], RenameTable]
 
 
-def to_ours(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The state dict under our names; as it is when its keys are none of a format we know."""
-    found = table_for(state)
+DAB_DETR = Format(
+    "the original DAB-DETR", ("refpoint_embed.weight", "transformer.decoder.norm.weight"), original.table_of_theirs
+)
+DEFORMABLE = Format(
+    "the original (DAB-)Deformable-DETR",
+    ("transformer.level_embed", "input_proj.0.0.weight"),
+    original_deformable.table_of_theirs,
+)
+DETREX_DAB_DETR = Format("detrex' DAB-DETR", ("anchor_box_embed.weight",), detrex.table_of_theirs)
+DETREX_DEFORMABLE = Format(
+    "detrex' DAB-Deformable-DETR", ("transformer.level_embeds", "neck.convs.0.conv.weight"), detrex.table_of_theirs
+)
+TRANSFORMERS = Format(
+    "transformers' DabDetrForObjectDetection",
+    ("model.query_refpoint_embeddings.weight",),
+    transformers.table_of_theirs,
+)
+TORCHVISION = Format(
+    "torchvision's ResNet",
+    ("layer1.0.conv1.weight", "conv1.weight"),
+    lambda state: RenameTable(torchvision_resnet("", "backbone.")),
+)
+FORMATS = (DAB_DETR, DEFORMABLE, DETREX_DAB_DETR, DETREX_DEFORMABLE, TRANSFORMERS, TORCHVISION)
+
+
+def recognise(state: State) -> Format | None:
+    """The format of a foreign state dict; None for one of ours, or of nobody we know."""
+    return next((x for x in FORMATS if all(key in state for key in x.keys)), None)
+
+
+def to_ours(state: State) -> tuple[dict[str, Tensor], Format | None, list[str]]:
+    """The state dict under our names, whose it was, and the keys that no rule knows. One of no format we know stays
+    as it is."""
+    found = recognise(state)
     if found is None:
-        return state
-    name, table = found
-    converted, unknown = table.to_ours(state)
+        return dict(state), None, []
+    converted, unknown = found.table(state).to_ours(state)
     # counters of batch norm, which frozen batch norm has none of, and a classifier's last layer
-    unknown = [key for key in unknown if not key.endswith("num_batches_tracked") and not key.startswith("fc.")]
-    logger.info(f"Converted {len(converted)} tensors of a checkpoint of {name}")
+    return converted, found, [x for x in unknown if not x.endswith("num_batches_tracked") and not x.startswith("fc.")]
+
+
+def table_to(name: str, state: State, *, torchvision_names: bool = False) -> RenameTable:
+    """The table to write our state dict as "original", "detrex" or "transformers" has it.
+
+    torchvision_names: of the backbone, for detrex: its models with DC5 have them.
+
+    Raises ValueError where they have no such model, or no such tensor.
+    """
+    anchors = "queries.centre" in state or "queries.transform.weight" in state
+    tables = {}
+    if "encoder.position_scale.0.weight" in state and anchors:
+        tables = {
+            "original": lambda: original.table_of_ours(state),
+            "detrex": lambda: detrex.table_of_ours(state, torchvision_names),
+            "transformers": transformers.dab_detr_table,
+        }
+    elif "neck.level_embed" in state:
+        tables = {
+            "original": lambda: original_deformable.table_of_ours(state),
+            "detrex": lambda: detrex.table_of_ours(state),
+        }
+    if name not in tables:
+        known = f"it goes to {' or '.join(tables)}" if tables else "only DAB-DETR and Deformable models are written"
+        raise ValueError(f"{name} has no such model: {known}")
+    table = tables[name]()
+    unknown = [key for key in table.to_theirs(state)[1] if not key.endswith("num_batches_tracked")]
     if unknown:
-        logger.warning(f"Left over, for no rule knows them: {', '.join(unknown)}")
-    return converted
+        raise ValueError(f"{name} has no place for {', '.join(unknown[:5])}{' ...' if unknown[5:] else ''}")
+    return table

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from .blocks import feed_forward, mlp, multi_head_attention, torchvision_resnet
+from .blocks import anchor_mlps, feed_forward, mlp, multi_head_attention, torchvision_resnet
 from .rename import RenameTable, Rule
 
 
@@ -51,10 +51,8 @@ def dab_detr_table(*, points: bool, shared_box_head: bool, refined: bool = True)
             *encoder_layers(),
             *decoder_layers(),
             Rule(f"{decoder}.norm.{{p}}", "decoder.norm.{p}"),
-            *mlp(f"{decoder}.query_scale", "decoder.prior.scale.mlp", 2),
+            *anchor_mlps(decoder),
             Rule(f"{decoder}.query_scale.weight", "decoder.prior.scale.weight"),
-            *mlp(f"{decoder}.ref_point_head", "decoder.prior.embed", 2),
-            *mlp(f"{decoder}.ref_anchor_head", "decoder.prior.reference_size", 2),
             Rule("class_embed.{p}", "decoder.class_heads.0.{p}"),
             *mlp(
                 f"bbox_embed{head[0]}",

@@ -4,14 +4,16 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from .blocks import feed_forward, mlp, multi_head_attention, torchvision_resnet
+from .blocks import (
+    anchor_mlps,
+    count_layers,
+    deformable_attention,
+    deformable_heads,
+    feed_forward,
+    multi_head_attention,
+    torchvision_resnet,
+)
 from .rename import RenameTable, Rule
-
-
-def deformable_attention(theirs: str, ours: str) -> Iterator[Rule]:
-    names = {"sampling_offsets": "offsets", "attention_weights": "weights", "value_proj": "value", "output_proj": "out"}
-    for name, projection in names.items():
-        yield Rule(f"{theirs}.{name}.{{p}}", f"{ours}.{projection}.{{p}}")
 
 
 def layers() -> Iterator[Rule]:
@@ -22,27 +24,6 @@ def layers() -> Iterator[Rule]:
     yield from multi_head_attention(f"{theirs}.self_attn", f"{ours}.self_attention")
     yield from deformable_attention(f"{theirs}.cross_attn", f"{ours}.cross_attention")
     yield from feed_forward(theirs, ours, norms=(2, 1, 3))  # numbered as written, not in the order of use
-
-
-def heads(num_layers: int, refined: bool, two_stage: bool) -> Iterator[Rule]:
-    """A head for each layer, and in two stages one more for the encoder; or one head under all their keys."""
-    decoder = "transformer.decoder."
-    for i in range(num_layers + two_stage if refined else 1):
-        ours = (
-            ["decoder.class_heads.{i}", "decoder.box_heads.{i}"]
-            if i < num_layers
-            else ["queries.class_head", "queries.box_head"]
-        )
-        classes, boxes = (name.format(i=i) for name in ours)
-        same = range(1, num_layers) if not refined else ()
-        copies = [f"{decoder}class_embed.{i}"] if two_stage else [f"class_embed.{j}" for j in same]
-        yield Rule(f"class_embed.{i}.{{p}}", f"{classes}.{{p}}", copies=tuple(f"{x}.{{p}}" for x in copies))
-        yield from mlp(
-            f"bbox_embed.{i}",
-            boxes,
-            3,
-            copies=[f"{decoder}bbox_embed.{i}"] if refined else [f"bbox_embed.{j}" for j in same],
-        )
 
 
 def deformable_table(*, num_layers: int, refined: bool, two_stage: bool) -> RenameTable:
@@ -64,9 +45,8 @@ def deformable_table(*, num_layers: int, refined: bool, two_stage: bool) -> Rena
             Rule("transformer.pos_trans.{p}", "queries.encode.{p}"),
             Rule("transformer.pos_trans_norm.{p}", "queries.encode_norm.{p}"),
             *layers(),
-            *mlp(f"{decoder}.query_scale", "decoder.prior.scale.mlp", 2),
-            *mlp(f"{decoder}.ref_point_head", "decoder.prior.embed", 2),
-            *heads(num_layers, refined, two_stage),
+            *anchor_mlps(decoder),
+            *deformable_heads(num_layers, refined, two_stage),
         ]
     )
 
@@ -77,3 +57,12 @@ def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
     refined = "transformer.decoder.bbox_embed.0.layers.0.bias" in state
     two_stage = "transformer.enc_output.weight" in state
     return deformable_table(num_layers=num_layers, refined=refined, two_stage=two_stage)
+
+
+def table_of_ours(state: Mapping[str, Tensor]) -> RenameTable:
+    """The table for a state dict of ours, by what it holds."""
+    return deformable_table(
+        num_layers=count_layers(state),
+        refined="decoder.box_heads.1.0.weight" in state,
+        two_stage="queries.transform.weight" in state,
+    )

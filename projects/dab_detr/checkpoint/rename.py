@@ -13,6 +13,7 @@ FIELDS = {
     "j": r"\d+",
     "p": r"weight|bias",
     "b": r"weight|bias|running_mean|running_var",
+    "r": r".+",
 }
 
 
@@ -20,15 +21,17 @@ FIELDS = {
 class Rule:
     """One line of a rename table.
 
-    theirs, ours: key patterns with the fields {i}, {j} (numbers), {p} (weight or bias), {b} (a tensor of batch norm).
-        Several patterns in `ours` are equal parts of their tensor along `axis`.
+    theirs, ours: key patterns with the fields {i}, {j} (numbers), {p} (weight or bias), {b} (a tensor of batch norm),
+        {r} (the rest of a key). Several patterns in `ours` are equal parts of their tensor along `axis`.
     copies: further keys under which they store the same tensor.
+    aliases: keys under which some of their files store it instead; read, not written.
     """
 
     theirs: str
     ours: tuple[str, ...] | str
     axis: int = 0
     copies: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
     def __post_init__(self):
         if isinstance(self.ours, str):
@@ -46,7 +49,9 @@ class RenameTable:
 
     def __init__(self, rules: Iterable[Rule]):
         self.rules = list(rules)
-        self.theirs = [(pattern(key), rule) for rule in self.rules for key in (rule.theirs, *rule.copies)]
+        self.theirs = [
+            (pattern(key), rule) for rule in self.rules for key in (rule.theirs, *rule.copies, *rule.aliases)
+        ]
         self.ours = [(pattern(rule.ours[0]), rule) for rule in self.rules]
 
     def to_ours(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

@@ -1,8 +1,10 @@
 """Rename table of the Hugging Face transformers library, DabDetrForObjectDetection (4.57 and 5.x)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from .blocks import mlp, torchvision_resnet
+from torch import Tensor
+
+from .blocks import around_layers, mlp, torchvision_resnet
 from .rename import RenameTable, Rule
 
 
@@ -38,22 +40,29 @@ def feed_forward(theirs: str, ours: str) -> Iterator[Rule]:
     yield Rule(f"{theirs}.activation_fn.weight", f"{ours}.ffn.activation.weight")
 
 
-def dab_detr_table() -> RenameTable:
-    """DAB-DETR with anchor boxes. Files of 4.57 hold the box head as the copy, files of 5.x under its own name."""
+BOX_HEADS = ("bbox_predictor", "model.decoder.bbox_embed")  # names of the one box head: in files of 5.x, of 4.57
+
+
+def dab_detr_table(box_head: str = BOX_HEADS[0]) -> RenameTable:
+    """DAB-DETR with anchor boxes. box_head: the name that is written; both are read."""
     return RenameTable(
         [
             *torchvision_resnet("model.backbone.conv_encoder.model._backbone.", "backbone."),
-            Rule("model.input_projection.{p}", "neck.projection.{p}"),
-            Rule("model.query_refpoint_embeddings.weight", ("queries.centre", "queries.size"), axis=1),
-            Rule("model.patterns.weight", "queries.patterns"),
-            *mlp("model.encoder.query_scale", "encoder.position_scale", 2),
+            *around_layers(
+                projection="model.input_projection",
+                anchors="model.query_refpoint_embeddings.weight",
+                patterns="model.patterns.weight",
+                encoder="model.encoder",
+                decoder="model.decoder",
+                norm="model.decoder.layernorm",
+            ),
             *encoder_layers(),
             *decoder_layers(),
-            Rule("model.decoder.layernorm.{p}", "decoder.norm.{p}"),
-            *mlp("model.decoder.query_scale", "decoder.prior.scale.mlp", 2),
-            *mlp("model.decoder.ref_point_head", "decoder.prior.embed", 2),
-            *mlp("model.decoder.ref_anchor_head", "decoder.prior.reference_size", 2),
-            Rule("class_embed.{p}", "decoder.class_heads.0.{p}"),
-            *mlp("bbox_predictor", "decoder.box_heads.0", 3, copies=["model.decoder.bbox_embed"]),
+            *mlp(box_head, "decoder.box_heads.0", 3, aliases=BOX_HEADS),
         ]
     )
+
+
+def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
+    """The table for a state dict of transformers, by the name of its box head."""
+    return dab_detr_table(next((name for name in BOX_HEADS if f"{name}.layers.0.weight" in state), BOX_HEADS[0]))

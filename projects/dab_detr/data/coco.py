@@ -12,11 +12,17 @@ from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_datas
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.file_io import PathManager
 
-from .annotations import AnnotationFile, few, read_annotations
+from .annotations import AnnotationFile, read_annotations
+from .doctor.files import check_files
+from .doctor.finding import Finding, Severity, few
+from .doctor.objects import check_queries
+from .doctor.splits import check_categories, check_overlap, check_unlearned
 
 __all__ = ["check_datasets", "dataset_dicts", "dataset_name"]
 
 logger = logging.getLogger(__name__)
+
+_OPENED, _OPENED_REMOTE = 5000, 8  # images that are opened before a training
 
 
 def dataset_name(
@@ -70,39 +76,50 @@ def dataset_dicts(
 
 
 def check_datasets(
-    train: str, val: str | Sequence[str], num_classes: int | None, *, key: str = "model.num_classes"
+    train: str,
+    val: str | Sequence[str],
+    num_classes: int | None,
+    *,
+    key: str = "model.num_classes",
+    num_queries: int | None = None,
 ) -> int:
-    """Check that datasets fit each other, the model and Detectron2, by their annotation files and a few images.
+    """The dataset doctor in short: check that datasets fit each other, the model and Detectron2.
 
-    A dataset whose annotation file is absent, or which has none in COCO format, is checked by its metadata.
+    Annotation files are checked in full, of the images some thousands are opened. Warnings go to the log. A dataset
+    whose annotation file is absent, or which has none in COCO format, is checked by its metadata.
 
     Args:
         train: registered name of the dataset to train on.
         val: registered names of those to evaluate on.
         num_classes: number of classes of the model; None where it is to come from the data.
         key: what the number of classes is called in the config.
+        num_queries: number of queries of the model; None where it is not known.
 
     Returns:
         The number of classes.
 
     Raises:
-        ValueError: all that was found, with files and ids.
+        ValueError: all errors that were found, with files and ids.
     """
     val = [val] if isinstance(val, str) else list(val)
     splits = [_split(train), *map(_split, val)]
     # To evaluate alone is to name one dataset as both; it may then be without annotations, as COCO's test images are.
-    faults = [] if train in val else splits[0].faults(trained=True)
-    faults += [fault for split in splits[1:] for fault in split.faults(trained=False)]
+    findings = [] if train in val else splits[0].findings(trained=True, num_queries=num_queries)
     for split in splits[1:]:
-        faults += _differences(splits[0], split)
+        findings += split.findings(trained=False, num_queries=num_queries) + _compare(splits[0], split)
+    faults = dict.fromkeys(text for text, severity in findings if severity is Severity.ERROR)
     names = splits[0].names
     if num_classes is not None and num_classes != len(names):
-        faults.append(
+        fault = (
             f"{key} is {num_classes}, but {splits[0].label} has {len(names)} classes ({few(names)}): "
             f"set {key} to {len(names)}, or leave it to the data"
         )
+        faults[fault] = Severity.ERROR
+    for text in dict.fromkeys(text for text, severity in findings if severity is Severity.WARNING):
+        logger.warning("%s", text)
     if faults:
-        raise ValueError("the datasets cannot be used:\n" + "\n".join(f"- {fault}" for fault in dict.fromkeys(faults)))
+        start = "the datasets cannot be used (tools/check_dataset.py tells more, and can mend some of it):"
+        raise ValueError("\n- ".join([start, *faults]))
     return len(names)
 
 
@@ -116,28 +133,32 @@ class _Split:
     file: AnnotationFile | None = None
     image_root: str = ""
 
-    def faults(self, *, trained: bool) -> list[str]:
+    def findings(self, *, trained: bool, num_queries: int | None) -> list[tuple[str, Severity]]:
+        """What is wrong with this dataset alone, as sentences that name it."""
         if self.file is None:
             return []
-        faults = [*self.file.faults, *(() if trained else self.file.evaluation_faults)]
+        found = [*self.file.findings, *(() if trained else self.file.evaluation_findings)]
         if trained and not self.file.annotated:
-            faults.append("it has no annotations at all, only images")
-        return [f"{self.label}: {fault}" for fault in faults] + self._faults_of_images()
+            text = "it has no annotations at all, only images"
+            found.append(Finding(kind="no annotations", severity=Severity.ERROR, text=text))
+        opened = _OPENED_REMOTE if "://" in self.image_root else _OPENED
+        found += check_files(self.image_root, self.file.images, opened=opened)
+        if num_queries is not None:
+            found += check_queries(self.file.images, num_queries)
+        return [(f"{self.label}: {finding}", finding.severity) for finding in found]
 
-    def _faults_of_images(self) -> list[str]:
-        if not PathManager.isdir(self.image_root):
-            return [f"image folder {self.image_root} (of {self.label}) does not exist"]
-        missing = [x for x in self.file.file_names if not PathManager.isfile(os.path.join(self.image_root, x))]
-        if not missing:
-            return []
-        fault = (
-            f"image folder {self.image_root} lacks {len(missing)} of {len(self.file.file_names)} images looked for, "
-            f"which {self.label} names: {few(missing)}"
-        )
-        for root in (os.path.dirname(self.image_root.rstrip("/")), *_subfolders(self.image_root)):
-            if PathManager.isfile(os.path.join(root, missing[0])):
-                return [f"{fault}; they are found from {root}"]
-        return [fault]
+
+def _compare(train: _Split, val: _Split) -> list[tuple[str, Severity]]:
+    """What is wrong with two datasets together."""
+    if train.ids is None or val.ids is None:  # without ids the order alone has to agree
+        ours, theirs = (dict(enumerate(split.names)) for split in (train, val))
+    else:
+        ours, theirs = (dict(zip(split.ids, split.names, strict=True)) for split in (train, val))
+    found = check_categories((train.label, ours), (val.label, theirs))
+    if train.file and val.file and train.label != val.label:
+        found += check_overlap((train.image_root, train.file.images), (val.image_root, val.file.images), content=False)
+        found += check_unlearned((train.label, train.file.used), (val.label, val.file.used))
+    return [(str(finding), finding.severity) for finding in found]
 
 
 def _split(name: str) -> _Split:
@@ -163,29 +184,6 @@ def _split(name: str) -> _Split:
         logger.warning("Dataset %s is checked by its class names only: %s does not exist.", name, json_file)
     ids = metadata.get("thing_dataset_id_to_contiguous_id")
     return _Split(label=json_file or f"dataset {name!r}", names=list(names), ids=ids and sorted(ids, key=ids.get))
-
-
-def _differences(train: _Split, val: _Split) -> list[str]:
-    """What differs between the categories of two datasets; the class of a detection is their common order."""
-    if train.ids is None or val.ids is None:  # without ids the order alone has to agree
-        ours, theirs = (dict(enumerate(split.names)) for split in (train, val))
-    else:
-        ours, theirs = (dict(zip(split.ids, split.names, strict=True)) for split in (train, val))
-    if ours == theirs:
-        return []
-    fault = f"the categories of {train.label} and of {val.label} differ: "
-    for by in (1, -1):
-        if {i + by: name for i, name in ours.items()} == theirs:
-            return [
-                f"{fault}it looks like a shift by one, the same names have the ids "
-                f"{few(ours)} in the first and {few(theirs)} in the second"
-            ]
-    parts = []
-    for split, mine, other in ((train, ours, theirs), (val, theirs, ours)):
-        only = [f"{i} {name!r}" for i, name in mine.items() if i not in other]
-        parts += [f"only {split.label} has {few(only)}"] if only else []
-    renamed = [f"{i} is {name!r} and {theirs[i]!r}" for i, name in ours.items() if theirs.get(i, name) != name]
-    return [fault + "; ".join([*parts, *([few(renamed)] if renamed else [])])]
 
 
 def _registered(name: str | None) -> str:
@@ -230,7 +228,3 @@ def _name_of(json_file: str, image_root: str) -> str:
 def _absolute(path: str | os.PathLike) -> str:
     path = os.fspath(path)
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
-
-
-def _subfolders(folder: str) -> list[str]:
-    return [entry.path for entry in os.scandir(folder) if entry.is_dir()] if os.path.isdir(folder) else []

@@ -72,6 +72,7 @@ class VisitSampler(Sampler):
     def __iter__(self) -> Iterator[int]:
         mine = itertools.count(self.start + self.rank, self.world_size)
         for epoch, places in itertools.groupby(mine, lambda place: place // self.size):
-            order = torch.randperm(self.size, generator=torch.Generator().manual_seed(seed_of(self.seed, epoch)))
+            shuffled = torch.Generator().manual_seed(seed_of(self.seed, epoch))
+            order = torch.randperm(self.size, generator=shuffled).tolist()
             for place in places:
-                yield epoch * self.size + int(order[place % self.size])
+                yield epoch * self.size + order[place % self.size]

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils.events import EventStorage
-from torch import nn
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 from .ema import WeightAverage
@@ -48,6 +47,7 @@ class BestCheckpoint(HookBase):
     where it resumes from before that was made. (Detectron2's BestCheckpointer forgets its best value, and makes the
     best checkpoint the one to resume from.)
 
+    checkpointer: of the training. average: of its weights, if there is any.
     metric: as it is called in metrics.json, e.g. "bbox/AP"; where it begins with "ema/", the file has the average in
         place of the model. mode: whether "max" or "min" is best.
 
@@ -55,10 +55,10 @@ class BestCheckpoint(HookBase):
     """
 
     def __init__(
-        self, model: nn.Module, average: WeightAverage | None, output_dir: str, *, metric: str, mode: str = "max"
+        self, checkpointer: DABDETRCheckpointer, average: WeightAverage | None, *, metric: str, mode: str = "max"
     ):
-        weights = average.module if metric.startswith("ema/") else model
-        self.checkpointer, self.metric = DABDETRCheckpointer(weights, output_dir), metric
+        weights = average.module if metric.startswith("ema/") else checkpointer.model
+        self.checkpointer, self.metric = checkpointer.of(weights), metric
         self.better, self.values = better(mode, "train.best.mode"), NewValues(metric)
         self.best: float | None = None
 

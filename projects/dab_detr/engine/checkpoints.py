@@ -10,6 +10,7 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
     """Detectron2's hook, which on resume forgets what it has saved before, and would keep it for ever."""
 
     def before_train(self) -> None:
+        """Take those of before for its own, and remove what is too many of them."""
         super().before_train()
         if self.max_to_keep is None:
             return

@@ -42,14 +42,13 @@ def parts(average: WeightAverage | None) -> dict[str, WeightAverage]:
 
 
 class UpdateAverage(HookBase):
-    """Takes the weights into their average after every step, and saves it alone as `model_final_ema.pth` at the end.
+    """Takes the weights into their average after every step.
 
     Its place is before the hooks that save and evaluate the average, in all processes.
     """
 
-    def __init__(self, average: WeightAverage, model: nn.Module, output_dir: str):
+    def __init__(self, average: WeightAverage, model: nn.Module):
         self.average, self.model = average, model
-        self.checkpointer = DABDETRCheckpointer(average.module, output_dir)
 
     def before_train(self) -> None:
         self.average.begin(self.model)
@@ -57,6 +56,18 @@ class UpdateAverage(HookBase):
     def after_step(self) -> None:
         self.average.update_parameters(self.model)
 
+
+class FinalAverage(HookBase):
+    """Saves the average alone, as `model_final_ema.pth`, when a training has come to its end.
+
+    Its place is behind the hook that evaluates, in the main process.
+
+    checkpointer: of the training.
+    """
+
+    def __init__(self, average: WeightAverage, checkpointer: DABDETRCheckpointer):
+        self.checkpointer = checkpointer.of(average.module)
+
     def after_train(self) -> None:
         if self.trainer.iter >= self.trainer.max_iter:
-            self.checkpointer.save("model_final_ema", last=False, iteration=self.trainer.iter - 1)
+            self.checkpointer.save("model_final_ema", last=False, iteration=self.trainer.max_iter - 1)

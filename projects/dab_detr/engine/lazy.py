@@ -21,9 +21,10 @@ from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
 from .best import BestCheckpoint
 from .checkpoints import PeriodicCheckpointer
+from .description import DescribeResults, classes_of, describer, plain_lazy
 from .device import available_device, distribute, precision_of
 from .early_stopping import EarlyStopping
-from .ema import UpdateAverage, WeightAverage, parts, weight_average
+from .ema import FinalAverage, UpdateAverage, WeightAverage, parts, weight_average
 from .evaluation import BEST, EARLY_STOPPING, Evaluation, watched_metrics
 from .loop import TrainingLoop, check_batch_size
 from .progress import progress_writers
@@ -52,6 +53,7 @@ def configure(args: argparse.Namespace) -> DictConfig:
             configured=cfg.model.num_classes,
             is_set="model.num_classes" in overridden,
             key="model.num_classes",
+            queries=cfg.model.get("queries"),
         )
     if not args.eval_only:
         count_in_epochs(cfg, overridden)
@@ -66,7 +68,8 @@ def run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     average = weight_average(model, **cfg.train.get("ema", {}))
     if not args.eval_only:
         return train(cfg, model, average, resume=args.resume)
-    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, strict=True, **parts(average))
+    names = class_names(cfg, "val")
+    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, class_names=names, strict=True, **parts(average))
     last = checkpointer.get_checkpoint_file() if args.resume else ""
     checkpointer.load(last or cfg.train.init_checkpoint)
     if average:
@@ -81,6 +84,11 @@ def registered(split: DictConfig) -> str:
     """
     default = None if split.annotations else instantiate(split.name)
     return dataset_name(annotations=split.annotations, images=split.images, default=default)
+
+
+def class_names(cfg: DictConfig, split: str) -> list[str] | None:
+    """Names of the classes of `dataset.train` or `dataset.val`, if they are known."""
+    return classes_of(registered(cfg.dataset[split]))[0] if "dataset" in cfg else None
 
 
 def evaluate(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = None) -> dict:
@@ -107,6 +115,9 @@ def train(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = Non
     Returns the results of the evaluation at the end.
     """
     logger.info("Model:\n%s", model)
+    results = {}
+    dataset = registered(cfg.dataset.train) if "dataset" in cfg else None
+    description = describer(model, config=lambda: plain_lazy(cfg), dataset=dataset, results=lambda: results)
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     loader = instantiate(cfg.dataloader.train)
@@ -118,11 +129,18 @@ def train(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = Non
         precision=precision_of(cfg.train.amp.enabled, cfg.train.device),
         output_dir=cfg.train.output_dir,
     )
-    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, trainer=trainer, **parts(average))
-    results = {}
+    checkpointer = DABDETRCheckpointer(
+        model,
+        cfg.train.output_dir,
+        class_names=class_names(cfg, "train"),
+        partial=cfg.train.get("init_partially", False),
+        description=description,
+        trainer=trainer,
+        **parts(average),
+    )
     trainer.register_hooks([reproducibility(loader), *training_hooks(cfg, model, average, checkpointer, results)])
     if "dataset" in cfg:
-        trainer.register_hooks([watchdog(loader, registered(cfg.dataset.train))])
+        trainer.register_hooks([watchdog(loader, dataset)])
     start = 0
     if resume and checkpointer.has_checkpoint():
         checkpointer.resume_or_load("", resume=True)
@@ -155,7 +173,7 @@ def training_hooks(
     stepping = [
         hooks.IterationTimer(),
         hooks.LRScheduler(scheduler=schedule),
-        average and UpdateAverage(average, model, output_dir),
+        average and UpdateAverage(average, model),
     ]
     evaluations = Evaluation(settings.eval_period, evaluation, watched=watched)
     ending = [
@@ -168,10 +186,14 @@ def training_hooks(
         *stepping,
         PeriodicCheckpointer(checkpointer, **settings.checkpointer),
         evaluations,
-        BestCheckpoint(model, average, output_dir, **settings.best) if BEST in watched else None,
+        BestCheckpoint(checkpointer, average, **settings.best) if BEST in watched else None,
+        average and FinalAverage(average, checkpointer),
+        DescribeResults(checkpointer),
         *ending,
         preview_hook(cfg, model),
-        hooks.PeriodicWriter(progress_writers(output_dir, settings.max_iter), period=settings.log_period),
+        hooks.PeriodicWriter(
+            progress_writers(output_dir, settings.max_iter, settings.get("writers", ())), period=settings.log_period
+        ),
         CurvesHook(output_dir=output_dir, period=settings.eval_period),
     ]
 

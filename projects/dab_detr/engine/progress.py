@@ -2,15 +2,21 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 
 import torch
 from detectron2.engine import default_writers
 from detectron2.utils.events import EventWriter
 
+from .trackers import trackers
 
-def progress_writers(output_dir: str, max_iter: int) -> list[EventWriter]:
-    """Detectron2's writers: to the terminal (on CPU too with the memory in use), metrics.json and TensorBoard."""
-    writers = default_writers(output_dir, max_iter)
+
+def progress_writers(output_dir: str, max_iter: int, others: Sequence[str] = ()) -> list[EventWriter]:
+    """Detectron2's writers: to the terminal (on CPU too with the memory in use), metrics.json and TensorBoard.
+
+    others: names of `trackers` beside them.
+    """
+    writers = default_writers(output_dir, max_iter) + trackers(others, output_dir)
     if not torch.cuda.is_available() and sys.platform != "win32":
         writers[0].logger = _WithMemory(writers[0].logger, {})
     return writers

@@ -25,18 +25,21 @@ def set_up(cfg: CfgNode | DictConfig, args: argparse.Namespace, output_dir: str)
     setup_logger(output_dir, distributed_rank=comm.get_rank(), name="dab_detr")
 
 
-def num_classes_for(train: str, val: Sequence[str], *, configured: int, is_set: bool, key: str) -> int:
+def num_classes_for(
+    train: str, val: Sequence[str], *, configured: int, is_set: bool, key: str, queries: DictConfig | None = None
+) -> int:
     """The number of classes of registered datasets, checked before time is spent.
 
     `configured` is what the config says under `key`. It has to agree with the data where the user has set it, which
-    is so if `is_set` or if it is not the number that the published models have.
+    is so if `is_set` or if it is not the number that the published models have. `queries` is that node of the model.
 
     Raises ValueError where it does not agree, and for data that cannot be used.
     """
     for name in (train, *val):
         check_annotations_exist(name)
     is_set = is_set or configured != COCO_CLASSES
-    num_classes = check_datasets(train, val, configured if is_set else None, key=key)
+    num_queries = queries and queries.num_queries * max(1, queries.get("num_patterns", 0))
+    num_classes = check_datasets(train, val, configured if is_set else None, key=key, num_queries=num_queries)
     if num_classes != configured:
         logger.info("The data has %d classes: %s is set to that.", num_classes, key)
     return num_classes

@@ -41,8 +41,9 @@ class Stopping(HookBase):
 
     def before_train(self) -> None:
         global _training
-        self.handlers = {number: signal.signal(number, self._signalled) for number in SIGNALS}
-        _training = True
+        if threading.current_thread() is threading.main_thread():  # others cannot ask for signals
+            self.handlers = {number: signal.signal(number, self._signalled) for number in SIGNALS}
+            _training = True
         if reason := self._agreed():
             raise Stopped(reason)
 

@@ -23,7 +23,7 @@ from detectron2.utils.events import EventWriter
 from torch import nn
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
-from ..config import add_dab_detr_config, register_datasets
+from ..config import add_dab_detr_config, model_node, register_datasets
 from ..data.augmentation import random_crop
 from ..data.loader import TrainLoader
 from ..evaluation.coco import coco_evaluator
@@ -31,6 +31,7 @@ from ..overrides import merge_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
 from .best import BestCheckpoint
+from .description import DescribeResults, classes_of, describer, plain_yacs
 from .device import available_device, distribute, precision_of
 from .evaluation import Evaluation
 from .loop import TrainingLoop, check_batch_size
@@ -61,6 +62,7 @@ def configure(args: argparse.Namespace) -> CfgNode:
             configured=own.NUM_CLASSES,
             is_set="MODEL.DAB_DETR.NUM_CLASSES" in overridden,
             key="MODEL.DAB_DETR.NUM_CLASSES",
+            queries=model_node(cfg).queries,
         )
     cfg.freeze()
     if comm.is_main_process():
@@ -77,7 +79,8 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
             trainer.train()
         return trainer.results
     model = Trainer.build_model(cfg)
-    checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, strict=True)
+    names, _ = classes_of(cfg.DATASETS.TEST[0])
+    checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, class_names=names, strict=True)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
@@ -105,7 +108,16 @@ class Trainer(DefaultTrainer):
             output_dir=cfg.OUTPUT_DIR,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = DABDETRCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        me = weakref.proxy(self)
+        dataset = next(iter(cfg.DATASETS.TRAIN), None)
+        self.checkpointer = DABDETRCheckpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            class_names=classes_of(dataset)[0],
+            partial=cfg.MODEL.DAB_DETR.INIT_PARTIALLY,
+            description=describer(model, config=lambda: plain_yacs(cfg), dataset=dataset, results=lambda: me.results),
+            trainer=me,
+        )
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self.register_hooks([*self.build_hooks(), watchdog(loader, cfg.DATASETS.TRAIN[0])])
 
@@ -134,8 +146,9 @@ class Trainer(DefaultTrainer):
             output_dir=output_dir,
             period=period,
         )
-        best = BestCheckpoint(self.model, None, output_dir, metric="bbox/AP")
-        return [*hooks, best, stopping, preview, writer, CurvesHook(output_dir=output_dir, period=period)]
+        best = BestCheckpoint(self.checkpointer, None, metric="bbox/AP")
+        curves = CurvesHook(output_dir=output_dir, period=period)
+        return [*hooks, best, DescribeResults(self.checkpointer), stopping, preview, writer, curves]
 
     def evaluate(self) -> dict:
         """Results on all test sets, by task and metric, which `results` remembers."""
@@ -143,7 +156,7 @@ class Trainer(DefaultTrainer):
         return self._last_eval_results
 
     def build_writers(self) -> list[EventWriter]:
-        return progress_writers(self.cfg.OUTPUT_DIR, self.max_iter)
+        return progress_writers(self.cfg.OUTPUT_DIR, self.max_iter, self.cfg.WRITERS)
 
     def state_dict(self) -> dict:
         return {**TrainerBase.state_dict(self), "_trainer": self._trainer.state_dict()}
@@ -184,4 +197,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> COCOEvaluator:
-        return coco_evaluator(dataset_name=dataset_name, output_dir=f"{cfg.OUTPUT_DIR}/inference")
+        folder = Path(cfg.OUTPUT_DIR, "inference", *([dataset_name] if len(cfg.DATASETS.TEST) > 1 else []))
+        return coco_evaluator(
+            dataset_name=dataset_name, output_dir=str(folder), max_detections=cfg.TEST.DETECTIONS_PER_IMAGE
+        )

@@ -1,22 +1,110 @@
-"""COCO's metrics, by Detectron2's evaluator."""
+"""COCO's metrics, by Detectron2's evaluator, and what there is to see beside the numbers."""
 
+import itertools
+import json
 import os
+from collections.abc import Sequence
 
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
+from pycocotools.coco import COCO
+
+from .box_eval import BoxEval
+from .confusion import count_confusions
+from .report import write_report
 
 
-def coco_evaluator(*, dataset_name: str, output_dir: str) -> COCOEvaluator:
-    """Detectron2's evaluator of boxes by the official COCO API: the best 100 detections of an image count.
+def coco_evaluator(
+    *,
+    dataset_name: str,
+    output_dir: str,
+    max_detections: int = 100,
+    area_sides: Sequence[float] = (32, 96),
+    score_threshold: float = 0.3,
+) -> COCOEvaluator:
+    """Detectron2's evaluator of boxes by the official COCO API, which leaves a report in `output_dir`.
 
-    For a dataset that was not registered by an annotation file Detectron2 writes one to `output_dir`, and reads that
-    of an earlier run if there is any, whatever has become of the dataset since. Here it is always written anew.
+    For a dataset that was not registered by an annotation file Detectron2 writes one to `output_dir`, and later reads
+    it again, whatever has become of the dataset since. Here it is written anew for every evaluator.
+
+    Args:
+        dataset_name: registered name of the dataset.
+        output_dir: folder for detections and report.
+        max_detections: the best so many detections of an image count.
+        area_sides: roots of the areas, in pixels, at which small objects end and large ones begin (APs, APm, APl).
+        score_threshold: detections of this score and more are in the confusion matrix.
+
+    Raises:
+        ValueError: settings that nothing can be evaluated with.
     """
-    stale = os.path.join(output_dir, f"{dataset_name}_coco_format.json")
-    if not hasattr(MetadataCatalog.get(dataset_name), "json_file"):
-        if comm.is_main_process() and PathManager.isfile(stale):
-            PathManager.rm(stale)
-        comm.synchronize()
-    return COCOEvaluator(dataset_name, tasks=("bbox",), output_dir=output_dir, use_fast_impl=False)
+    if max_detections < 1:
+        raise ValueError(f"dataloader.evaluator.max_detections must be 1 or more, got {max_detections}")
+    if len(area_sides) != 2 or not 0 < area_sides[0] < area_sides[1]:
+        raise ValueError(f"dataloader.evaluator.area_sides must be two rising sides in pixels, got {list(area_sides)}")
+    metadata = MetadataCatalog.get(dataset_name)
+    converted = not hasattr(metadata, "json_file")
+    if converted:
+        _remove(os.path.join(output_dir, f"{dataset_name}_coco_format.json"))
+    evaluator = _Evaluator(
+        dataset_name,
+        output_dir=output_dir,
+        max_detections=max_detections,
+        area_sides=area_sides,
+        score_threshold=score_threshold,
+    )
+    if converted:
+        del metadata.json_file  # or the next evaluator in this process would take it for the dataset's own
+    return evaluator
+
+
+def _remove(path: str) -> None:
+    """Remove a file, if it is there, before any process goes on."""
+    if comm.is_main_process() and PathManager.isfile(path):
+        PathManager.rm(path)
+    comm.synchronize()
+
+
+class _Evaluator(COCOEvaluator):
+    """Detectron2's evaluator with other limits, and the report. `evaluate` gives the metrics as it does."""
+
+    def __init__(
+        self,
+        dataset_name: str,
+        *,
+        output_dir: str,
+        max_detections: int,
+        area_sides: Sequence[float],
+        score_threshold: float,
+    ):
+        super().__init__(dataset_name, tasks=("bbox",), output_dir=output_dir, use_fast_impl=False)
+        self._max_detections, self._area_sides = max_detections, area_sides
+        self._score_threshold = score_threshold
+
+    def _eval_predictions(self, predictions: list[dict], img_ids: Sequence[int] | None = None) -> None:
+        """Detectron2's, of boxes alone: fill `_results`."""
+        detections = list(itertools.chain(*(prediction["instances"] for prediction in predictions)))
+        numbers = self._metadata.get("thing_dataset_id_to_contiguous_id")
+        ids = {number: i for i, number in numbers.items()} if numbers else None
+        for detection in detections if ids else ():
+            detection["category_id"] = ids[detection["category_id"]]
+        with PathManager.open(os.path.join(self._output_dir, "coco_instances_results.json"), "w") as file:
+            json.dump(detections, file)
+        if not self._do_evaluation:
+            self._logger.info("The dataset has no annotations: detections are written, and not evaluated.")
+            return
+        evaluation = self._evaluate_boxes(self._coco_api, detections, img_ids) if detections else None
+        names = self._metadata.get("thing_classes")
+        self._results["bbox"] = self._derive_coco_results(evaluation, "bbox", class_names=names)
+        if evaluation is not None:
+            confusions = count_confusions(evaluation.cocoGt, evaluation.cocoDt, self._score_threshold)
+            write_report(self._output_dir, evaluation, confusions, self._score_threshold)
+
+    def _evaluate_boxes(self, truth: COCO, detections: list[dict], img_ids: Sequence[int] | None) -> BoxEval:
+        evaluation = BoxEval(
+            truth, truth.loadRes(detections), max_detections=self._max_detections, area_sides=self._area_sides
+        )
+        if img_ids is not None:
+            evaluation.params.imgIds = img_ids
+        return evaluation.run()

@@ -13,6 +13,8 @@ class FocalLoss:
     alpha weighs objects against background, gamma how much easy answers are played down.
     """
 
+    no_object_class = False
+
     def __init__(self, *, alpha: float = 0.25, gamma: float = 2.0):
         self.alpha, self.gamma = alpha, gamma
 
@@ -55,6 +57,8 @@ class SoftmaxLoss:
 
     It is a weighted mean over all queries of the effective batch.
     """
+
+    no_object_class = True
 
     def __init__(self, *, no_object: float = 0.1):
         self.no_object = no_object

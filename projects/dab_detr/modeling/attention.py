@@ -85,6 +85,8 @@ class SelfAttention(Attention):
 class CrossAttention(SelfAttention):
     """The same over the memory, whose position is added to its content. The encoder uses it on its own memory."""
 
+    halved = False
+
     def forward(self, content: Tensor, position: Position, memory: Memory) -> Tensor:
         """(B, Q, C) content and its position, over the memory, to (B, Q, C)."""
         query = self.query(content + position.embed)
@@ -113,7 +115,7 @@ class ConditionalCrossAttention(Attention):
     the content query inside each head, the memory's position to its content, so the two products are summed.
     """
 
-    needs = ("a spatial position",)
+    halved, needs = False, ("a spatial position",)
 
     def __init__(self, *, dim: int, heads: int, dropout: float = 0.0):
         super().__init__(dim=dim, heads=heads, dropout=dropout)

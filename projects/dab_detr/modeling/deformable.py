@@ -36,7 +36,7 @@ class DeformableAttention(nn.Module):
     itself. At the start each head looks in one of eight directions, its points ever further out.
     """
 
-    needs = ("anchors",)
+    halved, needs = False, ("anchors",)
 
     def __init__(self, *, dim: int, heads: int, levels: int, points: int):
         super().__init__()

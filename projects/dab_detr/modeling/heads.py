@@ -14,6 +14,8 @@ class ClassHead(nn.Linear):
     drown the first steps of the focal loss.
     """
 
+    no_object_class = False
+
     def __init__(self, *, dim: int, num_classes: int, prior: float = 0.01):
         super().__init__(dim, num_classes)
         nn.init.constant_(self.bias, -math.log((1 - prior) / prior))
@@ -21,6 +23,8 @@ class ClassHead(nn.Linear):
 
 class SoftmaxClassHead(nn.Linear):
     """Content (..., dim) to class logits (..., num_classes + 1), the last one for "no object"."""
+
+    no_object_class = True
 
     def __init__(self, *, dim: int, num_classes: int):
         super().__init__(dim, num_classes + 1)

@@ -18,7 +18,7 @@ class SingleScaleNeck(nn.Module):
 
     def __init__(self, *, feature: str, in_channels: int, dim: int, position: nn.Module):
         super().__init__()
-        self.in_channels, self.num_levels = {feature: in_channels}, 1
+        self.in_channels, self.num_levels, self.dim = {feature: in_channels}, 1, dim
         self.feature, self.position = feature, position
         self.projection = nn.Conv2d(in_channels, dim, kernel_size=1)
 
@@ -55,7 +55,8 @@ class MultiScaleNeck(nn.Module):
             raise ValueError(
                 f"model.neck.num_levels={num_levels} is less than the {len(in_channels)} maps of model.neck.in_channels"
             )
-        self.in_channels, self.num_levels, self.position = dict(in_channels), num_levels, position
+        self.in_channels, self.num_levels, self.dim = dict(in_channels), num_levels, dim
+        self.position = position
         channels = list(in_channels.values())
         lateral = [nn.Conv2d(c, dim, kernel_size=1) for c in channels]
         extra = [channels[-1]] + [dim] * num_levels

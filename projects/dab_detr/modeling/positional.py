@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from .boxes import full_precision
 from .layers import MLP
 
+EPS = 1e-6  # keeps columns that are all padding finite
+
 
 def sine_embedding(coordinates: Tensor, dim: int, temperature: float | Tensor = 10000.0) -> Tensor:
     """Sine encoding PE of coordinates (..., D) in [0, 1] to (..., D * dim), Eq. 2 and 5 of the paper.
@@ -33,17 +35,9 @@ class PositionMap(nn.Module):
     10000 in its relatives); `offset` is -0.5 where a family measures at the centres of cells.
     """
 
-    def __init__(
-        self,
-        *,
-        dim: int,
-        temperature_x: float = 20.0,
-        temperature_y: float = 20.0,
-        offset: float = 0.0,
-        eps: float = 1e-6,
-    ):
+    def __init__(self, *, dim: int, temperature_x: float = 20.0, temperature_y: float = 20.0, offset: float = 0.0):
         super().__init__()
-        self.dim, self.offset, self.eps = dim, offset, eps
+        self.dim, self.offset = dim, offset
         temperature = torch.tensor([temperature_x, temperature_y], dtype=torch.float)
         self.register_buffer("temperature", temperature, persistent=False)
 
@@ -51,8 +45,8 @@ class PositionMap(nn.Module):
         """(B, H, W) bool, True where padded, to (B, H, W, dim)."""
         valid = (~padding).to(self.temperature.dtype)
         y, x = valid.cumsum(1), valid.cumsum(2)
-        y = (y + self.offset) / (y[:, -1:, :] + self.eps)
-        x = (x + self.offset) / (x[:, :, -1:] + self.eps)
+        y = (y + self.offset) / (y[:, -1:, :] + EPS)
+        x = (x + self.offset) / (x[:, :, -1:] + EPS)
         return self.encode(torch.stack([x, y], -1))
 
     def encode(self, points: Tensor) -> Tensor:
@@ -65,6 +59,8 @@ class RowColumnMap(nn.Module):
 
     Coordinates are centres of cells over the extent of the image in the map's first row and column.
     """
+
+    halved = True
 
     def __init__(self, *, dim: int, temperature: float = 10000.0):
         super().__init__()

@@ -33,7 +33,8 @@ class ProposalQueries(nn.Module):
         size: float = 0.05,
     ):
         super().__init__()
-        self.num_queries, self.dim, self.class_agnostic, self.size = num_queries, dim, class_agnostic, size
+        self.num_queries, self.dim, self.memory_dim = num_queries, dim, dim
+        self.class_agnostic, self.size = class_agnostic, size
         self.transform, self.norm = nn.Linear(dim, dim), nn.LayerNorm(dim)
         nn.init.xavier_uniform_(self.transform.weight)
         nn.init.zeros_(self.transform.bias)

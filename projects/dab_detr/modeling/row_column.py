@@ -13,7 +13,7 @@ class RowColumnAttention(nn.Module):
     are encoded as (y, x), (..., 2C): see `positional.RowColumnMap`.
     """
 
-    levels, needs = 1, ("points encoded as cells",)
+    levels, halved, needs = 1, True, ("points encoded as cells",)
 
     def __init__(self, *, dim: int, heads: int):
         super().__init__()

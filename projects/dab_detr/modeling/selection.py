@@ -8,6 +8,8 @@ from .boxes import full_precision
 class TopPairs:
     """The `num_select` best pairs of query and class by sigmoid score; a query may answer with several classes."""
 
+    no_object_class = False
+
     def __init__(self, *, num_select: int):
         self.num_select = num_select
 
@@ -20,6 +22,8 @@ class TopPairs:
 
 class BestClasses:
     """The best class of each query by softmax score, "no object" (the last) left out: DETR's."""
+
+    no_object_class = True
 
     def __call__(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, Q, K + 1) to scores, query indices and class indices, each (B, Q), best first."""

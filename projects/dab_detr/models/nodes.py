@@ -25,7 +25,7 @@ def resnet_node(depth: int, dilated: bool = False, out_features: tuple[str, ...]
 
 
 def position_node(temperature: float, offset: float = 0.0) -> DictConfig:
-    return L(PositionMap)(dim="${..dim}", temperature_x=temperature, temperature_y=temperature, offset=offset, eps=1e-6)
+    return L(PositionMap)(dim="${..dim}", temperature_x=temperature, temperature_y=temperature, offset=offset)
 
 
 def single_scale_node(temperature: float) -> DictConfig:
@@ -44,17 +44,9 @@ def multi_scale_node(num_levels: int = 4) -> DictConfig:
     )
 
 
-def anchor_queries_node(*, learned_content: bool, num_patterns: int, fixed_xy: bool) -> DictConfig:
-    """300 anchor boxes."""
-    return L(AnchorBoxQueries)(
-        num_queries=300,
-        dim="${..neck.dim}",
-        anchor_dim=4,
-        learned_content=learned_content,
-        num_patterns=num_patterns,
-        uniform_xy=False,
-        fixed_xy=fixed_xy,
-    )
+def anchor_queries_node(**options) -> DictConfig:
+    """300 anchor boxes. Options: learned_content, num_patterns and fixed_xy of the queries."""
+    return L(AnchorBoxQueries)(num_queries=300, dim="${..neck.dim}", anchor_dim=4, uniform_xy=False, **options)
 
 
 def encoder_node(build, *, hidden: int, dropout: float, activation: type[nn.Module] = nn.ReLU, **options) -> DictConfig:

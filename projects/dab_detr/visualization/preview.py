@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,13 @@ from detectron2.engine import HookBase
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
-from detectron2.utils.colormap import colormap
-from detectron2.utils.visualizer import VisImage, Visualizer
-from matplotlib.patheffects import withStroke
+from detectron2.utils.visualizer import VisImage
 from PIL import Image
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..evaluation.mode import evaluating
+from .drawing import COLORS, draw_boxes
 
 __all__ = ["PreviewHook", "draw_preview"]
 
@@ -39,11 +39,9 @@ class PreviewHook(HookBase):
 
     model: the model in training. It may be wrapped for distributed training; its mode is left as it was.
     dataset: Detectron2's dataset dicts with their `annotations`.
-    mapper: what makes the model's input of a dataset dict, as in the test loader.
-    metadata: of the dataset, for the names (and colours, if any) of the classes.
     num_images: images to draw, at most.
-    score_threshold: detections below it are not drawn.
     period: iterations between drawings; 0 to draw after training only.
+    options: of `draw_preview`: mapper, metadata, score_threshold.
     """
 
     def __init__(
@@ -51,17 +49,14 @@ class PreviewHook(HookBase):
         *,
         model: nn.Module,
         dataset: Sequence[dict],
-        mapper: Callable[[dict], dict],
-        output_dir: str | os.PathLike,
-        metadata: Metadata | None = None,
+        output_dir: str,
         num_images: int = 8,
-        score_threshold: float = 0.3,
         period: int = 0,
+        **options,
     ):
-        self.model, self.mapper, self.metadata = model, mapper, metadata
-        self.images = _spread(dataset, num_images)
-        self.output_dir = Path(output_dir) / "preview"
-        self.score_threshold, self.period = score_threshold, period
+        folder = Path(output_dir) / "preview"
+        self.draw = partial(draw_preview, model, _spread(dataset, num_images), output_dir=folder, **options)
+        self.period = period
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
@@ -74,15 +69,7 @@ class PreviewHook(HookBase):
 
     def _draw(self, sheet: str) -> None:
         if comm.is_main_process():
-            draw_preview(
-                self.model,
-                self.images,
-                mapper=self.mapper,
-                output_dir=self.output_dir,
-                metadata=self.metadata,
-                score_threshold=self.score_threshold,
-                sheet=sheet,
-            )
+            self.draw(sheet=sheet)
 
 
 def draw_preview(
@@ -136,7 +123,7 @@ class _Style:
     def __init__(self, metadata: Metadata | None, side: int):
         self.names = metadata.get("thing_classes") if metadata else None
         own = metadata.get("thing_colors") if metadata else None
-        self.colors = np.asarray(own) / 255 if own else colormap(rgb=True, maximum=1)
+        self.colors = np.asarray(own) / 255 if own else COLORS
         self.side = side
 
     def name(self, label: int) -> str:
@@ -148,25 +135,11 @@ class _Style:
         """`image` (H, W, 3) with boxes (N, 4), xyxy in its pixels, and a title above, enlarged to the side."""
         scale = self.side / max(image.shape[:2])
         height, width = (max(1, round(x * scale)) for x in image.shape[:2])
-        canvas = Visualizer(np.asarray(Image.fromarray(image).resize((width, height))))
-        colors = [tuple(self.colors[label % len(self.colors)]) for label in labels]
-        drawn = canvas.overlay_instances(boxes=boxes * scale, labels=texts, assigned_colors=colors)
-        _make_readable(drawn)
+        resized = np.asarray(Image.fromarray(image).resize((width, height)))
+        drawn = draw_boxes(resized, boxes * scale, labels=labels, texts=texts, colors=self.colors)
         strip = VisImage(np.full((_TITLE_HEIGHT, width, 3), _BACKGROUND, np.uint8))
         strip.ax.text(width / 2, _TITLE_HEIGHT / 2, title, size=12, color="w", ha="center", va="center")
-        return np.concatenate([strip.get_image(), drawn.get_image()])
-
-
-def _make_readable(drawn: VisImage) -> None:
-    """Boxes opaque with a dark rim, for any colour meets a background like it; labels moved inside the image."""
-    for box in drawn.ax.patches:
-        rim = withStroke(linewidth=box.get_linewidth() + 2, foreground="black")
-        box.set(alpha=1, path_effects=[rim])
-    renderer = drawn.canvas.get_renderer()
-    for label in drawn.ax.texts:
-        beyond = label.get_window_extent(renderer).x1 + 4 - drawn.width
-        x, y = label.get_position()
-        label.set_position((x - max(0, beyond), y))
+        return np.concatenate([strip.get_image(), drawn])
 
 
 def _picture(record: dict, detections: Instances, score_threshold: float, style: _Style) -> np.ndarray:

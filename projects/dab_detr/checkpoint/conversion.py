@@ -1,0 +1,90 @@
+"""Writes our weights as other code has them."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from .classes import COCO_OUTPUTS, class_rows, take_rows
+from .fitting import CLASS_TENSORS
+from .formats import table_to
+from .transformers_config import detection_config, image_processor_config
+
+FORMATS = ("dab_detr", "original", "detrex", "transformers")
+
+
+def num_classes_of(state: Mapping[str, Tensor]) -> int:
+    """Outputs of the class head of our state dict. Raises ValueError where it has none."""
+    if "decoder.class_heads.0.weight" not in state:
+        raise ValueError("the checkpoint has no class head: a backbone alone is not converted")
+    return len(state["decoder.class_heads.0.weight"])
+
+
+def with_classes(state: Mapping[str, Tensor], num_classes: int) -> dict[str, Tensor]:
+    """Our state dict of a COCO model with 80 or 91 classes instead of 91 or 80. Rows that it lacks are those of a
+    class that is never seen: no weight, and the bias of a probability of 0.01."""
+    num_source = num_classes_of(state)
+    if not {num_source, num_classes} <= COCO_OUTPUTS.keys():
+        raise ValueError(f"only COCO's 80 and 91 classes become each other, not {num_source} and {num_classes}")
+    rows = class_rows(source=None, target=None, num_source=num_source, num_target=num_classes)
+    converted = dict(state)
+    for name, tensor in state.items():
+        if CLASS_TENSORS.fullmatch(name):
+            prior = -math.log(99) if name.endswith("bias") else 0.0
+            anew = tensor.new_full((num_classes + len(tensor) - num_source, *tensor.shape[1:]), prior)
+            converted[name] = take_rows(tensor, anew, rows)
+    return converted
+
+
+def write(
+    state: Mapping[str, Tensor],
+    out: Path,
+    *,
+    to: str,
+    model: DictConfig | None = None,
+    class_names: Sequence[str | None] | None = None,
+    torchvision_names: bool = False,
+) -> int:
+    """Write our state dict to the file `out`, or for transformers to that folder. Returns how many tensors.
+
+    to: one of FORMATS. model: the model's node, which transformers needs; class_names: likewise, by output.
+    torchvision_names: of the backbone, for detrex' models with DC5.
+
+    Raises ValueError for a model that the other code does not have.
+    """
+    if to == "dab_detr":
+        save(out, {"model": dict(state), "class_names": class_names} if class_names else {"model": dict(state)})
+        return len(state)
+    converted, _ = table_to(to, state, torchvision_names=torchvision_names).to_theirs(state)
+    if to != "transformers":
+        save(out, {"model": converted})
+        return len(converted)
+    if model is None:
+        raise ValueError("transformers needs to know the model: give its config with --config-file")
+    names = class_names or COCO_OUTPUTS.get(num_classes_of(state))
+    names = names or [f"LABEL_{i}" for i in range(num_classes_of(state))]
+    files = {
+        "config.json": json.dumps(detection_config(model, names), indent=2),
+        "preprocessor_config.json": json.dumps(image_processor_config(model), indent=2),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (out / name).write_text(text)
+    # one tensor under several keys is not allowed there
+    tensors = {key: tensor.clone().contiguous() for key, tensor in converted.items()}
+    safetensors.torch.save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    return len(converted)
+
+
+def save(out: Path, content: dict[str, Any]) -> None:
+    """Write a file of torch in one step."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f"{out.name}.incomplete")
+    torch.save(content, unfinished)
+    unfinished.replace(out)

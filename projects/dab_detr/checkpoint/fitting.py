@@ -1,0 +1,131 @@
+"""Fits a state dict to a model: what of it is kept, and what is refused."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .classes import class_rows, take_rows
+from .report import FILLED, OTHER_CLASSES, Entry, Fate, LoadReport
+
+CLASS_TENSORS = re.compile(r"(decoder\.class_heads\.\d+|queries\.class_head)\.(weight|bias)|denoising\.labels")
+QUERY_TENSORS = re.compile(r"queries\.(centre|size|content|embed|points|patterns)")
+
+PARTIAL = "train.init_partially=True (MODEL.DAB_DETR.INIT_PARTIALLY in a yaml config)"
+
+# the config key that decides over a tensor, to name in errors; the first that matches
+KEYS = {
+    r"queries\.patterns": "model.queries.num_patterns",
+    r"queries\.": "model.queries.num_queries",
+    r"denoising\.labels": "model.denoising.groups",
+    r"decoder\.layers\.\d+\.ffn|encoder\.layers\.\d+\.ffn": "model.encoder.hidden",
+    r"decoder\.layers\.": "model.decoder.layers.num_layers",
+    r"encoder\.layers\.": "model.encoder.num_layers",
+    r"decoder\.box_heads\.": "model.decoder.box_heads.shared",
+    r"decoder\.class_heads\.": "model.num_classes",
+    r"backbone\.": "model.backbone.depth",
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a checkpoint is fitted to a model.
+
+    num_classes: of the model; class_names: theirs, if known.
+    strict: the checkpoint must fill the whole model, all classes included, as evaluating and resuming need it.
+    partial: what does not fit starts anew; else only classes may differ, and a backbone alone may be given.
+    """
+
+    num_classes: int
+    class_names: Sequence[str] | None = None
+    strict: bool = False
+    partial: bool = False
+
+    def __call__(
+        self,
+        state: Mapping[str, Tensor],
+        model: Mapping[str, Tensor],
+        source_names: Sequence[str | None] | None = None,
+    ) -> tuple[dict[str, Tensor], LoadReport]:
+        """Tensors to load, each with its shape in the model, and the report.
+
+        state: of the checkpoint, under our names. model: the model's own, as it is initialised. source_names: of the
+            checkpoint's classes, if known.
+
+        Raises ValueError with the list of what does not fit, and the way out.
+        """
+        shared = [name for name in model if name in state]
+        if not shared:
+            raise ValueError(
+                f"nothing in the checkpoint fits the model: it has {list(state)[:3]} ..., "
+                f"the model wants {list(model)[:3]} ... Is train.init_checkpoint the right file?"
+            )
+        fitted = {name: self.fit(name, state[name], model[name], source_names) for name in shared}
+        entries = [entry for _, entry in fitted.values()]
+        entries += [Entry(name, Fate.MISSING) for name in model if name not in state and not is_counter(name)]
+        entries += [Entry(name, Fate.LEFT_OVER) for name in state if name not in model and not is_counter(name)]
+        report = LoadReport(tuple(entries))
+        self.check(report, backbone_only=all(name.startswith("backbone.") for name in shared))
+        return {name: tensor for name, (tensor, _) in fitted.items()}, report
+
+    def fit(
+        self, name: str, theirs: Tensor, ours: Tensor, source_names: Sequence[str | None] | None
+    ) -> tuple[Tensor, Entry]:
+        """The tensor to load and its entry in the report."""
+        if theirs.shape[1:] == ours.shape[1:]:
+            if CLASS_TENSORS.fullmatch(name):
+                return self.fit_classes(name, theirs, ours, source_names)
+            if QUERY_TENSORS.fullmatch(name) and len(theirs) != len(ours):
+                kept = min(len(theirs), len(ours))
+                taken = take_rows(theirs, ours, [*range(kept), *[None] * (len(ours) - kept)])
+                return taken, Entry(name, Fate.QUERIES, f"{kept} of {len(theirs)}, the model has {len(ours)}")
+        if theirs.shape == ours.shape:
+            return theirs, Entry(name, Fate.KEPT)
+        return ours, Entry(
+            name, Fate.SHAPE, f"{tuple(theirs.shape)} in the checkpoint, {tuple(ours.shape)} in the model"
+        )
+
+    def fit_classes(
+        self, name: str, theirs: Tensor, ours: Tensor, source_names: Sequence[str | None] | None
+    ) -> tuple[Tensor, Entry]:
+        """A tensor with a row for each class, and maybe one more for "no object" or "no label"."""
+        num_source = len(theirs) - (len(ours) - self.num_classes)
+        rows = class_rows(
+            source=source_names if source_names and len(source_names) == num_source else None,
+            target=self.class_names,
+            num_source=num_source,
+            num_target=self.num_classes,
+        )
+        if rows == list(range(num_source)):
+            return theirs, Entry(name, Fate.KEPT)
+        kept = len(rows) - rows.count(None)
+        fate = Fate.CLASSES if kept == len(rows) else Fate.SOME_CLASSES if kept else Fate.NO_CLASSES
+        names = self.class_names or [f"class {i}" for i in range(len(rows))]
+        anew = [name for name, row in zip(names, rows, strict=True) if row is None]
+        detail = f"{kept} of {num_source}, the model has {len(rows)}"
+        detail += f"; without: {', '.join(anew[:5])}{' ...' if anew[5:] else ''}" if anew else ""
+        return take_rows(theirs, ours, rows), Entry(name, fate, detail)
+
+    def check(self, report: LoadReport, backbone_only: bool) -> None:
+        """Raises ValueError for a load that fills less than it should."""
+        fine = FILLED if self.strict else frozenset(Fate) if self.partial else OTHER_CLASSES
+        wrong = [x for x in report.entries if x.fate not in fine]
+        if backbone_only and not self.strict:
+            wrong = [x for x in wrong if x.fate is not Fate.LEFT_OVER and x.name.startswith("backbone.")]
+        if wrong:
+            raise ValueError(
+                f"the checkpoint does not fit the model:\n{LoadReport(tuple(wrong))}\n{self.way_out(wrong)}"
+            )
+
+    def way_out(self, wrong: Sequence[Entry]) -> str:
+        """What the user may do about tensors that do not fit."""
+        keys = [key for x in wrong for pattern, key in KEYS.items() if re.match(pattern, x.name)][:1]
+        ways = [f"Give the model the shape of the checkpoint ({keys[0]} is the first key to look at)"] if keys else []
+        ways += [] if self.strict else [f"set {PARTIAL}: what fits is kept then, the rest starts anew"]
+        return ", or ".join(ways) or "Is it the checkpoint of this model?"
+
+
+def is_counter(name: str) -> bool:
+    """Batch norm counts batches, frozen batch norm does not."""
+    return name.endswith("num_batches_tracked")

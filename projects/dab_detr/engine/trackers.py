@@ -1,0 +1,100 @@
+"""Experiment trackers beside Detectron2's writers: Weights & Biases and MLflow, imported only when asked for."""
+
+import importlib
+import math
+import os
+import re
+from collections.abc import Sequence
+from types import ModuleType
+
+from detectron2.utils.events import EventWriter, get_event_storage
+from detectron2.utils.file_io import PathManager
+
+_WINDOW = 20  # iterations of which the median is sent, as Detectron2's other writers do
+
+
+class _Tracker(EventWriter):
+    """Sends each scalar once, under the iteration it is of. Its name, project and account the tracker takes from its
+    own environment variables.
+    """
+
+    def __init__(self, output_dir: str):
+        self._last = -1
+        config = os.path.join(output_dir, "config.yaml")
+        self._start(os.path.basename(os.path.abspath(output_dir)), config if PathManager.isfile(config) else None)
+
+    def write(self) -> None:
+        """Send what has come since the last time."""
+        news: dict[int, dict[str, float]] = {}
+        latest = get_event_storage().latest_with_smoothing_hint(_WINDOW)
+        for name, (value, iteration) in latest.items():
+            if iteration > self._last:
+                news.setdefault(iteration, {})[name] = float(value)
+        for iteration in sorted(news):
+            self._send(news[iteration], iteration)
+            self._last = iteration
+
+    def _start(self, name: str, config: str | None) -> None:
+        raise NotImplementedError
+
+    def _send(self, scalars: dict[str, float], iteration: int) -> None:
+        raise NotImplementedError
+
+
+class WandbWriter(_Tracker):
+    """Weights & Biases. WANDB_PROJECT, WANDB_MODE and the like are heeded; WANDB_RUN_ID with WANDB_RESUME=allow goes
+    on with a run.
+    """
+
+    def _start(self, name: str, config: str | None) -> None:
+        self._run = _imported("wandb").init(name=name)
+        if config:
+            self._run.save(config, base_path=os.path.dirname(config), policy="now")
+
+    def _send(self, scalars: dict[str, float], iteration: int) -> None:
+        self._run.log(scalars, step=iteration)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class MLflowWriter(_Tracker):
+    """MLflow. MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME are heeded; MLFLOW_RUN_ID goes on with a run.
+
+    MLflow knows fewer characters in names than classes may have, and no NaN: others become "_", NaN is left out.
+    """
+
+    def _start(self, name: str, config: str | None) -> None:
+        self._mlflow = _imported("mlflow")
+        self._mlflow.start_run(run_name=name)
+        if config:
+            self._mlflow.log_artifact(config)
+
+    def _send(self, scalars: dict[str, float], iteration: int) -> None:
+        known = {re.sub(r"[^\w\-./ ]", "_", name): value for name, value in scalars.items() if math.isfinite(value)}
+        self._mlflow.log_metrics(known, step=iteration)
+
+    def close(self) -> None:
+        self._mlflow.end_run()
+
+
+TRACKERS = {"wandb": WandbWriter, "mlflow": MLflowWriter}
+
+
+def trackers(names: Sequence[str], output_dir: str) -> list[EventWriter]:
+    """The writers of these names, each with a run named after `output_dir`, which gets the config.yaml there.
+
+    Raises ValueError for a name that is none, or whose library is not installed.
+    """
+    for name in names:
+        if name not in TRACKERS:
+            raise ValueError(f"train.writers knows {', '.join(TRACKERS)}, and not {name!r}")
+        _imported(name)
+    return [TRACKERS[name](output_dir) for name in names]
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(f"train.writers has {name!r}, which is not installed: pip install {name}") from error

@@ -1,0 +1,3 @@
+"""The version of the package, for setup.py and for checkpoints."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,213 @@
+"""Datasets with faults planted, and what the dataset doctor has to say of them."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from coco_files import annotation, content, without
+from dab_detr.data.doctor.finding import Severity
+
+ERROR, WARNING, NOTE = Severity
+
+
+def dataset(ids=(1, 2, 3)) -> dict:
+    """A good one, of which there is nothing to say but that an image has no objects."""
+    return content(ids)
+
+
+def spoilt(spoil) -> dict:
+    data = dataset()
+    spoil(data)
+    return data
+
+
+def images_of(folder: Path, split: str) -> Path:
+    """Pictures that differ, in the place of those that `write` has made."""
+    for number, path in enumerate(sorted((folder / split).glob("*.png"))):
+        Image.new("RGB", (20, 10), (number, len(split), 7)).save(path)
+    return folder / split
+
+
+def every(**changes):
+    """Changes all annotations by functions of them."""
+    return lambda data: [x.update({k: f(x) for k, f in changes.items()}) for x in data["annotations"]]
+
+
+def move(index, box):
+    return lambda data: annotation(data, index, bbox=box, area=box[2] * box[3])
+
+
+def normalise(x):
+    left, top, width, height = x["bbox"]
+    return [left / 20, top / 10, width / 20, height / 10]
+
+
+def rename_image(index, name):
+    return lambda data: data["images"][index].update(file_name=name)
+
+
+# what is done to the annotations: (how it is done, severity, kind, what the message has to have)
+FAULTS = {
+    "category id unknown": (
+        lambda x: annotation(x, 2, category_id=9), ERROR, "unknown category",
+        r"1 annotations have a category_id that .* \(1, 2, 3\): 9 in annotation 102 \(2\.png\)$",
+    ),
+    "category id as text": (
+        lambda x: annotation(x, 0, category_id="1"), ERROR, "unknown category", r"'1' in annotation 100 \(1\.png\)",
+    ),
+    "category id missing": (
+        lambda x: without(x, "category_id", 0), ERROR, "unknown category", r"None in annotation 100 \(1\.png\)",
+    ),
+    "category id as list": (
+        lambda x: annotation(x, 0, category_id=[1]), ERROR, "unknown category", r"\[1\] in annotation 100",
+    ),
+    "category ids from 0": (
+        every(category_id=lambda x: x["category_id"] - 1), ERROR, "unknown category",
+        r"0 in annotation 100 .*shift by one: every category_id \+1 would be a category",
+    ),
+    "category ids beyond": (
+        every(category_id=lambda x: x["category_id"] + 1), ERROR, "unknown category", "every category_id -1 would",
+    ),
+    "category id twice": (
+        lambda x: x["categories"].append({"id": 2, "name": "again"}), ERROR, "category id twice", "used twice: 2$",
+    ),
+    "category name twice": (
+        lambda x: x["categories"][2].update(name="class 0"), WARNING, "category name twice",
+        "'class 0' with the ids 1, 3",
+    ),
+    "category for background": (
+        lambda x: x["categories"][1].update(name="Background"), WARNING, "background category", "2 'Background'",
+    ),
+    "category without objects": (
+        lambda x: x["categories"].append({"id": 7, "name": "rare"}), WARNING, "unused category", "7 'rare'",
+    ),
+    "annotation without image": (
+        lambda x: annotation(x, 1, image_id=77), ERROR, "unknown image",
+        "1 annotations are of images that do not exist: image_id 77 in annotation 101",
+    ),
+    "image id twice": (
+        lambda x: x["images"][0].update(id=20), ERROR, "image id twice", r"used twice: 20 \(0\.png and 2\.png\)",
+    ),
+    "image size of zero": (
+        lambda x: x["images"][2].update(height=0), ERROR, "no image size", r"image 20 \(2\.png\) 20 x 0",
+    ),
+    "image size as text": (
+        lambda x: x["images"][2].update(width="20"), ERROR, "no image size", r"image 20 \(2\.png\) '20' x 10",
+    ),
+    "image size differs": (
+        lambda x: x["images"][2].update(width=25), ERROR, "wrong image size",
+        r"image 20 \(2\.png\) is 20x10, annotated as 25x10$",
+    ),
+    "image size exchanged": (
+        lambda x: x["images"][0].update(width=10, height=20), ERROR, "wrong image size",
+        r"image 0 \(0\.png\) is 20x10, annotated as 10x20, width and height exchanged",
+    ),
+    "file listed twice": (
+        lambda x: rename_image(2, "3.png")(x), WARNING, "file twice", r"3\.png with the ids 20, 30",
+    ),
+    "annotation id twice": (
+        lambda x: annotation(x, 1, id=100), ERROR, "annotation id twice",
+        r"annotation 100 \(1\.png\), annotation 100 \(2\.png\)",
+    ),
+    "annotation id missing": (
+        lambda x: without(x, "id", 1), ERROR, "no annotation id", r"the first is annotations\[1\]",
+    ),
+    "no annotations": (lambda x: x["annotations"].clear(), ERROR, "no annotations", "no annotations at all"),
+    "no list of annotations": (lambda x: x.pop("annotations"), WARNING, "no annotations", "only images"),
+    "annotation twice": (
+        lambda x: x["annotations"].append({**x["annotations"][3], "id": 7}), WARNING, "annotation twice",
+        r"annotation 7 \(3\.png\)",
+    ),
+    "box of two categories": (
+        lambda x: x["annotations"].append({**x["annotations"][3], "id": 7, "category_id": 2}), WARNING,
+        "box of two categories", r"annotation 7 \(3\.png\)",
+    ),
+    "bbox missing": (lambda x: without(x, "bbox", 0), ERROR, "no box", r"1 annotations .*: annotation 100 \(1\.png\)"),
+    "bbox of three": (lambda x: annotation(x, 0, bbox=[1, 2, 3]), ERROR, "no box", r"annotation 100 \(1\.png\)"),
+    "bbox of text": (lambda x: annotation(x, 0, bbox=["1"] * 4), ERROR, "no box", r"annotation 100 \(1\.png\)"),
+    "bbox NaN": (
+        lambda x: annotation(x, 0, bbox=[1, 1, float("nan"), 4]), ERROR, "box not finite", r"100 \(1\.png\)",
+    ),
+    "bbox infinite": (
+        lambda x: annotation(x, 0, bbox=[1, 1, float("inf"), 4]), ERROR, "box not finite", r"100 \(1\.png\)",
+    ),
+    "box inverted": (
+        move(4, [12, 6, -8, 4]), ERROR, "inverted box",
+        r"annotation 104 \(3\.png\) \[12, 6, -8, 4\] in 20x10$",
+    ),
+    "box empty": (move(4, [2, 2, 8, 0]), WARNING, "empty box", r"annotation 104 \(3\.png\) \[2, 2, 8, 0\]"),
+    "box of half a pixel": (move(4, [2, 2, 8, 0.5]), WARNING, "tiny box", r"annotation 104 \(3\.png\)"),
+    "box outside": (move(4, [20, 2, 8, 4]), ERROR, "box outside the image", r"104 \(3\.png\) \[20, 2, 8, 4\] in 20x10"),
+    "box left of the image": (move(4, [-9, 2, 8, 4]), ERROR, "box outside the image", r"annotation 104 \(3\.png\)"),
+    "box over the border": (move(4, [15, 2, 8, 4]), WARNING, "box over the border", r"annotation 104 \(3\.png\)"),
+    "boxes in shares": (
+        every(bbox=normalise), ERROR, "normalised boxes", r"must be in pixels: annotation 100 \(1\.png\)",
+    ),
+    "boxes of corners": (
+        every(bbox=lambda x: [x["bbox"][0] + 6, 3, x["bbox"][0] + 16, 9]), ERROR, "boxes of corners",
+        r"must be \[x, y, width, height\].*: annotation 100 \(1\.png\) \[6, 3, 16, 9\]",
+    ),
+    "area too large": (
+        lambda x: annotation(x, 1, area=100), WARNING, "wrong area", r"annotation 101 \(2\.png\) 100$",
+    ),
+    "area in shares": (lambda x: annotation(x, 1, area=0.1), WARNING, "wrong area", r"101 \(2\.png\) 0\.1$"),
+    "area as text": (lambda x: annotation(x, 1, area="32"), WARNING, "wrong area", r"101 \(2\.png\) '32'$"),
+    "area missing": (lambda x: without(x, "area", 1), ERROR, "no area", r"annotation 101 \(2\.png\)"),
+    "iscrowd missing": (lambda x: without(x, "iscrowd", 1), ERROR, "no iscrowd", r"annotation 101 \(2\.png\)"),
+    "iscrowd of 2": (lambda x: annotation(x, 1, iscrowd=2), ERROR, "iscrowd not 0 or 1", r"101 \(2\.png\)"),
+    "crowd": (lambda x: annotation(x, 1, iscrowd=1), NOTE, "crowd", r"annotation 101 \(2\.png\)"),
+    "ignore": (lambda x: annotation(x, 1, ignore=1), ERROR, "ignore", r"annotation 101 \(2\.png\)"),
+}  # fmt: skip
+
+
+def saved(name, mode="RGB", size=(20, 10), orientation=1, **kwargs):
+    """A picture in the place of another."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return lambda folder: Image.new(mode, size, **kwargs).save(folder / name, exif=exif)
+
+
+def cut(folder):
+    noise = np.random.default_rng(0).integers(0, 255, (10, 20, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "1.png")
+    whole = (folder / "1.png").read_bytes()
+    (folder / "1.png").write_bytes(whole[: len(whole) // 2])
+
+
+FAULTS_ON_DISK = {
+    "image missing": (lambda x: (x / "1.png").unlink(), ERROR, "missing image", r"image 10 \(1\.png\)$"),
+    "other suffix": (
+        lambda x: (x / "1.png").rename(x / "1.JPG"), ERROR, "missing image",
+        r"image 10 \(1\.png\); the folder has 1\.JPG",
+    ),
+    "image empty": (lambda x: (x / "1.png").write_bytes(b""), ERROR, "corrupt image", r"image 10 \(1\.png\)"),
+    "image cut short": (cut, ERROR, "corrupt image", r"image 10 \(1\.png\)"),
+    "no image at all": (lambda x: (x / "1.png").write_text("hello"), ERROR, "corrupt image", r"image 10 \(1\.png\)"),
+    "image of another size": (
+        saved("1.png", size=(40, 20)), ERROR, "wrong image size", r"image 10 \(1\.png\) is 40x20, annotated as 20x10",
+    ),
+    "EXIF rotation": (
+        saved("1.png", orientation=6), ERROR, "EXIF rotation", r"image 10 \(1\.png\) is 10x20, annotated as 20x10",
+    ),
+    "EXIF mirroring": (saved("1.png", orientation=3), WARNING, "EXIF mirroring", r"image 10 \(1\.png\) orientation 3"),
+    "16 bits": (saved("1.png", mode="I;16"), WARNING, "deep image", r"image 10 \(1\.png\) I;16"),
+    "copy": (
+        lambda x: (x / "1.png").write_bytes((x / "2.png").read_bytes()), WARNING, "picture twice",
+        r"image 10 \(1\.png\) and image 20 \(2\.png\)",
+    ),
+    "image without entry": (saved("more.png", color="red"), NOTE, "image without entry", "more.png"),
+}  # fmt: skip
+
+
+PAIRS = {
+    "shifted": (dataset(ids=(0, 1, 2)), ERROR, "categories shifted by one", "1, 2, 3 in the first and 0, 1, 2 in the"),
+    "fewer": (dataset(ids=(1, 2)), ERROR, "categories differ", r"only \S+train\.json has 3 'class 2'"),
+    "renamed": (
+        spoilt(lambda x: x["categories"][1].update(name="other")), ERROR, "categories differ",
+        "2 is .class 1. and .other",
+    ),
+    "never learned": (
+        spoilt(lambda x: x["categories"][1].update(name="other")), WARNING, "category never learned", "'other'",
+    ),
+}  # fmt: skip

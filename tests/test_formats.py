@@ -1,0 +1,159 @@
+"""Every list of keys of a public checkpoint becomes ours and goes back, bit for bit."""
+
+import ast
+
+import pytest
+import torch
+from detectron2.config import instantiate
+
+from dab_detr.checkpoint import formats
+from dab_detr.models import dab_deformable_detr, dab_detr, deformable_detr
+from golden_cases import GOLDEN
+from tiny import shrink
+
+LISTS = sorted((GOLDEN / "keys").glob("*.txt"))
+NAMES = [path.stem for path in LISTS]
+OURS = {
+    "detrex_dab_deformable_detr_r50": (dab_deformable_detr, {}),
+    "detrex_dab_detr_r50": (dab_detr, {}),
+    "detrex_dab_detr_r50_dc5": (dab_detr, {"dilated": True}),
+    "detrex_dn_detr_r50": (dab_detr, {}),
+    "official_dab_deformable_detr_r50": (dab_deformable_detr, {}),
+    "official_dab_detr_r50": (dab_detr, {}),
+    "official_dab_detr_r50_dc5_3patterns": (dab_detr, {"dilated": True, "num_patterns": 3}),
+    "transformers_4.57.6_safetensors_r50": (dab_detr, {}),
+    "transformers_5.18.0_safetensors_r50": (dab_detr, {}),
+}
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def theirs(name: str) -> dict[str, torch.Tensor]:
+    """A state dict with the keys and shapes of a list, all numbers different but where one tensor has several keys."""
+    state, generator = {}, torch.Generator().manual_seed(0)
+    for line in (GOLDEN / "keys" / f"{name}.txt").read_text().splitlines():
+        key, shape = line.split(" ", 1)
+        state[key] = torch.randn(ast.literal_eval(shape), generator=generator)
+    for key in state:
+        if "decoder.bbox_embed." in key and key.replace("transformer.decoder.", "") in state:
+            state[key] = state[key.replace("transformer.decoder.", "")]
+        if ".ffns.0.layers.0.1.weight" in key:
+            state[key] = state[key.replace("layers.0.1", "activation")]
+    return state
+
+
+def test_every_list_has_its_model():
+    assert set(NAMES) == set(OURS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_there_and_back(name):
+    state = theirs(name)
+    ours, found, unknown = formats.to_ours(state)
+    assert not unknown
+    assert found.name.split()[0].rstrip("'") in {"detrex", "the", "transformers"}
+    back, unknown = found.table(state).to_theirs(ours)
+    assert not unknown
+    assert same(back, state)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fills_our_model(name):
+    ours = formats.to_ours(theirs(name))[0]
+    build, options = OURS[name]
+    node = build(**options)
+    node.num_classes = len(ours["decoder.class_heads.0.weight"])
+    node.denoising.groups = 5 if "denoising.labels" in ours else 0
+    with torch.device("meta"):
+        expected = {key: tuple(x.shape) for key, x in instantiate(node).state_dict().items()}
+    assert {key: tuple(x.shape) for key, x in ours.items()} == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("to", ["original", "detrex", "transformers"])
+def test_to_others_and_back(name, to):
+    ours = formats.to_ours(theirs(name))[0]
+    if to == "transformers" and ("deformable" in name or "dn_" in name):
+        with pytest.raises(ValueError, match=r"no such model: it goes to original or detrex|no place for denoising"):
+            formats.table_to(to, ours)
+        return
+    converted, _ = formats.table_to(to, ours).to_theirs(ours)
+    back, found, unknown = formats.to_ours(converted)
+    assert not unknown and to in found.name
+    assert same(back, ours)
+
+
+def test_names_of_both_generations_of_transformers_are_read():
+    """4.57 stores the one box head under the decoder, 5.x beside it; a pytorch_model.bin has both."""
+    old, new = (theirs(f"transformers_{x}_safetensors_r50") for x in ("4.57.6", "5.18.0"))
+    heads = {key for key in old if "bbox" in key}, {key for key in new if "bbox" in key}
+    assert not heads[0] & heads[1]
+    assert formats.to_ours(old)[0].keys() == formats.to_ours(new)[0].keys() == formats.to_ours(old | new)[0].keys()
+
+
+@pytest.mark.parametrize("torchvision_names", [False, True])
+def test_detrex_names_of_the_backbone(torchvision_names):
+    ours = formats.to_ours(theirs("detrex_dab_detr_r50"))[0]
+    converted, _ = formats.table_to("detrex", ours, torchvision_names=torchvision_names).to_theirs(ours)
+    assert ("backbone.body.conv1.weight" in converted) == torchvision_names
+    assert same(formats.to_ours(converted)[0], ours)
+
+
+def members():
+    """Small models of which the original has a checkpoint, and how it is called there."""
+    for name, node in {
+        "points": dab_detr(),
+        "denoising": dab_detr(num_patterns=3),
+        "denoising, deformable": dab_deformable_detr(),
+        "shared heads": dab_deformable_detr(refine=False),
+        "two-stage": dab_deformable_detr(two_stage=True),
+        "plain": deformable_detr(),
+        "two-stage plain": deformable_detr(two_stage=True),
+    }.items():
+        shrink(node)
+        if name == "denoising, deformable":
+            node.queries.dim = 31
+        if name == "points":
+            node.queries.anchor_dim = 2
+        node.denoising.groups = 2 if "denoising" in name else 0
+        yield pytest.param(node, id=name)
+
+
+@pytest.mark.parametrize("node", members())
+def test_the_original_of_every_member(node):
+    ours = instantiate(node).state_dict()
+    converted, _ = formats.table_to("original", ours).to_theirs(ours)
+    back, found, unknown = formats.to_ours(converted)
+    assert not unknown and "original" in found.name
+    assert same(back, ours)
+
+
+@pytest.mark.parametrize(
+    "node", [x for x in members() if x.id in ("denoising", "denoising, deformable", "shared heads", "two-stage")]
+)
+def test_detrex_of_every_member(node):
+    ours = instantiate(node).state_dict()
+    converted, _ = formats.table_to("detrex", ours).to_theirs(ours)
+    back, found, unknown = formats.to_ours(converted)
+    assert not unknown and "detrex" in found.name
+    assert same(back, ours)
+
+
+def test_ours_stays_as_it_is():
+    ours = instantiate(shrink(dab_detr())).state_dict()
+    back, found, unknown = formats.to_ours(ours)
+    assert found is None and not unknown and same(back, dict(ours))
+
+
+def test_what_a_format_has_no_place_for_is_named():
+    ours = dict(instantiate(shrink(dab_detr())).state_dict())
+    ours["decoder.novelty"] = torch.zeros(1)
+    with pytest.raises(ValueError, match=r"original has no place for decoder\.novelty"):
+        formats.table_to("original", ours)
+
+
+def test_no_table_is_found_for_other_models():
+    with pytest.raises(ValueError, match=r"only DAB-DETR and Deformable models"):
+        formats.table_to("original", {"head.weight": torch.zeros(1)})

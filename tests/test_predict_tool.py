@@ -1,0 +1,148 @@
+"""tools/predict.py, as it is called from the shell."""
+
+import json
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import described
+from dab_detr.inference.video import VideoWriter
+from serving import serving
+from tools import predict
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return described.save_lazy(tmp_path_factory.mktemp("lazy"))
+
+
+@pytest.fixture
+def call(checkpoint, tmp_path, monkeypatch):
+    """Runs the tool in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def with_arguments(*args):
+        monkeypatch.setattr(sys, "argv", ["predict.py", "--checkpoint", str(checkpoint), "--device", "cpu", *args])
+        predict.main()
+
+    return with_arguments
+
+
+def save_picture(path, seed=0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(256, size=(4, 5, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((60, 40)).save(path)
+
+
+def test_pictures_and_json_of_a_folder_and_a_file(call, tmp_path, capsys):
+    for seed, name in enumerate(("in/1.png", "in/sub/1.png", "other.png")):
+        save_picture(tmp_path / name, seed)
+    call("in", "other.png", "--output", "out", "--json", "out/found.json", "--threshold", "0", "--batch-size", "2")
+    assert sorted(x.name for x in (tmp_path / "out").iterdir()) == ["1.png", "1_1.png", "found.json", "other.png"]
+    assert np.asarray(Image.open(tmp_path / "out/1_1.png")).shape == (320, 480, 3)
+    found = json.loads((tmp_path / "out/found.json").read_text())
+    assert [x["file_name"] for x in found["images"]] == ["in/1.png", "in/sub/1.png", "other.png"]
+    assert [x["name"] for x in found["categories"]] == described.NAMES
+    assert len(found["annotations"]) == 3 * 30
+    assert "3 images" in capsys.readouterr().out
+
+
+def test_everything_at_urls(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    save_picture(tmp_path / "1.png")
+    with serving(tmp_path) as pictures, serving(checkpoint.parent) as models:
+        args = [f"{pictures}/1.png", "--checkpoint", f"{models}/model.pth", "--json", str(tmp_path / "found.json")]
+        predict.run(predict.parser().parse_args([*args, "--device", "cpu", "--threshold", "0"]))
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [x["file_name"] for x in found["images"]] == [f"{pictures}/1.png"]
+    assert len(found["annotations"]) == 30
+
+
+def test_a_video(call, tmp_path):
+    with VideoWriter(tmp_path / "film.mp4", 10) as writer:
+        for shade in range(5):
+            writer.write(np.full((48, 64, 3), 40 * shade, np.uint8))
+    call("--video", "film.mp4", "--output", "out", "--json", "found.json", "--threshold", "0")
+    capture = cv2.VideoCapture(str(tmp_path / "out/film.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 5
+    assert capture.get(cv2.CAP_PROP_FPS) == 10
+    assert len(json.loads((tmp_path / "found.json").read_text())["images"]) == 5
+
+
+def test_ctrl_c_ends_a_camera(checkpoint, tmp_path, monkeypatch):
+    frames = iter([(True, np.full((48, 64, 3), 90, np.uint8))] * 3)
+
+    class Camera:
+        def read(self):
+            for frame in frames:
+                return frame
+            raise KeyboardInterrupt
+
+        def isOpened(self):
+            return True
+
+        def get(self, _):
+            return 0.0
+
+    capture = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: Camera() if number == 0 else capture(number))
+    args = ["--checkpoint", str(checkpoint), "--video", "0", "--output", str(tmp_path), "--device", "cpu"]
+    assert predict.run(predict.parser().parse_args([*args, "--json", str(tmp_path / "found.json")])) == 3
+    assert capture(str(tmp_path / "camera 0.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert len(json.loads((tmp_path / "found.json").read_text())["images"]) == 3
+
+
+def test_what_was_found_before_an_error_is_kept(call, tmp_path):
+    save_picture(tmp_path / "in/1.png")
+    (tmp_path / "in/2.png").write_text("no image")
+    save_picture(tmp_path / "in/3.png")
+    with pytest.raises(SystemExit, match=r"error: cannot read in/2\.png"):
+        call("in", "--json", "found.json", "--threshold", "0")
+    assert [x["file_name"] for x in json.loads((tmp_path / "found.json").read_text())["images"]] == ["in/1.png"]
+
+
+def test_unreadable_images_are_left_out_if_asked(call, tmp_path, capfd):
+    save_picture(tmp_path / "in/1.png")
+    (tmp_path / "in/2.png").write_text("no image")
+    call("in", "--json", "found.json", "--skip-unreadable")
+    assert len(json.loads((tmp_path / "found.json").read_text())["images"]) == 1
+    out, err = capfd.readouterr()
+    assert "in/2.png" in out + err
+
+
+def test_weights_with_a_config(call, checkpoint, tmp_path):
+    save_picture(tmp_path / "1.png")
+    state = torch.load(checkpoint)["model"]
+    torch.save(state, tmp_path / "bare.pth")
+    with pytest.raises(SystemExit, match="does not describe itself.*--config-file"):
+        call("1.png", "--json", "found.json", "--checkpoint", "bare.pth")
+    opts = [*described.lazy_opts(tmp_path), "model.num_classes=3"]
+    call("1.png", "--json", "found.json", "--checkpoint", "bare.pth", "--config-file", str(described.LAZY),
+         "--threshold", "0", "--opts", *opts)  # fmt: skip
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [x["name"] for x in found["categories"]] == described.NAMES
+    assert len(found["annotations"]) == 30
+
+
+WRONG = {
+    "nothing to look at": ([], "give images or --video"),
+    "both": (["a.png", "--video", "b.mp4"], "give images or --video"),
+    "nothing to write": (["a.png"], "give --output for pictures"),
+    "overrides of nothing": (["a.png", "--json", "x.json", "--opts", "a=1"], "--opts override --config-file"),
+    "no batch": (["a.png", "--json", "x.json", "--batch-size", "0"], "--batch-size must be 1 or more"),
+    "a missing image": (["a.png", "--json", "x.json"], "a.png does not exist"),
+    "a missing video": (["--video", "b.mp4", "--json", "x.json"], "video b.mp4 does not exist"),
+    "a folder of nothing": ([".", "--json", "x.json"], "folder . has no images"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_is_said(wrong, call, tmp_path):
+    args, message = WRONG[wrong]
+    with pytest.raises(SystemExit, match=f"error: {message}"):
+        call(*args)
+    assert not list(tmp_path.iterdir())

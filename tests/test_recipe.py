@@ -1,0 +1,105 @@
+"""Configs of either kind, and what a prediction takes of them."""
+
+import numpy as np
+import pytest
+from detectron2.config import LazyConfig
+from detectron2.data import transforms as T
+
+import described
+from coco_files import content, write
+from dab_detr.engine.description import plain_lazy
+from dab_detr.inference import Predictor
+from dab_detr.inference.recipe import dataset_of, load_config, recipe_of, recipe_of_stored
+from tiny import CONFIGS, LAZY, YAML
+
+IMAGE = np.zeros((60, 90, 3), np.uint8)
+
+
+def shapes(model) -> dict:
+    return {name: tuple(x.shape) for name, x in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("kind", ["lazy", "yacs"])
+def test_the_stored_config_builds_the_model_of_the_training(kind, tmp_path):
+    if kind == "lazy":
+        cfg = described.lazy_config(tmp_path)
+        stored = plain_lazy(cfg)
+    else:
+        cfg = described.yacs_config(tmp_path)
+        stored = described.plain_yacs(cfg)
+    (model, augmentations), (other, others) = recipe_of(cfg).build(), recipe_of_stored(stored).build()
+    assert shapes(model) == shapes(other)
+    assert model.pixel_mean.equal(other.pixel_mean) and model.pixel_std.equal(other.pixel_std)
+    for made in (augmentations, others):
+        image = T.AugInput(IMAGE)
+        made(image)
+        assert image.image.shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize("config", [LAZY, YAML])
+def test_a_config_of_the_users_with_any_weights(config, tmp_path):
+    """The config file with overrides, as for train_net.py; names come from its dataset."""
+    path = described.save_lazy(tmp_path)
+    if config is LAZY:
+        opts = [*described.lazy_opts(tmp_path), "model.num_classes=3"]
+    else:
+        opts = [*described.yaml_opts(tmp_path), "MODEL.DAB_DETR.NUM_CLASSES", "3"]
+    predictor = Predictor.from_config(load_config(str(config), opts), path, device="cpu")
+    assert (predictor.class_names, predictor.category_ids) == (described.NAMES, [1, 2, 3])
+    expected = Predictor.from_checkpoint(path, device="cpu")(IMAGE, threshold=0)
+    assert np.array_equal(predictor(IMAGE, threshold=0).boxes, expected.boxes)
+
+
+def test_a_config_file_that_training_saved(tmp_path):
+    path = described.save_lazy(tmp_path)
+    LazyConfig.save(described.lazy_config(tmp_path), str(tmp_path / "config.yaml"))
+    names = described.NAMES[::-1]  # classes are found by their names
+    predictor = Predictor.from_config(tmp_path / "config.yaml", path, device="cpu", class_names=names)
+    found, expected = (x(IMAGE, threshold=0) for x in (predictor, Predictor.from_checkpoint(path, device="cpu")))
+    assert predictor.class_names == names
+    assert found.labels == expected.labels
+    assert np.array_equal(found.scores, expected.scores)
+
+
+def test_coco_is_known_by_name():
+    cfg = LazyConfig.load(str(CONFIGS / "dab_detr_r50_50ep.py"))
+    assert dataset_of(cfg) == dataset_of(load_config(str(YAML))) == "coco_2017_val"
+
+
+def test_data_that_is_not_here_leaves_numbers(tmp_path, caplog):
+    path = described.save_lazy(tmp_path)
+    cfg = described.lazy_config(tmp_path)
+    (tmp_path / "val.json").unlink()
+    predictor = Predictor.from_config(cfg, path, device="cpu")
+    assert predictor.class_names == ["0", "1", "2"]
+    assert "Names of the classes are not known" in caplog.text
+
+
+def test_data_of_other_classes_leaves_numbers(tmp_path):
+    path = described.save_lazy(tmp_path)
+    cfg = described.lazy_config(tmp_path)
+    cfg.dataset.val.update(write(tmp_path, "other", content(ids=(1, 2))))
+    assert Predictor.from_config(cfg, path, device="cpu").class_names == ["0", "1", "2"]
+
+
+def test_data_that_would_be_made_first_is_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
+    assert dataset_of(LazyConfig.load(str(CONFIGS / "demo_shapes.py"))) is None
+    assert not (tmp_path / "datasets").exists()
+
+
+def test_weights_of_timm_are_not_fetched(tmp_path, monkeypatch):
+    cfg = described.lazy_config(tmp_path)
+    cfg.model.backbone = {
+        "_target_": "dab_detr.modeling.backbone.TimmBackbone", "name": "test_resnet", "pretrained": True,
+    }  # fmt: skip
+    cfg.model.neck.in_channels = 96
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    recipe_of_stored(plain_lazy(cfg)).build()
+    assert cfg.model.backbone.pretrained
+
+
+@pytest.mark.parametrize("config", [{}, {"model": {}}, {"model": {}, "dataloader": {"test": None}}])
+def test_a_config_that_lacks_something(config):
+    with pytest.raises(ValueError, match=r"must have model and dataloader\.test\.mapper\.augmentations"):
+        recipe_of(config)

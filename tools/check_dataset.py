@@ -1,0 +1,138 @@
+"""The dataset doctor: what is wrong with a dataset in COCO format, and a mended copy of its annotations.
+
+python tools/check_dataset.py --train my/train.json my/train --val my/val.json my/val
+python tools/check_dataset.py --train my/train.json my/train --config-file configs/dab_detr_r50_50ep.py --fix mended
+
+Ends with status 1 where there are errors, 2 where it could not do what was asked.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from detectron2.config import LazyConfig, instantiate
+
+from dab_detr.data.annotations import load_content
+from dab_detr.data.doctor.content import Content
+from dab_detr.data.doctor.examine import examine
+from dab_detr.data.doctor.finding import Finding, Severity
+from dab_detr.data.doctor.mend import mend
+from dab_detr.data.doctor.sizes import histograms, relative_sizes
+from dab_detr.overrides import apply_overrides
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Examine, and mend if asked to. Returns the exit status."""
+    args = parse(argv)
+    splits = [tuple(split) for split in (args.train, args.val) if split]
+    num_queries, anchors = args.num_queries, None
+    try:
+        if args.config_file:
+            num_queries, anchors = queries_of(args.config_file, args.opts)
+        if args.fix:
+            outputs = mended_paths(args.fix, [annotations for annotations, _ in splits])
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    found = examine(*splits, num_queries=num_queries)
+    tell(found, shown=None if args.all else 5)
+    if any(finding.kind == "not COCO format" for findings in found.values() for finding in findings):
+        return 1
+    for annotations, _ in splits:
+        tell_objects(annotations, anchors)
+    if args.fix:
+        found = write_mended(splits, outputs, num_queries)
+    return int(has_errors(found))
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The arguments of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    pair = {"nargs": 2, "metavar": ("ANNOTATIONS", "IMAGES")}
+    parser.add_argument("--train", required=True, **pair, help="a JSON file in COCO format and its image folder")
+    parser.add_argument("--val", **pair, help="likewise, what training evaluates on")
+    parser.add_argument("--num-queries", type=int, help="of the model, to find images with more objects")
+    parser.add_argument("--config-file", help="LazyConfig to take the queries and the anchors from")
+    parser.add_argument("--all", action="store_true", help="name every place, not only the first five")
+    parser.add_argument("--fix", metavar="OUT", help="folder for a mended copy of the annotation files")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="overrides of the config, a.b=value")
+    return parser.parse_args(argv)
+
+
+def queries_of(config_file: str, overrides: list[str]) -> tuple[int, np.ndarray | None]:
+    """The number of queries of a config's model, and width and height (Q, 2) of the anchor boxes, where it has them."""
+    cfg = LazyConfig.load(config_file)
+    apply_overrides(cfg, overrides)
+    node = cfg.model.queries
+    size = getattr(instantiate(node), "size", None) if "anchor_dim" in node else None
+    anchors = None if size is None else size.detach().sigmoid().numpy()
+    return node.num_queries * max(1, node.get("num_patterns", 0)), anchors
+
+
+def mended_paths(folder: str, annotations: list[str]) -> list[Path]:
+    """Where mended copies go. Raises ValueError where there are files already, the sources among them."""
+    outputs = [Path(folder, os.path.basename(path)) for path in annotations]
+    if len(set(outputs)) < len(outputs):
+        outputs = [Path(folder, f"{split}.json") for split in ("train", "val")]
+    for path in outputs:
+        if path.exists():
+            raise ValueError(f"{path} exists: --fix writes over nothing, choose another folder")
+    return outputs
+
+
+def tell(found: dict[str, list[Finding]], shown: int | None) -> None:
+    """Print what was found, the worst first."""
+    for label, findings in found.items():
+        print(label)
+        for severity in Severity:
+            for finding in (x for x in findings if x.severity is severity):
+                print(f"  {severity.value:8} {finding.kind}: {finding.sentence(shown)}")
+        if not findings:
+            print("  nothing to say")
+    counts = [sum(x.severity is severity for findings in found.values() for x in findings) for severity in Severity]
+    print("{} errors, {} warnings, {} notes".format(*counts))
+
+
+def tell_objects(annotations: str, anchors: np.ndarray | None) -> None:
+    """Print how many objects a dataset has of each category, and their sizes beside those of the anchors."""
+    raw = load_content(annotations)
+    content = Content(images=raw["images"], annotations=raw.get("annotations"), categories=raw["categories"])
+    print("", f"{annotations}: {len(content.images)} images, {len(content.objects)} annotations", sep="\n")
+    of_category = Counter(str(x.get("category_id")) for x in content.objects)
+    for category in raw["categories"]:
+        print(f"  category {category['id']:>4} {category['name']:20} {of_category[str(category['id'])]:>8} annotations")
+    sizes = relative_sizes(content)
+    if len(sizes):
+        print(*histograms(sizes, anchors), sep="\n")
+
+
+def write_mended(splits: list[tuple[str, str]], outputs: list[Path], num_queries: int | None) -> dict:
+    """Write mended copies, print what was done, and examine them. Returns what is found in them."""
+    for (annotations, images), path in zip(splits, outputs, strict=True):
+        mended, done = mend(load_content(annotations), images)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(mended))
+        print("", f"{path} is the mended copy of {annotations}, for the images in {images}:", sep="\n")
+        print(
+            "\n".join(f"  {number} {what}" for what, number in done.items() if number) or "  nothing had to be mended"
+        )
+    found = examine(
+        *((str(path), root) for path, (_, root) in zip(outputs, splits, strict=True)), num_queries=num_queries
+    )
+    remaining = {label: [x for x in findings if x.severity is Severity.ERROR] for label, findings in found.items()}
+    if has_errors(remaining):
+        print("", "What could not be mended:", sep="\n")
+        tell(remaining, shown=5)
+    return remaining
+
+
+def has_errors(found: dict[str, list[Finding]]) -> bool:
+    return any(x.severity is Severity.ERROR for findings in found.values() for x in findings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
