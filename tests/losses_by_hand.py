@@ -35,7 +35,7 @@ def by_hand(prediction: Prediction, targets: list[Target], eps: float = 1e-6) ->
         for image, (labels, boxes, _) in enumerate(targets):
             logits, guesses = prediction.logits[layer, image], prediction.boxes[layer, image]
             matches = matcher(Prediction(logits[None, None], guesses[None, None]), targets[image : image + 1])
-            wanted = torch.zeros(len(logits), CLASSES)
+            wanted = torch.zeros(len(logits), CLASSES, dtype=logits.dtype)
             for query, match in zip(matches.query[2], matches.object, strict=True):
                 wanted[query, labels[match]] = 1
                 guess, box = guesses[query], boxes[match]

@@ -24,6 +24,12 @@ MAY_IMPORT = {
     "modeling.boxes": (),
     "modeling.layers": (),
     "modeling.positional": ("modeling.boxes", "modeling.layers"),
+    "modeling.onednn": (),
+    "modeling.residual": ("modeling.onednn",),
+    "modeling.backbone": ("modeling.residual",),
+    "modeling.precision": (),
+    "modeling.recomputation": (),
+    "modeling.optimization": ("modeling.onednn", "modeling.precision", "modeling.residual"),
     # given its parts: no attention, no prior, no queries
     "modeling.transformer": ("modeling.boxes", "modeling.layers", "modeling.structures"),
     "losses": ("compat", "losses", "modeling.boxes", "modeling.structures"),
@@ -34,6 +40,8 @@ MAY_IMPORT = {
         "losses.criterion",
         "modeling.boxes",
         "modeling.combination",
+        "modeling.precision",
+        "modeling.recomputation",
         "modeling.selection",
         "modeling.structures",
     ),
@@ -79,11 +87,21 @@ MAY_IMPORT = {
         "engine",
         "evaluation",
         "losses.batch",
+        "modeling.optimization",
         "overrides",
         "visualization",
     ),
-    "inference": ("checkpoint", "config", "data", "engine", "inference", "overrides", "visualization"),
-    "": ("detector", "modeling.transformer", "version"),  # the public names
+    "inference": (
+        "checkpoint",
+        "config",
+        "data",
+        "engine",
+        "inference",
+        "modeling.optimization",
+        "overrides",
+        "visualization",
+    ),
+    "": ("detector", "modeling.optimization", "modeling.transformer", "version"),  # the public names
 }
 
 # Imports inside functions that go against the rules, and why.

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from detectron2.config import instantiate
 
 from dab_detr.detector import DABDETR, padding_of
+from golden_cases import small_config
 from samples import check_trained, golden_model, random_input, train, worst
 
 QUERIES, CLASSES = 12, 7
@@ -67,3 +69,33 @@ def test_bf16_autocast_has_finite_outputs_and_fp32_boxes(model):
 def features_of(model: DABDETR, inputs: list[dict]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     images = model.preprocess(inputs)
     return model.backbone(images.tensor), padding_of(images)
+
+
+def test_the_models_precision_is_autocast_for_all_but_the_losses(model):
+    inputs = [random_input(objects=3), random_input(64, 160, objects=2)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = model.train().detect(*features_of(model, inputs))
+    expected = model.criterion(expected, model.targets(inputs))
+    model.precision = "bf16"
+    losses = train(model, inputs)
+    check_trained(model, losses)
+    for name, loss in losses.items():
+        assert loss.dtype == torch.float32 and torch.equal(loss, expected[name])
+    model.precision = "fp32"
+    assert losses["loss_ce"] != train(model, inputs)["loss_ce"]
+
+
+def test_fp32_leaves_an_autocast_around_the_model_as_it_is(model):
+    """Detectron2's AMPTrainer brings one."""
+    inputs = [random_input(objects=3)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = train(model, inputs)
+    model.precision = "bf16"
+    assert torch.equal(losses["loss_ce"], train(model, inputs)["loss_ce"])
+
+
+def test_unknown_precision_is_refused():
+    config = small_config()
+    config.precision = "fp16"
+    with pytest.raises(ValueError, match=r"model.precision must be one of \['fp32', 'bf16'\], got 'fp16'.*amp.enabled"):
+        instantiate(config)

@@ -75,8 +75,12 @@ def test_needs_nothing_but_the_checkpoint(way, tmp_path):
     assert (np.diff(detections.scores) <= 0).all()
 
 
-def test_answers_as_the_model_in_evaluation(tmp_path):
-    """The same as Detectron2's DefaultPredictor, which the yacs config builds, on the image as OpenCV reads it."""
+def test_answers_as_the_model_in_evaluation(tmp_path, monkeypatch):
+    """The same as Detectron2's DefaultPredictor, which the yacs config builds, on the image as OpenCV reads it.
+
+    Not by the faster copy, whose rounding is its own: see test_optimization.
+    """
+    monkeypatch.setattr(predictor, "optimize_for_inference", lambda model: model.eval())
     path = described.save_yacs(tmp_path)
     cfg = described.yacs_config(tmp_path)
     cfg.MODEL.WEIGHTS = str(path)
@@ -196,13 +200,19 @@ def test_unreadable_images_are_named_and_left_out(predictor, folder, caplog):
     assert len(warnings) == 2 and "07.png" in warnings[0] and "21.png" in warnings[1]
 
 
-def test_an_unreadable_image_stops(predictor, folder):
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_an_unreadable_image_stops_after_those_before(batch_size, predictor, folder):
     spoil(folder)
     found = []
     with pytest.raises(UnreadableImage, match=r"07\.png"):
-        for detections in predictor.predict(folder):
+        for detections in predictor.predict(folder, batch_size=batch_size):
             found.append(detections.name)
     assert [name.rpartition("/")[2] for name in found] == [f"{i:02d}.png" for i in range(7)]
+
+
+def test_one_image_is_not_a_folder(predictor, folder):
+    with pytest.raises(ValueError, match="50 images instead of one"):
+        predictor(folder)
 
 
 def test_a_missing_image_stops_before_anything_is_done(predictor, tmp_path):

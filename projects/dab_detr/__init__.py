@@ -10,7 +10,8 @@ except ImportError as error:
     ) from error
 
 from .detector import DABDETR
+from .modeling.optimization import optimize_for_inference
 from .modeling.transformer import FixedAnchors, RefinedAnchors
 from .version import __version__
 
-__all__ = ["DABDETR", "FixedAnchors", "RefinedAnchors", "__version__"]
+__all__ = ["DABDETR", "FixedAnchors", "RefinedAnchors", "__version__", "optimize_for_inference"]

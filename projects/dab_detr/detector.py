@@ -13,6 +13,8 @@ from .losses.batch import EffectiveBatch
 from .losses.criterion import SetCriterion
 from .modeling.boxes import full_precision
 from .modeling.combination import check_combination
+from .modeling.precision import autocast, check_precision
+from .modeling.recomputation import recompute
 from .modeling.selection import BestClasses, TopPairs
 from .modeling.structures import Prediction, Target
 
@@ -30,6 +32,8 @@ class DABDETR(nn.Module):
     pixel_mean, pixel_std: of the channels, in the order and range (0 to 255) of the images that come in.
     selection: which queries answer with which class at inference.
     input_format: channel order of the images, "RGB" or "BGR"; for tools that draw.
+    precision: "fp32", or "bf16" for the products of backbone and transformer; boxes, matching and losses stay in fp32.
+    activation_checkpointing: parts that save memory in training: "backbone", "encoder", "decoder".
     """
 
     @configurable
@@ -48,6 +52,8 @@ class DABDETR(nn.Module):
         pixel_std: Sequence[float],
         selection: TopPairs | BestClasses,
         input_format: str = "RGB",
+        precision: str = "fp32",
+        activation_checkpointing: Sequence[str] = (),
     ):
         super().__init__()
         check_combination(
@@ -62,6 +68,8 @@ class DABDETR(nn.Module):
         self.backbone, self.neck, self.encoder = backbone, neck, encoder
         self.queries, self.denoising, self.decoder, self.criterion = queries, denoising, decoder, criterion
         self.num_classes, self.selection, self.input_format = num_classes, selection, input_format
+        self.precision = check_precision(precision)
+        recompute(self, activation_checkpointing)
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float).view(-1, 1, 1), persistent=False)
 
@@ -89,7 +97,8 @@ class DABDETR(nn.Module):
         """
         images = self.preprocess(batched_inputs)
         targets = self.targets(batched_inputs) if self.training else None
-        prediction = self.detect(self.backbone(images.tensor), padding_of(images), targets)
+        with autocast(self.precision, self.device):
+            prediction = self.detect(self.backbone(images.tensor), padding_of(images), targets)
         if self.training:
             return self.criterion(prediction, targets, batch)
         return self.postprocess(prediction, images.image_sizes, batched_inputs)

@@ -16,6 +16,7 @@ from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..data.coco import dataset_dicts, dataset_name
 from ..evaluation.mode import evaluating
 from ..evaluation.validation import ValidationLosses, with_objects
+from ..modeling.optimization import optimize_for_inference
 from ..overrides import apply_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
@@ -99,6 +100,8 @@ def evaluate(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = 
     if "evaluator" not in cfg.dataloader:
         return {}
     averaged = {} if average is None else {"ema": evaluate(cfg, average.module)}
+    if cfg.train.get("optimized_evaluation", True):
+        model = optimize_for_inference(model)
     loader, evaluators = cfg.dataloader.test, [instantiate(cfg.dataloader.evaluator)]
     if cfg.train.get("validation_loss"):
         loader, evaluators = with_objects(loader), [*evaluators, ValidationLosses(model)]

@@ -4,7 +4,6 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from operator import length_hint
 
 import numpy as np
@@ -20,6 +19,7 @@ from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..checkpoint.description import read_description
 from ..engine.description import classes_of
 from ..engine.device import available_device
+from ..modeling.optimization import optimize_for_inference
 from .detections import Detections
 from .images import Picture, Source, UnreadableImage, sources_of
 from .recipe import dataset_of, load_config, recipe_of, recipe_of_stored
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 class Predictor:
     """A model with all that turns images into detections with names.
 
-    model: takes Detectron2's inputs and gives `instances`; it is put into evaluation mode on `device`.
+    model: takes Detectron2's inputs and gives `instances`; what works is a faster copy of it, on `device`.
     augmentations: what is done to an image before, as at test time.
     class_names: of the model's classes; without, classes are called by their numbers.
     category_ids: the dataset's ids of the classes, for COCO files; by default they count from 1.
@@ -51,7 +51,7 @@ class Predictor:
         if class_names is not None and len(class_names) != model.num_classes:
             raise ValueError(f"the model has {model.num_classes} classes, class_names {len(class_names)}")
         self.device, self.autocast = torch.device(available_device(device)), autocast
-        self.model = model.eval().to(self.device)
+        self.model = optimize_for_inference(model.to(self.device))
         self.augmentations = augmentations
         self.class_names = list(class_names or map(str, range(model.num_classes)))
         self.category_ids = category_ids
@@ -118,8 +118,10 @@ class Predictor:
 
     def __call__(self, image: Picture, *, threshold: float = 0.3) -> Detections:
         """Detections in one image: a file, a URL, an array (H, W, 3) uint8 in RGB, or a PIL image."""
-        (detections,) = self.predict([image], threshold=threshold)
-        return detections
+        sources = sources_of(image)
+        if len(sources) != 1:
+            raise ValueError(f"{len(sources)} images instead of one: predict() takes any number")
+        return next(self.predict(sources, threshold=threshold))
 
     def predict(
         self,
@@ -153,7 +155,7 @@ class Predictor:
     def _detections(
         self, images: Iterator[tuple[str, np.ndarray]], threshold: float, batch_size: int, pad: bool
     ) -> Iterator[Detections]:
-        while batch := list(islice(images, batch_size)):
+        for batch in _batches(images, batch_size):
             for (name, image), instances in zip(batch, self._instances([x for _, x in batch], pad), strict=True):
                 instances = instances[instances.scores.argsort(descending=True)]
                 instances = instances[instances.scores >= threshold]
@@ -185,6 +187,21 @@ class Predictor:
 def load(model: nn.Module, checkpoint: str | os.PathLike, class_names: Sequence[str] | None) -> None:
     """All weights of a model whose classes have these names. Raises ValueError for those that do not fill it."""
     DABDETRCheckpointer(model, class_names=class_names, strict=True).load(os.fspath(checkpoint), checkpointables=[])
+
+
+def _batches(images: Iterator[tuple[str, np.ndarray]], size: int) -> Iterator[list[tuple[str, np.ndarray]]]:
+    """So many images at a time; where one cannot be read, first those before it."""
+    batch = []
+    try:
+        for image in images:
+            batch.append(image)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    except UnreadableImage:
+        yield batch
+        raise
+    yield batch
 
 
 def _readable(sources: Iterable[Source], skip_unreadable: bool) -> Iterator[tuple[str, np.ndarray]]:

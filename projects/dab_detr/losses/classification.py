@@ -35,21 +35,32 @@ class FocalLoss:
 
         logits: (L, B, Q, K). labels: (L, B, Q) class indices, `background` where a query has no object.
         """
-        target = logits.new_zeros(*logits.shape[:-1], logits.shape[-1] + 1)
-        target = target.scatter_(-1, labels[..., None], 1.0)[..., :-1]
-        entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        probability = logits.sigmoid()
-        miss = probability + target - 2 * probability * target  # 1 - p where the class is there, p where it is not
-        weight = (1 - self.alpha) + (2 * self.alpha - 1) * target
-        return (weight * miss**self.gamma * entropy).flatten(1).sum(1) / normaliser
+        every = self.absent(logits).flatten(1).sum(1)
+        own = logits.gather(-1, labels.clamp(max=logits.shape[-1] - 1)[..., None])[..., 0]
+        change = torch.where(labels < logits.shape[-1], self.present(own) - self.absent(own), 0.0)
+        return (every + change.flatten(1).sum(1)) / normaliser
+
+    def present(self, logits: Tensor) -> Tensor:
+        """The loss (...) of logits (...) of classes that are there."""
+        return self.alpha * (1 - logits.sigmoid()) ** self.gamma * softplus(-logits)
+
+    def absent(self, logits: Tensor) -> Tensor:
+        """The loss (...) of logits (...) of classes that are not there: nearly all, so the sum begins with these."""
+        return (1 - self.alpha) * logits.sigmoid() ** self.gamma * softplus(logits)
 
     def cost(self, logits: Tensor, labels: Tensor) -> Tensor:
         """What giving a query (L, B, Q, K) each of the labels (B, N) costs, to (L, B, Q, N)."""
-        probability = logits.sigmoid()
+        index = labels[None, :, None].expand(*logits.shape[:3], -1)
+        probability = logits.gather(-1, index).sigmoid()
         found = self.alpha * (1 - probability) ** self.gamma * -torch.log(probability + 1e-8)
         absent = (1 - self.alpha) * probability**self.gamma * -torch.log(1 - probability + 1e-8)
-        index = labels[None, :, None].expand(*logits.shape[:3], -1)
-        return (found - absent).gather(-1, index)
+        return found - absent
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)). torch's own goes through log1p, which took 50 times as long as log on the CPU we measured."""
+    larger = x.detach().clamp(min=0)
+    return larger + torch.log(torch.exp(-larger) + torch.exp(x - larger))
 
 
 class SoftmaxLoss:

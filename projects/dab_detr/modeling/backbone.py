@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
-from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
-from torch import Tensor
+from detectron2.modeling.backbone.resnet import ResNet
+from torch import Tensor, channels_last
+
+from .residual import FoldedBasicBlock, FoldedBottleneckBlock, FoldedStem
 
 BLOCKS = {
     18: (2, 2, 2, 2),
@@ -54,7 +56,7 @@ def resnet(
         out_channels = inner * 4 if bottleneck else inner
         stages.append(
             ResNet.make_stage(
-                BottleneckBlock if bottleneck else BasicBlock,
+                FoldedBottleneckBlock if bottleneck else FoldedBasicBlock,
                 num_blocks,
                 stride_per_block=[1 if i == 0 or dilate else 2] + [1] * (num_blocks - 1),
                 in_channels=channels,
@@ -64,8 +66,9 @@ def resnet(
             )
         )
         channels = out_channels
-    stem = BasicStem(in_channels=3, out_channels=width, norm=norm)
-    return ResNet(stem, stages, out_features=list(out_features), freeze_at=freeze_at)
+    stem = FoldedStem(in_channels=3, out_channels=width, norm=norm)
+    network = ResNet(stem, stages, out_features=list(out_features), freeze_at=freeze_at)
+    return network.to(memory_format=channels_last)  # convolutions are faster so, and give their maps so
 
 
 @BACKBONE_REGISTRY.register()

@@ -18,13 +18,14 @@ def sine_embedding(coordinates: Tensor, dim: int, temperature: float | Tensor = 
     cosines. `temperature` is one number, or one for each column of the input, (D,).
     """
     coordinates = full_precision(coordinates)
-    like = {"dtype": coordinates.dtype, "device": coordinates.device}
-    exponent = torch.arange(dim, **like).div(2, rounding_mode="floor") * (2 / dim)
-    temperature = torch.as_tensor(temperature, **like)
-    phase = coordinates[..., None] * (2 * math.pi) / temperature[..., None] ** exponent
+    exponent = torch.arange(dim, dtype=coordinates.dtype, device=coordinates.device)
+    exponent = exponent.div(2, rounding_mode="floor") * (2 / dim)
+    if isinstance(temperature, Tensor):
+        temperature = temperature.to(coordinates.dtype)[..., None]
+    phase = coordinates[..., None] * (2 * math.pi) / temperature**exponent
     waves = torch.stack([phase[..., 0::2].sin(), phase[..., 1::2].cos()], -1).flatten(-2)
-    order = [1, 0, 2, 3][: coordinates.shape[-1]]
-    return waves[..., order, :].flatten(-2)
+    x, y, *sizes = waves.unbind(-2)  # an index would have to travel to the device, and it wait for that
+    return torch.cat([y, x, *sizes], -1)
 
 
 class PositionMap(nn.Module):

@@ -40,5 +40,5 @@ def anchor_detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
         criterion=nodes.criterion_node(weight_class=2.0),
         selection=L(TopPairs)(num_select=100),
         num_classes=80,
-        **nodes.STATISTICS,
+        **nodes.DETECTOR,
     )

@@ -41,7 +41,7 @@ def detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
         criterion=nodes.criterion_node(weight_class=1.0, classification=SoftmaxLoss, cost_class=1.0),
         selection=L(BestClasses)(),
         num_classes=80,
-        **nodes.STATISTICS,
+        **nodes.DETECTOR,
     )
 
 
@@ -75,5 +75,5 @@ def conditional_detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
         criterion=nodes.criterion_node(weight_class=2.0),
         selection=L(TopPairs)(num_select=100),
         num_classes=80,
-        **nodes.STATISTICS,
+        **nodes.DETECTOR,
     )

@@ -75,5 +75,5 @@ def dab_detr(
         criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6),
         selection=L(TopPairs)(num_select=300),
         num_classes=80,
-        **nodes.STATISTICS,
+        **nodes.DETECTOR,
     )

@@ -61,7 +61,7 @@ def deformable_node(
         ),
         num_classes=80,
         **parts,
-        **nodes.STATISTICS,
+        **nodes.DETECTOR,
     )
 
 

@@ -14,7 +14,14 @@ from ..modeling.positional import PositionMap
 from ..modeling.queries import AnchorBoxQueries
 from .layers import box_heads, class_heads
 
-STATISTICS = {"pixel_mean": [123.675, 116.28, 103.53], "pixel_std": [58.395, 57.12, 57.375], "input_format": "RGB"}
+# what every detector says of its images, its arithmetic and its memory
+DETECTOR = {
+    "pixel_mean": [123.675, 116.28, 103.53],
+    "pixel_std": [58.395, 57.12, 57.375],
+    "input_format": "RGB",
+    "precision": "fp32",
+    "activation_checkpointing": [],
+}
 
 
 def resnet_node(depth: int, dilated: bool = False, out_features: tuple[str, ...] = ("res5",)) -> DictConfig:

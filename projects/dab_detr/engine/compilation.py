@@ -1,0 +1,15 @@
+"""torch.compile for a detector."""
+
+from torch import nn
+
+PARTS = ("backbone", "neck", "encoder", "decoder")
+
+
+def compile_parts(model: nn.Module, **options) -> nn.Module:
+    """The detector, compiled in place: each part becomes one graph, for images of any size; its state dict stays.
+
+    What lies between the parts has lists of pictures and objects in it, and is little. `options` are torch.compile's.
+    """
+    for name in PARTS:
+        getattr(model, name).compile(fullgraph=True, dynamic=True, **options)
+    return model

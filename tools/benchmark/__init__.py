@@ -1,0 +1,1 @@
+"""Measures detectors: time, memory and arithmetic of inference, training, criterion and transformer, against others."""

@@ -1,0 +1,28 @@
+"""Average precision of a trained model in its precisions."""
+
+import argparse
+
+from detectron2.config import LazyConfig, instantiate
+from detectron2.evaluation import inference_on_dataset
+
+from dab_detr import optimize_for_inference
+from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
+from dab_detr.overrides import apply_overrides
+
+
+def accuracy(args: argparse.Namespace) -> dict:
+    """AP on the config's validation set: of the model, and of its copy for inference in fp32 and bf16."""
+    cfg = LazyConfig.load(args.config_file)
+    apply_overrides(cfg, args.opts)
+    model = instantiate(cfg.model).to(args.device).eval()
+    DABDETRCheckpointer(model, strict=True).load(str(args.weights))
+    forms = {"fp32": model, "fp32 optimised": optimize_for_inference(model)}
+    model.precision = "bf16"
+    forms["bf16 optimised"] = optimize_for_inference(model)
+    model.precision = "fp32"
+    found = {}
+    for name, form in forms.items():
+        loader, evaluator = instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator)
+        metrics = inference_on_dataset(form, loader, evaluator)["bbox"]
+        found[name] = {key: metrics[key] for key in ("AP", "AP50", "AP75")}
+    return {"forms": found}

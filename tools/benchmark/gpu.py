@@ -1,0 +1,53 @@
+"""What only a GPU has: kernels and the gaps between them, and waits of the host for the device."""
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from torch.profiler import ProfilerActivity
+
+from dab_detr.detector import DABDETR, padding_of
+
+from .measure import seconds
+from .subjects import build, fast, inputs_for
+from .tasks import predicting
+
+
+def profile(args: argparse.Namespace) -> dict:
+    """The share of kernels in the time of a forward pass, plain and optimised, and its host syncs: there are none, or
+    torch raises."""
+    model = build(args).eval()
+    images = model.preprocess(inputs_for(model, args))
+    forms = {}
+    for name, part in (("dab_detr", model), ("dab_detr optimised", fast(model, args))):
+        forward = predicting(forward_of(part, images.tensor, padding_of(images)), args)
+        for _ in range(3):
+            forward()
+        without_syncs(forward)
+        forms[name] = kernels(forward, args.device)
+    return {"forms": forms}
+
+
+def forward_of(model: DABDETR, pixels: torch.Tensor, padding: torch.Tensor) -> Callable:
+    return lambda: model.detect(model.backbone(pixels), padding)
+
+
+def without_syncs(function: Callable) -> None:
+    """Raises RuntimeError where the host waits for the device."""
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        function()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def kernels(function: Callable, device: str, runs: int = 10) -> dict[str, float]:
+    """Milliseconds of wall time and in kernels, the share of these, and how many kernels there are."""
+    wall = min(seconds(function, device) for _ in range(runs))
+    with torch.profiler.profile(activities=[ProfilerActivity.CUDA]) as recorded:
+        function()
+        torch.cuda.synchronize()
+    events = [event for event in recorded.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    busy = sum(event.device_time for event in events) / 1e6
+    return {"wall ms": 1e3 * wall, "kernel ms": 1e3 * busy, "share": busy / wall, "kernels": len(events)}

@@ -1,0 +1,99 @@
+"""What is measured, and how: times that alternate, memory over what was there before, products, arithmetic peaks."""
+
+import ctypes
+import gc
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dab_detr.modeling.onednn import OneDNNLinear, can_run
+
+Forms = dict[str, Callable[[], object]]
+
+
+def synchronize(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def seconds(function: Callable, device: str) -> float:
+    """The wall time of one call, on a GPU until its work is done."""
+    synchronize(device)
+    start = time.perf_counter()
+    function()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def alternate(forms: Forms, *, runs: int, device: str, warmup: int = 2) -> dict[str, list[float]]:
+    """Seconds of each form, one run of each in turn, so that what slows the machine down for a while slows all."""
+    times = {name: [] for name in forms}
+    for i in range(warmup + runs):
+        for name, function in forms.items():
+            elapsed = seconds(function, device)
+            if i >= warmup:
+                times[name].append(elapsed)
+    return times
+
+
+def summary(times: list[float], images: int) -> dict[str, float]:
+    """Median and percentiles in milliseconds, images per second."""
+    percentiles = statistics.quantiles(times, n=20, method="inclusive") if len(times) > 1 else times * 19
+    median = statistics.median(times)
+    return {
+        "median_ms": 1e3 * median,
+        "p5_ms": 1e3 * percentiles[0],
+        "p95_ms": 1e3 * percentiles[-1],
+        "images_per_s": images / median,
+    }
+
+
+def peak_memory(function: Callable, device: str) -> int:
+    """Bytes that a call needs at its peak over what the process (on a GPU, torch) held before it."""
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    if platform.system() != "Linux":
+        return 0
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = resident("VmRSS")
+    function()
+    return resident("VmHWM") - before
+
+
+def resident(field: str) -> int:
+    """A line of /proc/self/status in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"/proc/self/status has no {field}")
+
+
+def gmac(function: Callable) -> float:
+    """Multiplications with addition of one call in units of 1e9, by torch's counter; it knows no kernels of oneDNN."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        function()
+    return counter.get_total_flops() / 2e9
+
+
+@torch.no_grad()
+def matrix_peak(dtype: torch.dtype, device: str, side: int = 2048, runs: int = 10) -> dict[str, float]:
+    """FLOP/s in units of 1e9 of a square product, by torch.matmul and where there is oneDNN by that."""
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    forms = {"matmul": lambda: a @ b}
+    if can_run(a):
+        linear = OneDNNLinear(side, side, bias=False, dtype=dtype)
+        forms["onednn"] = lambda: linear(a)
+    times = alternate(forms, runs=runs, device=device)
+    return {name: 2 * side**3 / min(values) / 1e9 for name, values in times.items()}

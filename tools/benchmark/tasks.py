@@ -1,0 +1,132 @@
+"""The pieces of work that are timed, each in its forms: those of dab_detr, and with --peer that of transformers."""
+
+import argparse
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from dab_detr.detector import DABDETR, padding_of
+from dab_detr.engine.compilation import compile_parts
+from dab_detr.engine.optimizer import ClippedAdamW
+from dab_detr.modeling.recomputation import recompute
+from dab_detr.modeling.structures import Prediction, Target
+
+from .measure import Forms
+from .subjects import compiled, fast, in_precision, inputs_for, with_precision
+
+
+def inference(model: DABDETR, args: argparse.Namespace) -> Forms:
+    """From images to detections; of transformers from normalised pixels to logits and boxes, which is less."""
+    inputs, plain, quick = inputs_for(model, args), with_precision(model.eval(), args), fast(model, args)
+    forms = {}
+    if args.peer:
+        from . import peer
+
+        theirs, (pixels, mask) = peer.same_model(model), peer.tensors(model.preprocess(inputs))
+        peer.check_same(detect(model, pixels, mask == 0), lambda: theirs(pixels, pixel_mask=mask))
+        quickest = compiled(theirs, args)
+        forms["transformers"] = predicting(lambda: quickest(pixels, pixel_mask=mask), args)
+    forms["dab_detr"] = predicting(lambda: plain(inputs), args)
+    forms["dab_detr optimised"] = predicting(lambda: quick(inputs), args)
+    return forms
+
+
+def transformer(model: DABDETR, args: argparse.Namespace) -> Forms:
+    """What comes after the backbone, from its feature map to logits and boxes."""
+    images = model.eval().preprocess(inputs_for(model, args))
+    padding, quick, forms = padding_of(images), fast(model, args), {}
+    with torch.no_grad():
+        features = {name: x.contiguous() for name, x in model.backbone(images.tensor).items()}
+    if args.peer:
+        from . import peer
+
+        theirs, (pixels, mask) = peer.same_model(model), peer.tensors(images)
+        peer.check_same(detect(model, pixels, padding), lambda: theirs(pixels, pixel_mask=mask))
+        theirs.model.backbone.conv_encoder = peer.GivenFeatures(features["res5"])
+        quickest = compiled(theirs, args)
+        forms["transformers"] = predicting(lambda: quickest(pixels, pixel_mask=mask), args)
+    forms["dab_detr"] = predicting(lambda: model.detect(features, padding), args)
+    forms["dab_detr optimised"] = predicting(lambda: quick.detect(features, padding), args)
+    return forms
+
+
+def training(model: DABDETR, args: argparse.Namespace) -> Forms:
+    """Steps of training: losses, gradients, clipped AdamW; without and with activation checkpointing."""
+    inputs, forms = inputs_for(model.train(), args), {}
+    if args.peer:
+        from . import peer
+
+        (pixels, mask), labels = peer.tensors(model.preprocess(inputs)), peer.labels(model.targets(inputs))
+        theirs = peer.same_model(model)  # which knows no activation checkpointing
+        quickest = compiled(theirs, args)
+        loss = in_precision(lambda: quickest(pixels, pixel_mask=mask, labels=labels).loss, args)
+        forms["transformers"] = step(loss, theirs)
+    for name in ("dab_detr", "dab_detr checkpointing"):
+        ours = with_precision(copy.deepcopy(model), args)
+        if name.endswith("checkpointing"):
+            recompute(ours, ("backbone", "encoder", "decoder"))
+        if args.compile:
+            compile_parts(ours)
+        forms[name] = step(in_precision(lambda f=ours: sum(f(inputs).values()), args), ours)
+    return forms
+
+
+def criterion(model: DABDETR, args: argparse.Namespace, objects: int = 20) -> Forms:
+    """Matching and losses of random predictions of all layers, forward and backward."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (len(model.decoder.layers), args.batch, model.queries.num_queries)
+    logits = torch.randn(*shape, model.num_classes, generator=generator).to(args.device).requires_grad_()
+    boxes = random_boxes(*shape, generator=generator).to(args.device).requires_grad_()
+    targets = [
+        Target(
+            labels=torch.randint(model.num_classes, (objects,), generator=generator).to(args.device),
+            boxes=random_boxes(objects, generator=generator).to(args.device),
+        )
+        for _ in range(args.batch)
+    ]
+    forms = {}
+    if args.peer:
+        from . import peer
+
+        theirs, labels = peer.same_model(model), peer.labels(targets)
+        forms["transformers"] = gradients(lambda: peer.loss(theirs, logits, boxes, labels), logits, boxes)
+    prediction = Prediction(logits, boxes)
+    forms["dab_detr"] = gradients(lambda: sum(model.criterion(prediction, targets).values()), logits, boxes)
+    return forms
+
+
+TASKS = {"inference": inference, "transformer": transformer, "training": training, "criterion": criterion}
+
+
+def random_boxes(*shape: int, generator: torch.Generator) -> Tensor:
+    """(*shape, 4) cxcywh, normalised."""
+    return 0.1 + 0.3 * torch.rand(*shape, 4, generator=generator)
+
+
+@torch.no_grad()
+def detect(model: DABDETR, pixels: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and boxes of the last layer, in fp32."""
+    prediction = model.detect(model.backbone(pixels), padding)
+    return prediction.logits[-1], prediction.boxes[-1]
+
+
+def predicting(function: Callable, args: argparse.Namespace) -> Callable:
+    return torch.inference_mode()(in_precision(function, args))
+
+
+def gradients(loss: Callable[[], Tensor], *inputs: Tensor) -> Callable:
+    return lambda: torch.autograd.grad(loss(), inputs)
+
+
+def step(loss: Callable[[], Tensor], model: nn.Module) -> Callable:
+    """One step on the loss, with the optimiser of our recipes."""
+    optimizer = ClippedAdamW([p for p in model.parameters() if p.requires_grad], max_norm=0.1, lr=1e-6)
+
+    def run():
+        loss().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return run
