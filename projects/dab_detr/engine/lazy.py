@@ -44,7 +44,7 @@ def configure(args: argparse.Namespace) -> DictConfig:
     overridden = apply_overrides(cfg, args.opts)
     set_up(cfg, args, cfg.train.output_dir)
     cfg.train.device = available_device(cfg.train.device)
-    if not args.eval_only:
+    if not args.eval_only and "total_batch_size" in cfg.dataloader.train:
         check_batch_size(cfg.dataloader.train.total_batch_size, cfg.train.get("accumulate", 1))
     if "dataset" in cfg:
         val = registered(cfg.dataset.val)
