@@ -21,7 +21,8 @@ OBJECTS = {
     "none in the second process": [3, 0, 2, 0, 1, 0, 12, 0],  # 12 are more than the 10 queries
     "one in all": [1, 0, 0, 0, 0, 0, 0, 0],
 }
-MODELS = {"dab_detr": dab_detr, "dn_dab_detr": dab_detr, "detr": detr}
+MODELS = {"dab_detr": dab_detr, "dn_dab_detr": dab_detr, "detr": detr, "dab_detr recomputed": dab_detr}
+RECOMPUTED = ("dab_detr recomputed", "some")  # with activation checkpointing
 CUTS = {"8 = 4 x 2": (1, 2), "2 processes": (2, 1), "2 processes x 2": (2, 2), "8 = 3 + 3 + 2": (1, 3)}
 CASES = [
     ("dab_detr", "some"),
@@ -46,6 +47,7 @@ def model_of(name: str) -> torch.nn.Module:
     node = shrink(MODELS[name]())
     node.num_classes, node.encoder.dropout = 7, 0.0
     node.denoising.groups = 3 if name.startswith("dn") else 0
+    node.activation_checkpointing = ["backbone", "encoder", "decoder"] if name.endswith("recomputed") else []
     return tell_apart(instantiate(node)).double()
 
 
@@ -89,6 +91,7 @@ def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{folder}/start", world_size=2, rank=rank)
     found = {(case, accumulate): trained(*case, accumulate, rank, 2) for case in CASES for accumulate in (1, 2)}
+    found[RECOMPUTED, 2] = trained(*RECOMPUTED, 2, rank, 2)
     found["skipped"] = skipped(rank, folder)
     torch.save(found, f"{folder}/rank{rank}")
     torch.distributed.destroy_process_group()
@@ -108,19 +111,28 @@ def whole() -> dict:
     return {case: trained(*case, accumulate=1) for case in CASES}
 
 
+def check_same(found: dict, expected: dict) -> None:
+    for ours, gradients in zip(found["gradients"], expected["gradients"], strict=True):
+        assert ours.keys() == gradients.keys()
+        for name, gradient in gradients.items():
+            assert (ours[name] - gradient).norm() <= 1e-9 * gradient.norm() + 1e-12, name
+    for name, weight in expected["weights"].items():
+        assert (found["weights"][name] - weight).abs().max() <= 1e-8, name
+    for name, losses in expected["losses"].items():
+        assert found["losses"][name] == pytest.approx(losses, rel=1e-6), name
+
+
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("case", CASES, ids=" ".join)
 def test_one_step_is_the_same_however_its_batch_is_made(case, cut, whole, two_processes):
     processes, accumulate = CUTS[cut]
     found = two_processes[case, accumulate] if processes == 2 else trained(*case, accumulate)
-    for ours, expected in zip(found["gradients"], whole[case]["gradients"], strict=True):
-        assert ours.keys() == expected.keys()
-        for name, gradient in expected.items():
-            assert (ours[name] - gradient).norm() <= 1e-9 * gradient.norm() + 1e-12, name
-    for name, weight in whole[case]["weights"].items():
-        assert (found["weights"][name] - weight).abs().max() <= 1e-8, name
-    for name, losses in whole[case]["losses"].items():
-        assert found["losses"][name] == pytest.approx(losses, rel=1e-6), name
+    check_same(found, whole[case])
+
+
+def test_activation_checkpointing_changes_nothing(whole, two_processes):
+    check_same(trained(*RECOMPUTED, accumulate=2), whole["dab_detr", "some"])
+    check_same(two_processes[RECOMPUTED, 2], whole["dab_detr", "some"])
 
 
 def test_processes_skip_a_step_together(two_processes):

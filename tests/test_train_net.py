@@ -138,6 +138,11 @@ WRONG = {
     "misspelt": ("did you mean (train.max_iter|SOLVER.MAX_ITER)", ["train.max_iters=3"], ["SOLVER.MAX_ITERS", "3"]),
     "classes": (r"is 2, but \S+train.json has 3", ["model.num_classes=2"], ["MODEL.DAB_DETR.NUM_CLASSES", "2"]),
     "default": (r"is 80, but \S+ has 3", ["model.num_classes=80"], ["MODEL.DAB_DETR.NUM_CLASSES", "80"]),
+    "micro-batches": (
+        "2 images .* cannot be cut into 3 micro-batches",
+        ["train.accumulate=3"],
+        ["SOLVER.ACCUMULATE", "3"],
+    ),
     "images": (
         r"image folder \S+none .* does not exist",
         ["dataset.val.images=none"],

@@ -58,7 +58,7 @@ def main() -> None:
                 model = detector(dtype, groups)
                 whole = gradients(model, batch, 1)
                 found = [f"{difference(gradients(model, batch, cuts), whole):.0e}" for cuts in (2, 4, 8)]
-                print(f"| {name} | {dtype} | {'on' if groups else 'off'} | {' | '.join(found)} |")
+                print(f"| {name} | {str(dtype)[6:]} | {'on' if groups else 'off'} | {' | '.join(found)} |")
 
 
 if __name__ == "__main__":
