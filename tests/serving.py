@@ -9,7 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_):
-        pass
+        """The tests' output stays clean."""
 
 
 @contextmanager

@@ -20,7 +20,8 @@ HERE = sorted(ALLOWED if hasattr(modeling, "ViT") else ALLOWED - NEWER)  # Detec
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
 def test_every_config_of_the_project_may_be_built(config):
-    recipe_of_stored(plain_lazy(LazyConfig.load(str(config))))
+    recipe = recipe_of_stored(plain_lazy(LazyConfig.load(str(config))))
+    assert recipe.model["_target_"] in ALLOWED
 
 
 @pytest.mark.parametrize("variant", MODELS)

@@ -9,6 +9,7 @@ import torch
 import described
 import train_net
 from dab_detr import __version__
+from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.checkpoint.description import KEY, Description, read_description
 from tiny import LAZY, YAML, arguments, lazy_opts, yaml_opts
 
@@ -74,6 +75,18 @@ def test_pickled_code_is_not_run(tmp_path):
     with pytest.raises(ValueError, match=r"is refused, nothing of it was run.*open"):
         read_description(tmp_path / "a.pth")
     assert not (tmp_path / "executed").exists()
+
+
+def test_classes_of_a_checkpoint_are_found_by_their_names(tmp_path):
+    """As fine-tuning needs it."""
+    path = described.save_lazy(tmp_path)
+    cfg = described.lazy_config(tmp_path)
+    cfg.model.num_classes = 2
+    model = described.instantiate(cfg.model)
+    DABDETRCheckpointer(model, class_names=["class 2", "new"]).load(str(path), checkpointables=[])
+    source = torch.load(path)["model"]["decoder.class_heads.0.weight"]
+    assert torch.equal(model.decoder.class_heads[0].weight[0], source[2])
+    assert not (model.decoder.class_heads[0].weight[1] == source).all(1).any()
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -43,7 +43,7 @@ def test_pictures_and_json_of_a_folder_and_a_file(call, tmp_path, capsys):
         save_picture(tmp_path / name, seed)
     call("in", "other.png", "--output", "out", "--json", "out/found.json", "--threshold", "0", "--batch-size", "2")
     assert sorted(x.name for x in (tmp_path / "out").iterdir()) == ["1.png", "1_1.png", "found.json", "other.png"]
-    assert np.asarray(Image.open(tmp_path / "out/1_1.png")).shape == (40, 60, 3)
+    assert np.asarray(Image.open(tmp_path / "out/1_1.png")).shape == (320, 480, 3)
     found = json.loads((tmp_path / "out/found.json").read_text())
     assert [x["file_name"] for x in found["images"]] == ["in/1.png", "in/sub/1.png", "other.png"]
     assert [x["name"] for x in found["categories"]] == described.NAMES

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 import described
-from dab_detr.inference import Predictor, UnreadableImage, Video
+from dab_detr.inference import Detections, Predictor, UnreadableImage, Video
 from dab_detr.inference.video import VideoWriter
 
 SAVE = {"lazy": described.save_lazy, "yaml": described.save_yacs}
@@ -108,8 +108,18 @@ def test_detections_in_plain_form(predictor):
     assert [x["score"] for x in objects] == found.instances.scores.tolist()
     assert np.array([x["box"] for x in objects]) == pytest.approx(found.boxes)
     assert (found.boxes[:, 2:] >= found.boxes[:, :2]).all() and found.boxes[:, 2].max() <= 90
-    drawn = found.draw()
-    assert drawn.shape == found.image.shape and not np.array_equal(drawn, found.image)
+
+
+@pytest.mark.parametrize("size, drawn", [((60, 90), (320, 480)), ((300, 500), (300, 500))])
+def test_pictures_are_large_enough_to_read(predictor, size, drawn):
+    image = picture(*size)
+    found = predictor(image, threshold=0)
+    assert found.draw().shape == (*drawn, 3)
+    nothing = Detections(name="", image=image, instances=found.instances[:0], class_names=found.class_names).draw()
+    assert np.array_equal(nothing, np.asarray(Image.fromarray(image).resize(drawn[::-1])))
+    changed = (found.draw() != nothing).any(-1)
+    left, top = (found.boxes[0, :2] * drawn[0] / size[0]).astype(int)
+    assert changed[max(0, top - 2) : top + 4, max(0, left - 2) : left + 4].any()
 
 
 def test_threshold_is_the_lowest_score(predictor):
@@ -186,13 +196,19 @@ def test_unreadable_images_are_named_and_left_out(predictor, folder, caplog):
     assert len(warnings) == 2 and "07.png" in warnings[0] and "21.png" in warnings[1]
 
 
-def test_an_unreadable_image_stops(predictor, folder):
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_an_unreadable_image_stops_after_those_before(batch_size, predictor, folder):
     spoil(folder)
     found = []
     with pytest.raises(UnreadableImage, match=r"07\.png"):
-        for detections in predictor.predict(folder):
+        for detections in predictor.predict(folder, batch_size=batch_size):
             found.append(detections.name)
     assert [name.rpartition("/")[2] for name in found] == [f"{i:02d}.png" for i in range(7)]
+
+
+def test_one_image_is_not_a_folder(predictor, folder):
+    with pytest.raises(ValueError, match="50 images instead of one"):
+        predictor(folder)
 
 
 def test_a_missing_image_stops_before_anything_is_done(predictor, tmp_path):

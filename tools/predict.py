@@ -19,6 +19,7 @@ from dab_detr.inference.recipe import load_config
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="*", help="image files, folders (with all below them) and URLs")
     parser.add_argument("--video", help="instead of images: a video file, its URL, or the number of a camera")

@@ -26,6 +26,7 @@ class CocoFile:
         }
 
     def add(self, detections: Detections) -> None:
+        """One image more; its id is its number, from 1."""
         images, annotations = self.content["images"], self.content["annotations"]
         height, width = detections.image.shape[:2]
         images.append({"id": len(images) + 1, "file_name": detections.name, "height": height, "width": width})

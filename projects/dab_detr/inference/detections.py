@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from detectron2.structures import Instances
+from PIL import Image
 
 from ..visualization.drawing import draw_boxes
+
+SMALLEST_PICTURE = 480  # pixels of the longer side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,11 @@ class Detections:
         return [{"label": label, "score": score, "box": box} for label, score, box in found]
 
     def draw(self) -> np.ndarray:
-        """The image with boxes, names and scores, (H, W, 3) uint8, RGB."""
+        """The image with boxes, names and scores, (H, W, 3) uint8, RGB; a small one enlarged, to be readable."""
+        scale = max(1.0, SMALLEST_PICTURE / max(self.image.shape))
+        picture = self.image
+        if scale > 1:
+            height, width = (round(x * scale) for x in picture.shape[:2])
+            picture = np.asarray(Image.fromarray(picture).resize((width, height)))
         texts = [f"{label} {score:.0%}" for label, score in zip(self.labels, self.scores, strict=True)]
-        return draw_boxes(self.image, self.boxes, labels=self.instances.pred_classes.tolist(), texts=texts)
+        return draw_boxes(picture, self.boxes * scale, labels=self.instances.pred_classes.tolist(), texts=texts)

@@ -4,7 +4,6 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from operator import length_hint
 
 import numpy as np
@@ -118,8 +117,10 @@ class Predictor:
 
     def __call__(self, image: Picture, *, threshold: float = 0.3) -> Detections:
         """Detections in one image: a file, a URL, an array (H, W, 3) uint8 in RGB, or a PIL image."""
-        (detections,) = self.predict([image], threshold=threshold)
-        return detections
+        sources = sources_of(image)
+        if len(sources) != 1:
+            raise ValueError(f"{len(sources)} images instead of one: predict() takes any number")
+        return next(self.predict(sources, threshold=threshold))
 
     def predict(
         self,
@@ -153,7 +154,7 @@ class Predictor:
     def _detections(
         self, images: Iterator[tuple[str, np.ndarray]], threshold: float, batch_size: int, pad: bool
     ) -> Iterator[Detections]:
-        while batch := list(islice(images, batch_size)):
+        for batch in _batches(images, batch_size):
             for (name, image), instances in zip(batch, self._instances([x for _, x in batch], pad), strict=True):
                 instances = instances[instances.scores.argsort(descending=True)]
                 instances = instances[instances.scores >= threshold]
@@ -185,6 +186,21 @@ class Predictor:
 def load(model: nn.Module, checkpoint: str | os.PathLike, class_names: Sequence[str] | None) -> None:
     """All weights of a model whose classes have these names. Raises ValueError for those that do not fill it."""
     DABDETRCheckpointer(model, class_names=class_names, strict=True).load(os.fspath(checkpoint), checkpointables=[])
+
+
+def _batches(images: Iterator[tuple[str, np.ndarray]], size: int) -> Iterator[list[tuple[str, np.ndarray]]]:
+    """So many images at a time; where one cannot be read, first those before it."""
+    batch = []
+    try:
+        for image in images:
+            batch.append(image)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    except UnreadableImage:
+        yield batch
+        raise
+    yield batch
 
 
 def _readable(sources: Iterable[Source], skip_unreadable: bool) -> Iterator[tuple[str, np.ndarray]]:
