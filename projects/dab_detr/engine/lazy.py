@@ -17,6 +17,7 @@ from ..modeling.optimization import optimize_for_inference
 from ..overrides import apply_overrides
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
+from .compilation import compile_parts
 from .description import DescribeResults, classes_of, describer, plain_lazy
 from .device import available_device, distribute, trainer_class
 from .progress import progress_writers
@@ -96,6 +97,8 @@ def train(cfg: DictConfig, model: nn.Module, *, resume: bool = False) -> dict:
     optimizer = instantiate(cfg.optimizer)
     loader = instantiate(cfg.dataloader.train)
     loop = trainer_class(cfg.train.amp.enabled, cfg.train.device)
+    if cfg.train.get("compile", False):
+        compile_parts(model)
     trainer = loop(distribute(model, **cfg.train.ddp), loader, optimizer)
     checkpointer = DABDETRCheckpointer(
         model,

@@ -130,6 +130,7 @@ def log_diagnostics(logits: Tensor, labels: Tensor, background: int, found: Tens
         return
     matched = labels != background
     right = (logits.argmax(-1) == labels) & matched
-    storage.put_scalar("class_error", float(100 - 100 * right.sum() / matched.sum().clamp(min=1)))
-    error = (found.sum(1) - matched.sum(1)).abs().float().mean()
-    storage.put_scalar("cardinality_error", float(error))
+    wrong = 100 - 100 * right.sum() / matched.sum().clamp(min=1)
+    missed = (found.sum(1) - matched.sum(1)).abs().float().mean()
+    class_error, cardinality_error = torch.stack([wrong, missed]).tolist()  # one wait for the device
+    storage.put_scalars(class_error=class_error, cardinality_error=cardinality_error)
