@@ -22,6 +22,7 @@ from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
 from .best import BestCheckpoint
 from .checkpoints import PeriodicCheckpointer
+from .compilation import compile_parts
 from .description import DescribeResults, classes_of, describer, plain_lazy
 from .device import available_device, distribute, precision_of
 from .early_stopping import EarlyStopping
@@ -123,6 +124,8 @@ def train(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = Non
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     loader = instantiate(cfg.dataloader.train)
+    if cfg.train.get("compile", False):
+        compile_parts(model)
     trainer = TrainingLoop(
         distribute(model, **cfg.train.ddp),
         loader,
