@@ -148,8 +148,11 @@ def test_the_launcher_leaves_it_to_those_that_train(number):
 def test_a_data_worker_heeds_its_parent_only(training, monkeypatch):
     """Not its group, nor anyone else; outside of a training it is like any process."""
     monkeypatch.setattr(stopping, "_training", training)
-    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    worker = context.Process(target=lambda: (ready.set(), time.sleep(60)))
     worker.start()
+    assert ready.wait(60)
     subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)  # from a process that is not its parent
     worker.join(1 if training else 60)
     assert worker.is_alive() == training
