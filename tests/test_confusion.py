@@ -40,6 +40,7 @@ def counted(objects, detections, threshold=0.3) -> list[list[int]]:
         ([(3, BOX)], [(3, FAR, 0.9)], [[0, 0, 1], [0, 0, 0], [1, 0, 0]]),
         ([(5, BOX)], [(5, NEAR, 0.2)], [[0, 0, 0], [0, 0, 1], [0, 0, 0]]),  # below the threshold
         ([(3, BOX)], [(5, NEAR, 0.5), (3, BOX, 0.4)], [[0, 1, 0], [0, 0, 0], [1, 0, 0]]),  # the higher score takes it
+        ([(3, BOX)], [(3, BOX, 0.4), (5, NEAR, 0.5)], [[0, 1, 0], [0, 0, 0], [1, 0, 0]]),  # in any order
         ([(3, BOX), (5, NEAR)], [(3, BOX, 0.5), (5, BOX, 0.4)], [[1, 0, 0], [0, 1, 0], [0, 0, 0]]),  # then the next
         (
             [(3, [0, 0, 100, 100], "crowd")],

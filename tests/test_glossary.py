@@ -9,6 +9,7 @@ import pytest
 import tiny
 from dab_detr.engine import lazy
 
+MORE = ["train.eval_period=2", "train.ema.enabled=True", "train.validation_loss=True"]
 GLOSSARY = (Path(__file__).parents[1] / "docs" / "glossary.md").read_text()
 
 
@@ -24,13 +25,13 @@ def known() -> re.Pattern:
 @pytest.mark.parametrize("config", ["dn_dab_detr_r50_50ep.py", "deformable_detr_r50_two_stage_50ep.py"])
 def test_every_scalar_is_explained(tmp_path, config):
     path = tiny.CONFIGS / config
-    args = tiny.arguments("--config-file", path, *tiny.data_opts(tmp_path), "train.eval_period=2")
+    args = tiny.arguments("--config-file", path, *tiny.data_opts(tmp_path), *MORE)
     cfg = lazy.configure(args)
     tiny.shrink(cfg.model)
     lazy.run(cfg, args)
     lines = (tmp_path / "output" / "metrics.json").read_text().splitlines()
     logged = {name for line in lines for name in json.loads(line)} - {"iteration"}
-    assert {"total_loss", "lr", "bbox/AP"} <= logged
+    assert {"total_loss", "lr", "bbox/AP", "ema/bbox/AP", "validation/total_loss"} <= logged
     assert any("_dn" in name or "_enc" in name for name in logged)
     assert [name for name in sorted(logged) if not known().fullmatch(name)] == []
 

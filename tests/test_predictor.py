@@ -80,7 +80,7 @@ def test_answers_as_the_model_in_evaluation(tmp_path, monkeypatch):
 
     Not by the faster copy, whose rounding is its own: see test_optimization.
     """
-    monkeypatch.setattr(predictor, "optimize_for_inference", lambda model: model.eval())
+    monkeypatch.setattr("dab_detr.inference.predictor.optimize_for_inference", lambda model: model.eval())
     path = described.save_yacs(tmp_path)
     cfg = described.yacs_config(tmp_path)
     cfg.MODEL.WEIGHTS = str(path)

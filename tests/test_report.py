@@ -24,6 +24,7 @@ def evaluation() -> BoxEval:
     of_class = {k: [x for x in data["annotations"] if x["category_id"] == k] for k in (1, 2)}
     found = [(x, 0.9 - 0.1 * i) for i, x in enumerate(of_class[1][:2])] + [(x, 0.6) for x in of_class[2]]
     detections = [{**{k: x[k] for k in ("image_id", "category_id", "bbox")}, "score": score} for x, score in found]
+    detections[1]["bbox"] = [detections[1]["bbox"][0] + 2.5, *detections[1]["bbox"][1:]]  # an IoU of 0.52
     detections.append({"image_id": 0, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.85})
     return BoxEval(truth, truth.loadRes(detections), max_detections=100, area_sides=(32, 96)).run()
 
@@ -36,7 +37,9 @@ def read(path) -> list[dict]:
 def test_classes(evaluation):
     first, second, third, fourth = class_reports(evaluation)
     assert [x.objects for x in (first, second, third, fourth)] == [3, 2, 1, 0]
-    assert first.precisions[0] == pytest.approx(100 * (34 * 1 + 33 * 2 / 3) / 101)  # of 101 values of recall
+    assert first.precisions[1] == pytest.approx(100 * (34 * 1 + 33 * 2 / 3) / 101)  # of 101 values of recall
+    assert first.precisions[2] == pytest.approx(100 * 34 / 101)
+    assert first.precisions[0] == pytest.approx(0.1 * first.precisions[1] + 0.9 * first.precisions[2])
     assert second.precisions[:4] == pytest.approx((100, 100, 100, 100)) and math.isnan(second.precisions[5])
     assert third.precisions[0] == 0 and math.isnan(third.threshold)
     assert all(map(math.isnan, fourth.precisions))

@@ -7,11 +7,13 @@ from detectron2.engine import hooks
 
 from dab_detr.engine import trainer
 from dab_detr.engine.best import BestCheckpoint
+from dab_detr.engine.description import DescribeResults
 from dab_detr.engine.evaluation import Evaluation
 from dab_detr.engine.optimizer import ClippedAdamW
 from dab_detr.engine.reproducibility import Reproducibility
 from dab_detr.engine.stopping import Stopping
 from dab_detr.engine.trainer import Trainer
+from dab_detr.engine.watchdog import Watchdog
 from dab_detr.visualization.curves import CurvesHook
 from dab_detr.visualization.preview import PreviewHook
 from tiny import YAML, arguments, yaml_opts
@@ -80,10 +82,12 @@ def test_order_of_hooks(configured):
         hooks.PeriodicCheckpointer,
         Evaluation,
         BestCheckpoint,
+        DescribeResults,
         Stopping,
         PreviewHook,
         hooks.PeriodicWriter,
         CurvesHook,
+        Watchdog,
     ]
 
 

@@ -22,6 +22,7 @@ train = dict(
     seed=42,
     accumulate=1,  # micro-batches that each process cuts its share of dataloader.train.total_batch_size into
     amp=dict(enabled=False),  # fp16, on a GPU; for bf16 see model.precision
+    compile=False,  # backbone, neck, encoder and decoder, by torch.compile
     optimized_evaluation=True,  # by a copy of the model that is faster and rounds differently
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
 )

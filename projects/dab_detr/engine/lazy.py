@@ -22,6 +22,7 @@ from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
 from .best import BestCheckpoint
 from .checkpoints import PeriodicCheckpointer
+from .compilation import compile_parts
 from .description import DescribeResults, classes_of, describer, plain_lazy
 from .device import available_device, distribute, precision_of
 from .early_stopping import EarlyStopping
@@ -44,7 +45,7 @@ def configure(args: argparse.Namespace) -> DictConfig:
     overridden = apply_overrides(cfg, args.opts)
     set_up(cfg, args, cfg.train.output_dir)
     cfg.train.device = available_device(cfg.train.device)
-    if not args.eval_only and "total_batch_size" in cfg.dataloader.train:
+    if not args.eval_only:
         check_batch_size(cfg.dataloader.train.total_batch_size, cfg.train.get("accumulate", 1))
     if "dataset" in cfg:
         val = registered(cfg.dataset.val)
@@ -100,13 +101,12 @@ def evaluate(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = 
     if "evaluator" not in cfg.dataloader:
         return {}
     averaged = {} if average is None else {"ema": evaluate(cfg, average.module)}
-    if cfg.train.get("optimized_evaluation", True):
-        model = optimize_for_inference(model)
+    detector = optimize_for_inference(model) if cfg.train.get("optimized_evaluation", True) else model
     loader, evaluators = cfg.dataloader.test, [instantiate(cfg.dataloader.evaluator)]
     if cfg.train.get("validation_loss"):
-        loader, evaluators = with_objects(loader), [*evaluators, ValidationLosses(model)]
-    with evaluating(model):
-        results = inference_on_dataset(model, instantiate(loader), DatasetEvaluators(evaluators))
+        loader, evaluators = with_objects(loader), [*evaluators, ValidationLosses(detector)]
+    with evaluating(detector):
+        results = inference_on_dataset(detector, instantiate(loader), DatasetEvaluators(evaluators))
     if comm.is_main_process():
         print_csv_format(results)
     return {**results, **averaged}
@@ -124,6 +124,8 @@ def train(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = Non
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     loader = instantiate(cfg.dataloader.train)
+    if cfg.train.get("compile", False):
+        compile_parts(model)
     trainer = TrainingLoop(
         distribute(model, **cfg.train.ddp),
         loader,

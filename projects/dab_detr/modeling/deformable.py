@@ -77,5 +77,6 @@ class DeformableAttention(nn.Module):
         anchors = anchors[:, :, None, None, None]
         if anchors.shape[-1] == 4:
             return (anchors[..., :2] + offsets / self.points * anchors[..., 2:] * 0.5) * ratios
-        size = torch.tensor(memory.shapes, device=offsets.device).flip(-1)
-        return anchors * ratios + offsets / size[:, None]
+        # filled in on the device: a list would have to travel there, and it wait for that
+        size = torch.stack([offsets.new_full((), side) for height, width in memory.shapes for side in (width, height)])
+        return anchors * ratios + offsets / size.view(-1, 1, 2)

@@ -80,7 +80,8 @@ class EncodedProposalQueries(ProposalQueries):
         nn.init.zeros_(self.encode.bias)
 
     def queries(self, features: Tensor, anchors: Tensor, proposals: Prediction) -> Queries:
-        sine = sine_embedding(anchors[..., [1, 0, 2, 3]], self.dim // 2)  # in the order x, y, w, h
+        x, y, *size = anchors.split(1, -1)
+        sine = sine_embedding(torch.cat([y, x, *size], -1), self.dim // 2)  # comes out in the order x, y, w, h
         embed, content = self.encode_norm(self.encode(sine.to(features.dtype))).chunk(2, -1)
         return Queries(content=content, anchors=anchors, embed=embed, proposals=proposals)
 
@@ -97,8 +98,8 @@ def proposal_logits(memory: Memory, size: float) -> tuple[Tensor, Tensor]:
     infinite, which makes their boxes (1, 1, 1, 1) whatever the box head says.
     """
     centres = memory.centres()
-    sides = [size * 2.0**level for level, (h, w) in enumerate(memory.shapes) for _ in range(h * w)]
-    sides = centres.new_tensor(sides)[None, :, None].expand(len(centres), -1, 2)
+    sides = torch.cat([centres.new_full((h * w, 2), size * 2.0**level) for level, (h, w) in enumerate(memory.shapes)])
+    sides = sides.expand(len(centres), -1, -1)
     boxes = torch.cat([centres, sides], -1)
     valid = ((boxes > 0.01) & (boxes < 0.99)).all(-1) & ~memory.padding
     return torch.logit(boxes).masked_fill(~valid[..., None], torch.inf), valid
