@@ -6,6 +6,7 @@ import torch
 from detectron2.config import instantiate
 from torch._dynamo.testing import CompileCounter
 
+from dab_detr import optimize_for_inference
 from dab_detr.engine.compilation import PARTS, compile_parts
 from dab_detr.models import dab_detr
 from samples import random_input, train, worst
@@ -33,3 +34,4 @@ def test_one_graph_for_each_part_and_the_same_numbers():
             ours, theirs = compiled.eval()(inputs), model.eval()(inputs)
             assert worst(ours[0]["instances"].scores, theirs[0]["instances"].scores) < 1e-5
     assert counter.frame_count == 2 * len(PARTS)
+    assert worst(optimize_for_inference(compiled)(inputs)[0]["instances"].scores, theirs[0]["instances"].scores) < 1e-5

@@ -155,6 +155,13 @@ def test_images_are_normalised_then_padded_at_the_bottom_and_right(model):
         assert not padding[i, :h, :w].any() and padding[i, h:].all() and padding[i, :, w:].all()
 
 
+def test_images_are_padded_as_the_backbone_needs_it(model, monkeypatch):
+    monkeypatch.setattr(type(model.backbone), "size_divisibility", 32)
+    images = model.preprocess([{"image": torch.zeros(3, 40, 64)}, {"image": torch.zeros(3, 33, 70)}])
+    assert images.tensor.shape == (2, 3, 64, 96)
+    assert images.image_sizes == [(40, 64), (33, 70)]
+
+
 @pytest.mark.parametrize("label", [CLASSES, -1])
 def test_a_class_out_of_range_names_the_file_and_the_key(model, label):
     entry = random_input(objects=3, file_name="some/image.jpg")

@@ -19,7 +19,7 @@ def logged(prediction: Prediction, counts) -> dict[str, float]:
 def test_spread_is_the_deviation_among_the_queries_of_an_image():
     answers = torch.tensor([[[0.0, 5.0], [2.0, 5.0]], [[1.0, 1.0], [1.0, 7.0]]])
     assert spread(answers).item() == pytest.approx((1 + 0 + 0 + 3) / 4)
-    assert spread(random_boxes(3, 1, 4).expand(3, 9, 4)) < 1e-6  # images differ, queries do not
+    assert spread(random_boxes(3, 1).expand(3, 9, 4)) < 1e-6  # images differ, queries do not
 
 
 @pytest.mark.parametrize("collapsed", ["box_spread", "logit_spread"])

@@ -10,6 +10,7 @@ import torch
 from detectron2.config import instantiate
 from torch import nn
 
+from dab_detr.engine.ema import UpdateAverage, WeightAverage
 from dab_detr.engine.loop import TrainingLoop
 from dab_detr.engine.optimizer import ClippedAdamW
 from dab_detr.models import dab_detr
@@ -88,10 +89,12 @@ def in_a_gradient(loop):
 def test_a_step_that_is_not_finite_leaves_everything_as_it_was(spoil, accumulate, tmp_path, caplog):
     loop = recorded(detector(), images(), tmp_path, accumulate=accumulate)
     spoil(loop)
+    average = WeightAverage(loop.model, decay=0.5)
+    loop.register_hooks([UpdateAverage(average, loop.model)])
     loop.train(0, 3)
     first, before, after = loop.states
     assert not same(first, before) and same(before, after) and not same(after, loop.state())
-    assert all(x.isfinite().all() for x in tensors(loop.state()))
+    assert all(x.isfinite().all() for x in [*tensors(loop.state()), *tensors(average.state_dict())])
     logged = [x for x, _ in loop.storage.history("total_loss").values()]
     assert len(logged) == (3 if spoil is in_a_gradient else 2) and all(map(math.isfinite, logged))
     assert loop.storage.latest()["nonfinite_steps"] == (1, 1)

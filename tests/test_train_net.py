@@ -144,7 +144,7 @@ WRONG = {
         ["SOLVER.ACCUMULATE", "3"],
     ),
     "images": (
-        r"image folder \S+none .* does not exist",
+        r"image folder \S+none (.* )?does not exist",
         ["dataset.val.images=none"],
         ["DATASETS.TEST_IMAGES", "none"],
     ),

@@ -21,6 +21,7 @@ from dab_detr.overrides import apply_overrides
 
 
 def parser() -> argparse.ArgumentParser:
+    """The arguments; overrides may stand anywhere among them (`parse_intermixed_args`)."""
     described = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     described.add_argument("input", metavar="IN", help="a file, a folder of transformers, or a URL")
     described.add_argument("output", metavar="OUT", type=Path, help="a file; for transformers a folder")

@@ -50,6 +50,7 @@ def difference(ours: list[torch.Tensor], whole: list[torch.Tensor]) -> float:
 
 
 def main() -> None:
+    """Prints the table of docs/effective_batch.md."""
     print("| sizes | precision | denoising | 4 x 2 | 2 x 4 | 1 x 8 |\n|---|---|---|---|---|---|")
     for name, sizes in SIZES.items():
         batch = images(sizes)

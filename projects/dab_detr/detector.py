@@ -104,9 +104,11 @@ class DABDETR(nn.Module):
         return self.postprocess(prediction, images.image_sizes, batched_inputs)
 
     def preprocess(self, batched_inputs: list[dict]) -> ImageList:
-        """Normalised images, padded with zeros at the bottom and right to the largest of the batch."""
+        """Normalised images, padded with zeros at the bottom and right to the largest of the batch, and to a multiple
+        of the backbone's `size_divisibility`."""
         images = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
-        return ImageList.from_tensors([(x - self.pixel_mean) / self.pixel_std for x in images])
+        images = [(x - self.pixel_mean) / self.pixel_std for x in images]
+        return ImageList.from_tensors(images, self.backbone.size_divisibility)
 
     def detect(
         self, features: dict[str, Tensor], padding: Tensor, targets: Sequence[Target] | None = None

@@ -87,7 +87,7 @@ class TrainingLoop(SimpleTrainer):
     def fetch(self, losses: list[dict[str, Tensor]], norm: Tensor) -> tuple[list[dict[str, Tensor]], bool, bool]:
         """The losses on the CPU, and whether in all processes they and the gradient are finite.
 
-        It is the one place of a step that waits for the device.
+        Beyond what the model itself does, it is the one place of a step that waits for the device.
         """
         values = torch.stack([torch.stack(list(x.values())) for x in losses])
         finite = torch.stack([values.isfinite().all(), norm.isfinite()]).to(values)

@@ -178,6 +178,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
+        """Ours, which goes on where a training stopped; Detectron2's where another sampler is asked for."""
         augmentations = build_augmentation(cfg, is_train=True)
         crop = cfg.INPUT.CROP
         if crop.ENABLED:

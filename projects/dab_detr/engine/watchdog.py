@@ -57,6 +57,7 @@ class Watchdog(HookBase):
         self.visits = 0
 
     def after_step(self) -> None:
+        """Classes are judged at the end of the epoch, queries once, and every evaluation from then on."""
         if self.trainer.start_iter > 0:
             return
         iteration = self.trainer.iter + 1
