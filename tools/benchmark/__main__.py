@@ -27,6 +27,7 @@ BATCHES = {"training": 2, "criterion": 16}
 
 
 def parser() -> argparse.ArgumentParser:
+    """The arguments of all tasks; each reads its own."""
     result = argparse.ArgumentParser(prog="python -m tools.benchmark", description=__doc__)
     result.add_argument("task", choices=[*TASKS, *OTHERS, "report"])
     result.add_argument("--config-file", default=str(CONFIG), help="a LazyConfig")
@@ -80,6 +81,7 @@ def settings(args: argparse.Namespace) -> dict:
 
 
 def main() -> None:
+    """The command."""
     args = parser().parse_intermixed_args()
     args.size = tuple(args.size or SIZES.get(args.task, (800, 1066)))
     args.batch = args.batch or BATCHES.get(args.task, 1)
