@@ -110,3 +110,5 @@ def test_evaluations_have_both(tmp_path, monkeypatch):
     assert torch.equal(alone, average)
     written = (tmp_path / "output/metrics.json").read_text()
     assert '"ema/bbox/AP"' in written and '"bbox/AP"' in written
+    for folder in ("inference", "inference_ema"):
+        assert (tmp_path / "output" / folder / "classes.csv").is_file(), "one report would overwrite the other"

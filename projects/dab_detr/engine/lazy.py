@@ -100,7 +100,7 @@ def evaluate(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = 
     """
     if "evaluator" not in cfg.dataloader:
         return {}
-    averaged = {} if average is None else {"ema": evaluate(cfg, average.module)}
+    averaged = {} if average is None else {"ema": evaluate(with_folder(cfg, "_ema"), average.module)}
     detector = optimize_for_inference(model) if cfg.train.get("optimized_evaluation", True) else model
     loader, evaluators = cfg.dataloader.test, [instantiate(cfg.dataloader.evaluator)]
     if cfg.train.get("validation_loss"):
@@ -110,6 +110,14 @@ def evaluate(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = 
     if comm.is_main_process():
         print_csv_format(results)
     return {**results, **averaged}
+
+
+def with_folder(cfg: DictConfig, suffix: str) -> DictConfig:
+    """The config, whose evaluator leaves its files in another folder."""
+    cfg = cfg.copy()
+    if "output_dir" in cfg.dataloader.evaluator:
+        cfg.dataloader.evaluator.output_dir = f"{cfg.dataloader.evaluator.output_dir}{suffix}"
+    return cfg
 
 
 def train(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = None, *, resume: bool = False) -> dict:
