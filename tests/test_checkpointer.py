@@ -115,10 +115,10 @@ def test_torchvision_backbone(tmp_path):
     config.neck.in_channels = 2048
     model = instantiate(config)
     DABDETRCheckpointer(model).load(save(tmp_path / "resnet50.pth", theirs.state_dict()))
-    body = torchvision.models._utils.IntermediateLayerGetter(theirs, {"layer4": "res5"})
-    image = torch.randn(1, 3, 96, 130, generator=torch.Generator().manual_seed(0))
+    body = torchvision.models._utils.IntermediateLayerGetter(theirs, {"layer4": "res5"}).double()
+    image = torch.randn(1, 3, 96, 130, generator=torch.Generator().manual_seed(0)).double()
     with torch.no_grad():
-        torch.testing.assert_close(model.backbone(image)["res5"], body(image)["res5"], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model.backbone.double()(image)["res5"], body(image)["res5"], rtol=1e-9, atol=1e-9)
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):
