@@ -102,7 +102,7 @@ def table(result: dict) -> str:
     else:
         names = list(next(iter(forms.values())))
         lines = [["", *names], ["---"] * (len(names) + 1)]
-        lines += [[form, *(f"{v:.3g}" for v in values.values())] for form, values in forms.items()]
+        lines += [[form, *(f"{v:.4g}" for v in values.values())] for form, values in forms.items()]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"{text}\n\n{note(result)}"
 
