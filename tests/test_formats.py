@@ -121,7 +121,7 @@ def members():
         yield pytest.param(node, id=name)
 
 
-@pytest.mark.parametrize("node", members())
+@pytest.mark.parametrize("node", list(members()))
 def test_the_original_of_every_member(node):
     ours = instantiate(node).state_dict()
     converted, _ = formats.table_to("original", ours).to_theirs(ours)

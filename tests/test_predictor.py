@@ -9,6 +9,7 @@ import torch
 from detectron2.config import instantiate
 from detectron2.data import transforms as T
 from detectron2.engine import DefaultPredictor
+from detectron2.modeling import Backbone
 from PIL import Image
 from torch import nn
 
@@ -134,7 +135,7 @@ def test_threshold_is_the_lowest_score(predictor):
     assert some.scores.tolist() == [x for x in every.scores.tolist() if x >= threshold]
 
 
-class Patches(nn.Module):
+class Patches(Backbone):
     """A backbone that no border touches: every cell sees its own 32 x 32 pixels."""
 
     def __init__(self, channels: int):
