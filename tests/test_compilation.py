@@ -13,6 +13,19 @@ from samples import random_input, train, worst
 from tiny import shrink, tell_apart
 
 
+def test_compiled_in_double_precision_it_is_the_same():
+    """By weights with which queries differ: outputs within 1e-12, gradients within 1e-9 of each tensor's norm."""
+    torch._dynamo.reset()
+    model = tell_apart(instantiate(shrink(dab_detr()))).double()
+    compiled = compile_parts(copy.deepcopy(model), backend="aot_eager")
+    inputs = [random_input(96, 128, objects=2), random_input(64, 64, objects=3)]
+    losses, expected = train(compiled, inputs), train(model, inputs)
+    assert all(worst(losses[name], loss) < 1e-12 * loss.abs().clamp(min=1) for name, loss in expected.items())
+    for (name, ours), theirs in zip(compiled.named_parameters(), model.parameters(), strict=True):
+        if theirs.grad is not None:
+            assert (ours.grad - theirs.grad).norm() <= 1e-9 * theirs.grad.norm() + 1e-12, name
+
+
 def test_one_graph_for_each_part_and_the_same_numbers():
     """Each part is compiled with fullgraph=True, which makes a break an error."""
     torch._dynamo.reset()

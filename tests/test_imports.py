@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "modeling.backbone": ("modeling.residual",),
     "modeling.precision": (),
     "modeling.recomputation": (),
-    "modeling.optimization": ("modeling.onednn", "modeling.precision", "modeling.residual"),
+    "modeling.optimization": ("modeling.heads", "modeling.onednn", "modeling.precision", "modeling.residual"),
     # given its parts: no attention, no prior, no queries
     "modeling.transformer": ("modeling.boxes", "modeling.layers", "modeling.structures"),
     "losses": ("compat", "losses", "modeling.boxes", "modeling.structures"),

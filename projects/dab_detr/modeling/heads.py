@@ -2,12 +2,24 @@
 
 import math
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from .boxes import full_precision
 from .layers import MLP
 
 
-class ClassHead(nn.Linear):
+class InFullPrecision:
+    """For heads: what they answer is final, they are little, and in 16 bits they cost accuracy."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.amp.is_autocast_available(x.device.type):  # meta tensors have none
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(full_precision(x))
+
+
+class ClassHead(InFullPrecision, nn.Linear):
     """Content (..., dim) to class logits (..., num_classes).
 
     It starts out giving every class the probability `prior`, so that the many queries without an object do not
@@ -21,7 +33,7 @@ class ClassHead(nn.Linear):
         nn.init.constant_(self.bias, -math.log((1 - prior) / prior))
 
 
-class SoftmaxClassHead(nn.Linear):
+class SoftmaxClassHead(InFullPrecision, nn.Linear):
     """Content (..., dim) to class logits (..., num_classes + 1), the last one for "no object"."""
 
     no_object_class = True
@@ -30,7 +42,7 @@ class SoftmaxClassHead(nn.Linear):
         super().__init__(dim, num_classes + 1)
 
 
-class BoxHead(MLP):
+class BoxHead(InFullPrecision, MLP):
     """Content (..., dim) to (..., 4): by how much to move the anchor, in logit space; at the start not at all.
 
     size_bias: what width and height start from, where the anchor has none: -2 is an eighth of the image.

@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import nn
 
+from .heads import InFullPrecision
 from .onednn import OneDNNConv2d, OneDNNLinear, can_run
 from .precision import PRECISIONS
 from .residual import can_fold, folded
@@ -15,15 +16,17 @@ def optimize_for_inference(model: nn.Module) -> nn.Module:
     """A copy of the detector that computes the same, to rounding, in less time; it cannot be trained.
 
     Frozen batch norm becomes part of the convolutions before it, which lie channels last. On CPU, oneDNN's kernels run
-    convolutions and linear layers. With `model.precision="bf16"` their weights are stored so. The model and its
-    checkpoints stay as they are; the copy learns nothing of what the model learns later. On CPU a picture that is not
-    finite may go unnoticed.
+    convolutions and linear layers. With `model.precision="bf16"` weights are stored so, but those of heads. The model
+    and its checkpoints stay as they are; the copy learns nothing of what the model learns later. On CPU a picture that
+    is not finite may go unnoticed.
     """
     model = copy.deepcopy(model).eval()
     dtype = PRECISIONS[getattr(model, "precision", "fp32")]
+    heads = {x for module in model.modules() if isinstance(module, InFullPrecision) for x in module.modules()}
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            setattr(parent, name, optimized(child).to(dtype) if isinstance(child, nn.Conv2d | nn.Linear) else child)
+            if isinstance(child, nn.Conv2d | nn.Linear) and not isinstance(child, InFullPrecision):
+                setattr(parent, name, optimized(child).to(None if child in heads else dtype))
     return model.requires_grad_(False).to(memory_format=torch.channels_last)
 
 
