@@ -89,7 +89,7 @@ def draw(curves: dict[str, dict[int, float]]) -> Figure:
         slope = exponent(points)
         middle = math.exp(np.mean(np.log(y)) - slope * np.mean(np.log(x)))
         axes.loglog(x, y, "o", x, [middle * value**slope for value in x], "-")
-        axes.set_title(f"{name}: exponent {slope:.2f}")
+        axes.set_title(f"{name}:\nexponent {slope:.2f}")
         axes.set_xlabel(name.split(", ")[1])
         axes.set_ylabel("ms")
         axes.grid(alpha=0.3, which="both")
