@@ -106,7 +106,7 @@ def test_exponents_of_powers(power):
         "exponent": power,
     }
     titles = [axes.get_title() for axes in draw({"cost, side": points, "cost, queries": points}).axes]
-    assert titles == [f"cost, side: exponent {power:.2f}", f"cost, queries: exponent {power:.2f}"]
+    assert titles == [f"cost, side:\nexponent {power:.2f}", f"cost, queries:\nexponent {power:.2f}"]
 
 
 def test_the_page_gets_the_table_and_its_command(tmp_path, monkeypatch):
