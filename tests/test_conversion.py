@@ -17,8 +17,10 @@ from transformers import (
 from dab_detr.checkpoint import conversion, formats
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.checkpoint.classes import COCO_OUTPUTS
+from dab_detr.checkpoint.description import KEY, Description
 from dab_detr.checkpoint.reading import read
 from dab_detr.checkpoint.transformers_config import detection_config
+from dab_detr.engine.description import plain_lazy
 from dab_detr.models import dab_detr
 from golden_cases import make_weight
 from tiny import LAZY, shrink, tell_apart
@@ -184,6 +186,27 @@ def test_the_tool_all_the_way_round(tmp_path, capsys):
     assert len(read(tmp_path / "eighty.pth")["model"]["decoder.class_heads.0.bias"]) == 80
     told = capsys.readouterr().out
     assert "original.pth: 220 tensors of the original DAB-DETR" in told and "91 classes become 80" in told
+
+
+def test_a_checkpoint_that_describes_itself_needs_no_config(tmp_path):
+    """As train_net.py writes it: its names and the model's node are those of the training."""
+    node = small()
+    model = tell_apart(instantiate(node))
+    about = Description(
+        class_names=NAMES,
+        category_ids=[1, 2, 3],
+        config={"model": plain_lazy(node)},
+        pixel_mean=[0.0] * 3,
+        pixel_std=[1.0] * 3,
+        input_format="RGB",
+    )
+    torch.save({"model": model.state_dict(), KEY: about.to_dict()}, tmp_path / "ours.pth")
+    convert(tmp_path / "ours.pth", tmp_path / "theirs", "--to", "transformers")
+    theirs = DabDetrForObjectDetection.from_pretrained(tmp_path / "theirs")
+    assert theirs.config.id2label == dict(enumerate(NAMES))
+    assert (theirs.config.hidden_size, theirs.config.decoder_layers) == (32, 2)
+    convert(tmp_path / "theirs", tmp_path / "back.pth", "--to", "dab_detr")
+    assert read(tmp_path / "back.pth")["class_names"] == NAMES
 
 
 def test_the_tool_never_overwrites(tmp_path):

@@ -58,6 +58,7 @@ MAY_IMPORT = {
     "checkpoint.rename": (),
     "checkpoint.formats": ("checkpoint",),
     "checkpoint.reading": (),
+    "checkpoint.writing": (),
     "checkpoint.classes": (),
     "checkpoint.transformers_config": (),
     "checkpoint.conversion": (
@@ -65,6 +66,7 @@ MAY_IMPORT = {
         "checkpoint.fitting",
         "checkpoint.formats",
         "checkpoint.transformers_config",
+        "checkpoint.writing",
     ),
     "checkpoint.report": (),
     "checkpoint.fitting": ("checkpoint.classes", "checkpoint.report"),
@@ -73,6 +75,7 @@ MAY_IMPORT = {
         "checkpoint.fitting",
         "checkpoint.formats",
         "checkpoint.reading",
+        "checkpoint.writing",
     ),
     "checkpoint.description": ("checkpoint.reading", "version"),
     "checkpoint.allow_list": (),

@@ -9,6 +9,7 @@ import pytest
 from detectron2.utils.events import EventStorage
 
 import tiny
+import train_net
 from dab_detr.engine import lazy, trainer
 from dab_detr.engine.trackers import trackers
 
@@ -109,3 +110,16 @@ def test_a_training(tmp_path, sent, way, config, opts, asked):
     assert steps == sorted(steps) and 3 in steps
     assert any("total_loss" in call[2] for call in sent if call[0] == "log")
     assert any("bbox/AP" in call[2] for call in sent if call[0] == "log")
+
+
+@pytest.mark.parametrize(
+    ("config", "opts", "writers"),
+    [
+        (tiny.LAZY, tiny.lazy_opts, ["train.writers=[wandbb]"]),
+        (tiny.YAML, tiny.yaml_opts, ["WRITERS", "['wandbb']"]),
+    ],
+    ids=["lazy", "yaml"],
+)
+def test_a_wrong_name_stops_before_a_model_is_built(config, opts, writers, tmp_path):
+    with pytest.raises(SystemExit, match="error: train.writers knows wandb, mlflow, and not 'wandbb'"):
+        train_net.main(tiny.arguments("--config-file", config, *opts(tmp_path), *writers))

@@ -1,7 +1,7 @@
 """Convert weights between this project, the original code, detrex and transformers.
 
 python tools/convert_checkpoint.py checkpoint.pth dab_detr_r50.pth --to dab_detr --num-classes 80
-python tools/convert_checkpoint.py model_final.pth my_model --to transformers --config-file configs/dab_detr_r50_50ep.py
+python tools/convert_checkpoint.py output/mine/model_final.pth my_model --to transformers
 
 What IN is, is seen by its keys: a checkpoint of ours, of the original DAB-DETR, DN-DETR or DAB-Deformable-DETR, of
 detrex, or a folder or file of transformers.
@@ -13,8 +13,10 @@ from pathlib import Path
 
 from detectron2.config import LazyConfig
 from detectron2.utils.file_io import PathManager
+from omegaconf import DictConfig, OmegaConf
 
 from dab_detr.checkpoint.conversion import FORMATS, num_classes_of, with_classes, write
+from dab_detr.checkpoint.description import KEY, Description
 from dab_detr.checkpoint.formats import to_ours
 from dab_detr.checkpoint.reading import read, weights_file
 from dab_detr.overrides import apply_overrides
@@ -26,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     described.add_argument("input", metavar="IN", help="a file, a folder of transformers, or a URL")
     described.add_argument("output", metavar="OUT", type=Path, help="a file; for transformers a folder")
     described.add_argument("--to", required=True, choices=FORMATS)
-    described.add_argument("--config-file", help="the LazyConfig of the model; transformers needs it")
+    described.add_argument("--config-file", help="the LazyConfig of the model, where IN carries none")
     described.add_argument("--num-classes", type=int, choices=(80, 91), help="COCO's, if the model is to have others")
     described.add_argument("--class-names", nargs="+", help="of the model's outputs, for transformers")
     described.add_argument(
@@ -46,7 +48,8 @@ def main(args: argparse.Namespace) -> None:
     print(f"{args.input}: {len(content['model'])} tensors of {found.name if found else 'this project'}")
     for key in unknown:
         print(f"  left over, for no rule knows it: {key}")
-    names = args.class_names or content.get("class_names")
+    about = Description.from_dict(content[KEY]) if KEY in content else None
+    names = args.class_names or (about.class_names if about else content.get("class_names"))
     if args.num_classes and args.num_classes != num_classes_of(state):
         print(f"  {num_classes_of(state)} classes become {args.num_classes}, by the category ids of COCO")
         state, names = with_classes(state, args.num_classes), args.class_names
@@ -56,20 +59,21 @@ def main(args: argparse.Namespace) -> None:
         state,
         args.output,
         to=args.to,
-        model=model_node(args),
+        model=model_node(args, about),
         class_names=names,
         torchvision_names=args.torchvision_names,
     )
     print(f"{args.output}: {written} tensors as {args.to} has them")
 
 
-def model_node(args: argparse.Namespace):
-    """The model's node of the config, if there is one."""
-    if not args.config_file:
-        return None
-    cfg = LazyConfig.load(args.config_file)
-    apply_overrides(cfg, args.opts)
-    return cfg.model
+def model_node(args: argparse.Namespace, about: Description | None) -> DictConfig | None:
+    """The model's node, of the config that is given, else of that in the checkpoint, of which nothing is built."""
+    if args.config_file:
+        cfg = LazyConfig.load(args.config_file)
+        apply_overrides(cfg, args.opts)
+        return cfg.model
+    stored = about.config.get("model") if about and about.config else None
+    return OmegaConf.create(stored) if stored else None
 
 
 if __name__ == "__main__":

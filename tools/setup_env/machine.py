@@ -64,6 +64,7 @@ def no_answer(url: str, seconds: float = 5.0) -> str:
     verdict, host = queue.SimpleQueue(), urllib.parse.urlsplit(url).hostname
 
     def ask():
+        """Put the answer into the queue, whenever it comes."""
         try:
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds)
             verdict.put("")

@@ -1,13 +1,11 @@
 """Detectron2's checkpointer, able to read other people's DAB-DETR weights."""
 
 import logging
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -18,26 +16,9 @@ from .description import KEY, Description
 from .fitting import Fit
 from .formats import to_ours
 from .reading import read, weights_file
+from .writing import written_whole
 
 logger = logging.getLogger(__name__)
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of `path` in one step when all of it is on the disk.
-
-    A kill leaves `path` as it was, and a file with the suffix `.incomplete` that the next to write it replaces.
-    """
-    incomplete = path.with_name(f"{path.name}.incomplete")
-    try:
-        with incomplete.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        incomplete.replace(path)
-    except BaseException:
-        incomplete.unlink(missing_ok=True)
-        raise
 
 
 class CheckpointError(ValueError):

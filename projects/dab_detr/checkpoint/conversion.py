@@ -15,6 +15,7 @@ from .classes import COCO_OUTPUTS, class_rows, take_rows
 from .fitting import CLASS_TENSORS
 from .formats import table_to
 from .transformers_config import detection_config, image_processor_config
+from .writing import written_whole
 
 FORMATS = ("dab_detr", "original", "detrex", "transformers")
 
@@ -66,7 +67,7 @@ def write(
         save(out, {"model": converted})
         return len(converted)
     if model is None:
-        raise ValueError("transformers needs to know the model: give its config with --config-file")
+        raise ValueError("transformers needs to know the model, which the checkpoint does not tell: give --config-file")
     names = class_names or COCO_OUTPUTS.get(num_classes_of(state))
     names = names or [f"LABEL_{i}" for i in range(num_classes_of(state))]
     files = {
@@ -83,8 +84,7 @@ def write(
 
 
 def save(out: Path, content: dict[str, Any]) -> None:
-    """Write a file of torch in one step."""
+    """Write a file of torch, and its folder."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f"{out.name}.incomplete")
-    torch.save(content, unfinished)
-    unfinished.replace(out)
+    with written_whole(out) as file:
+        torch.save(content, file)

@@ -69,9 +69,8 @@ def table_to(name: str, state: State, *, torchvision_names: bool = False) -> Ren
 
     Raises ValueError where they have no such model, or no such tensor.
     """
-    anchors = "queries.centre" in state or "queries.transform.weight" in state
     tables = {}
-    if "encoder.position_scale.0.weight" in state and anchors:
+    if "encoder.position_scale.0.weight" in state and "queries.centre" in state:
         tables = {
             "original": lambda: original.table_of_ours(state),
             "detrex": lambda: detrex.table_of_ours(state, torchvision_names),

@@ -75,6 +75,8 @@ class RenameTable:
                 if match := expression.fullmatch(key):
                     fields = match.groupdict()
                     names = [name.format(**fields) for name in rule.ours]
+                    if not all(name in state for name in names):
+                        continue  # theirs cannot hold a part alone: points where they have boxes
                     used.update(names)
                     tensor = torch.cat([state[name] for name in names], rule.axis) if len(names) > 1 else state[key]
                     for name in (rule.theirs, *rule.copies):

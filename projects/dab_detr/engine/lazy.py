@@ -34,6 +34,7 @@ from .reproducibility import reproducibility
 from .schedule import count_in_epochs, with_warmup
 from .setup import num_classes_for, set_up
 from .stopping import Stopped, Stopping
+from .trackers import check_trackers
 from .watchdog import watchdog
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def configure(args: argparse.Namespace) -> DictConfig:
     cfg.train.device = available_device(cfg.train.device)
     if not args.eval_only:
         check_batch_size(cfg.dataloader.train.total_batch_size, cfg.train.get("accumulate", 1))
+        check_trackers(cfg.train.get("writers", ()))
     if "dataset" in cfg:
         val = registered(cfg.dataset.val)
         cfg.model.num_classes = num_classes_for(

@@ -81,15 +81,17 @@ class MLflowWriter(_Tracker):
 TRACKERS = {"wandb": WandbWriter, "mlflow": MLflowWriter}
 
 
-def trackers(names: Sequence[str], output_dir: str) -> list[EventWriter]:
-    """The writers of these names, each with a run named after `output_dir`, which gets the config.yaml there.
-
-    Raises ValueError for a name that is none, or whose library is not installed.
-    """
+def check_trackers(names: Sequence[str]) -> None:
+    """Raises ValueError for a name that is none, or whose library is not installed."""
     for name in names:
         if name not in TRACKERS:
             raise ValueError(f"train.writers knows {', '.join(TRACKERS)}, and not {name!r}")
         _imported(name)
+
+
+def trackers(names: Sequence[str], output_dir: str) -> list[EventWriter]:
+    """The writers of these names, each with a run named after `output_dir`, which gets the config.yaml there."""
+    check_trackers(names)
     return [TRACKERS[name](output_dir) for name in names]
 
 

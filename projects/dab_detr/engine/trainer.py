@@ -40,6 +40,7 @@ from .progress import progress_writers
 from .reproducibility import reproducibility
 from .setup import num_classes_for, set_up
 from .stopping import Stopped, Stopping
+from .trackers import check_trackers
 from .watchdog import watchdog
 
 
@@ -53,6 +54,7 @@ def configure(args: argparse.Namespace) -> CfgNode:
     cfg.MODEL.DEVICE = available_device(cfg.MODEL.DEVICE)
     if not args.eval_only:
         check_batch_size(cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE)
+        check_trackers(cfg.WRITERS)
     register_datasets(cfg)
     own, val = cfg.MODEL.DAB_DETR, cfg.DATASETS.TEST
     for train in val[:1] if args.eval_only else cfg.DATASETS.TRAIN:
