@@ -11,7 +11,7 @@ import torchvision
 from detectron2.config import instantiate
 
 from counting import Linear
-from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
+from dab_detr.checkpoint.checkpointer import CheckpointError, DABDETRCheckpointer
 from golden_cases import load_case, small_config, small_model
 
 
@@ -166,3 +166,13 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
     ):
         DABDETRCheckpointer(small_model()).load(save(tmp_path / "bad.pth", {"model": Malicious()}))
     assert not (tmp_path / "executed").exists()
+
+
+def test_resuming_wants_the_same_classes(tmp_path):
+    """Where a training begins from other classes their rows start anew; one that goes on must not lose any."""
+    DABDETRCheckpointer(small_model(), str(tmp_path)).save("model_0000001")
+    config = small_config()
+    config.num_classes += 1
+    DABDETRCheckpointer(instantiate(config)).load(str(tmp_path / "model_0000001.pth"))
+    with pytest.raises(CheckpointError, match=r"class_heads(.|\n)*num_classes"):
+        DABDETRCheckpointer(instantiate(config), str(tmp_path)).resume_or_load("", resume=True)
