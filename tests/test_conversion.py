@@ -126,6 +126,8 @@ def test_transformers_opens_what_we_write(tmp_path, options):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("backbone.width", 32),
+        ("neck.feature", "res3"),
         ("queries.anchor_dim", 2),
         ("decoder.prior.query_scale", "layer"),
         ("decoder.prior.modulate", False),

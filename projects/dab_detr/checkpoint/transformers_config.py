@@ -8,6 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 
 # what transformers' port cannot do otherwise: keys below `model`, and what they have to be
 FIXED = {
+    "backbone.width": 64,
+    "neck.feature": "res5",
     "queries.anchor_dim": 4,
     "decoder.prior.query_scale": "content",
     "decoder.prior.temperature": 10000.0,
