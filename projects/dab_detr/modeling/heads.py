@@ -5,17 +5,18 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .boxes import full_precision
 from .layers import MLP
 
 
 class InFullPrecision:
-    """For heads, which get what layer norm gives, so fp32: their answer is final, and in 16 bits costs accuracy."""
+    """For heads: what they answer is final, they are little, and in 16 bits they cost accuracy."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.amp.is_autocast_available(x.device.type):  # meta tensors have none
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x)
+            return super().forward(full_precision(x))
 
 
 class ClassHead(InFullPrecision, nn.Linear):
