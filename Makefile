@@ -35,10 +35,9 @@ demo:
 	@$(SETUP) run
 	$(RUN) train_net.py --config-file configs/demo_shapes.py $(ARGS)
 
-# One thread each: the workers share the cores.
 test:
 	@$(SETUP) test
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) $(ARGS)
+	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
 
 lint:
 	@$(SETUP) lint

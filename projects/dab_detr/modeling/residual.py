@@ -4,10 +4,12 @@ They are Detectron2's blocks, with its parameters under its names. Detectron2 co
 scale and adds its shift: three passes over the largest tensors of the detector, two of which it keeps for the gradient.
 """
 
+import torch
 import torch.nn.functional as F
 from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .onednn import OneDNNConv2d
 
@@ -39,11 +41,58 @@ def convolve(conv: nn.Conv2d, x: Tensor, *, add: Tensor | None = None, relu: boo
     """The convolution `conv` of x with its norm, plus `add`, clipped at zero where `relu`."""
     if isinstance(conv, OneDNNConv2d):
         return conv(x, add=add, relu=relu)
-    shape = (conv.stride, conv.padding, conv.dilation, conv.groups)
-    x = F.conv2d(x, *folded(conv), *shape) if can_fold(conv) else conv(x)
+    x = convolve_folded(conv, x) if can_fold(conv) else conv(x)
     if add is not None:
         x = x + add
     return F.relu_(x) if relu else x
+
+
+def convolve_folded(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    options = conv.stride, conv.padding, conv.dilation, conv.groups
+    scale, shift = scale_and_shift(conv.norm)
+    if torch.is_grad_enabled() and conv.weight.requires_grad and not needs_autograd(x, scale, shift):
+        return ScaledConvolution.apply(x, conv.weight, scale, shift, options)
+    return F.conv2d(x, conv.weight * scale, shift, *options)
+
+
+def needs_autograd(x: Tensor, scale: Tensor, shift: Tensor) -> bool:
+    """Whether to leave the gradient to autograd: for a compiler, copies of 16 bits, or a batch norm that learns."""
+    autocast = torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
+    return torch.compiler.is_compiling() or autocast or scale.requires_grad or shift.requires_grad
+
+
+class ScaledConvolution(torch.autograd.Function):
+    """Convolution by `weight` times a fixed `scale`, a product that is made again for the gradient.
+
+    Kept for it, as autograd would, it is one more copy of all the backbone's weights.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, options: tuple) -> Tensor:
+        ctx.save_for_backward(x, weight, scale)
+        ctx.options = options
+        return F.conv2d(x, weight * scale, shift, *options)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        x, weight, scale = ctx.saved_tensors
+        needs_x, needs_weight, *_ = ctx.needs_input_grad
+        stride, padding, dilation, groups = ctx.options
+        of_x, of_weight, _ = torch.ops.aten.convolution_backward(
+            gradient,
+            x,
+            weight * scale,
+            bias_sizes=None,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            transposed=False,
+            output_padding=(0, 0),
+            groups=groups,
+            output_mask=(needs_x, needs_weight, False),
+        )
+        return of_x, of_weight * scale if needs_weight else None, None, None, None
 
 
 def can_fold(conv: nn.Conv2d) -> bool:
@@ -54,10 +103,12 @@ def can_fold(conv: nn.Conv2d) -> bool:
 
 
 def folded(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution that computes what `conv`, which has no bias, and its norm do.
+    """Weight and bias of a convolution that computes what `conv`, which has no bias, and its norm do."""
+    scale, shift = scale_and_shift(conv.norm)
+    return conv.weight * scale, shift
 
-    In training too: the gradient reaches the weight through its scale.
-    """
-    norm = conv.norm
+
+def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """What a batch norm of fixed statistics multiplies with, (C, 1, 1, 1), and adds, (C,)."""
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    return conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+    return scale[:, None, None, None], norm.bias - norm.running_mean * scale
