@@ -53,8 +53,11 @@ def summary(times: list[float], images: int) -> dict[str, float]:
     }
 
 
-def peak_memory(function: Callable, device: str) -> int:
-    """Bytes that a call needs at its peak over what the process (on a GPU, torch) held before it."""
+def peak_memory(function: Callable, device: str, runs: int = 5) -> int:
+    """Bytes that a call needs at its peak over what the process (on a GPU, torch) held before it.
+
+    The median of a few calls: a CPU's allocator finds room for the same tensors in another way each time.
+    """
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.synchronize()
@@ -65,6 +68,11 @@ def peak_memory(function: Callable, device: str) -> int:
         return torch.cuda.max_memory_allocated() - before
     if platform.system() != "Linux":
         return 0
+    return statistics.median_low(peak_resident(function) for _ in range(runs))
+
+
+def peak_resident(function: Callable) -> int:
+    """Bytes that the process grew by at most during a call."""
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = resident("VmRSS")
