@@ -71,7 +71,7 @@ FAMILY = {
     "dab_deformable_detr_r50_two_stage_50ep": Recipe(dab_deformable_detr(two_stage=True)),
     "dn_dab_detr_r50_12ep": Recipe(denoising(dab_detr()), epochs=12),
     "dn_dab_detr_r50_50ep": Recipe(denoising(dab_detr())),
-    "dn_dab_detr_r50_dc5_12ep": Recipe(denoising(dab_detr(dilated=True)), epochs=12),
+    "dn_dab_detr_r50_dc5_3patterns_12ep": Recipe(denoising(dab_detr(dilated=True, num_patterns=3)), epochs=12),
     "dn_dab_detr_r50_dc5_50ep": Recipe(denoising(dab_detr(dilated=True))),
     "dn_dab_detr_r101_50ep": Recipe(denoising(dab_detr(depth=101))),
     "dn_dab_deformable_detr_r50_12ep": Recipe(denoising(dab_deformable_detr(), **OWN_CHANNEL), epochs=12),

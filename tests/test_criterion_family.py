@@ -82,6 +82,12 @@ def test_diagnostics_are_not_those_of_the_proposals():
     assert found[0] == found[1]
 
 
+def test_proposals_have_losses_where_earlier_layers_have():
+    prediction = replace(random_prediction(), proposals=random_prediction(layers=1, queries=9, seed=5))
+    assert any(name.endswith("_enc") for name in criterion()(prediction, random_targets([3, 2])))
+    assert set(criterion(auxiliary=False)(prediction, random_targets([3, 2]))) == set(WEIGHTS)
+
+
 @pytest.mark.parametrize("auxiliary", [True, False])
 @pytest.mark.parametrize("counts", [(3, 2), (0, 4), (0, 0)])
 def test_denoising_costs_what_its_slots_answer_by_the_groups_and_objects(counts, auxiliary):

@@ -150,3 +150,12 @@ def test_batches_counted_by_batch_norm_do_not_matter():
     for checkpoint, own in ((theirs, model), (model, theirs)):
         _, report = Fit(91, strict=True)(checkpoint, own)
         assert not report.of(Fate.MISSING) and not report.of(Fate.LEFT_OVER)
+
+
+@pytest.mark.parametrize("options", [{}, {"strict": True}])
+def test_keys_that_nobody_knows_are_refused(options):
+    """They may be weights that the model of the checkpoint computes with, as an encoder's last norm is."""
+    with pytest.raises(ValueError, match=r"1 tensors in the checkpoint.*\n *transformer.encoder.norm.weight"):
+        Fit(91, **options)(state(), state(), unknown=["transformer.encoder.norm.weight"])
+    report = Fit(91, partial=True)(state(), state(), unknown=["transformer.encoder.norm.weight"])[1]
+    assert [x.name for x in report.of(Fate.LEFT_OVER)] == ["transformer.encoder.norm.weight"]

@@ -1,6 +1,7 @@
 """Every list of keys of a public checkpoint becomes ours and goes back, bit for bit."""
 
 import ast
+import re
 
 import pytest
 import torch
@@ -155,3 +156,18 @@ def test_what_a_format_has_no_place_for_is_named():
 def test_no_table_is_found_for_other_models():
     with pytest.raises(ValueError, match=r"only DAB-DETR and Deformable models"):
         formats.table_to("original", {"head.weight": torch.zeros(1)})
+
+
+def test_the_first_files_of_transformers_number_the_parts_of_a_decoder_layer():
+    state = theirs("transformers_4.57.6_safetensors_r50")
+    parts = {f".{name}.": f".layer.{i}." for i, name in enumerate(("self_attn", "cross_attn", "mlp"))}
+    early = {}
+    for key, tensor in state.items():
+        for name, number in parts.items() if key.startswith("model.decoder.layers.") else ():
+            if re.fullmatch(rf"model\.decoder\.layers\.\d+{re.escape(name)}.*", key):
+                key = key.replace(name, number, 1)
+                break
+        early[key] = tensor
+    assert early.keys() != state.keys()
+    ours, _, unknown = formats.to_ours(early)
+    assert not unknown and same(ours, formats.to_ours(state)[0])

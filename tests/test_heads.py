@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dab_detr.modeling.boxes import anchor_logits, move_anchors
-from dab_detr.modeling.heads import BoxHead, ClassHead, SoftmaxClassHead
+from dab_detr.modeling.heads import BoxHead, ClassHead, PlainBoxHead, SoftmaxClassHead
 
 
 @pytest.mark.parametrize("prior", [None, 0.2])
@@ -45,3 +45,17 @@ def test_softmax_class_head_has_one_output_more_and_no_prior():
     head = SoftmaxClassHead(dim=8, num_classes=5)
     assert head(torch.randn(2, 3, 8)).shape == (2, 3, 6)
     assert head.bias.abs().max() < 8**-0.5 + 1e-6
+
+
+@pytest.mark.parametrize(
+    "head",
+    [BoxHead(dim=8), PlainBoxHead(dim=8), ClassHead(dim=8, num_classes=3), SoftmaxClassHead(dim=8, num_classes=3)],
+    ids=lambda head: type(head).__name__,
+)
+def test_heads_answer_in_full_precision(head):
+    for parameter in head.parameters():
+        parameter.data.normal_()
+    content = torch.randn(5, 8).bfloat16()  # as layer norm gives it under a CPU's autocast
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = head(content)
+    assert answer.dtype == torch.float32 and torch.equal(answer, head(content.float()))

@@ -5,6 +5,7 @@ import torch
 from detectron2.config import instantiate
 
 from dab_detr.detector import DABDETR, padding_of
+from dab_detr.modeling.heads import InFullPrecision
 from dab_detr.models import MODELS, anchor_detr, dab_deformable_detr, dab_detr
 from samples import random_input, train, worst
 from tiny import shrink, tell_apart
@@ -76,6 +77,8 @@ def test_float64_from_end_to_end(model):
 
 def test_bf16_autocast_trains_and_has_fp32_boxes(model):
     inputs = [random_input(objects=3), random_input(64, 160, objects=0)]
+    heads = [*model.decoder.class_heads, *model.decoder.box_heads]
+    assert all(isinstance(head, InFullPrecision) for head in heads)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = train(model, inputs)
         with torch.no_grad():

@@ -221,6 +221,21 @@ def test_detr_starts_from_boxes_of_its_own():
     assert state["decoder.class_heads.0.bias"].abs().max() < 0.2
 
 
+def test_points_of_deformable_detr_start_without_a_bias():
+    assert (initial(deformable_detr)["queries.point_head.0.bias"] == 0).all()
+
+
+def test_anchor_detr_starts_from_pytorchs_initialisation():
+    """But for the projections into attention. Xavier's bound of these matrices is larger."""
+    state = initial(anchor_detr)
+    for layers in ("encoder.layers.0", "decoder.layers.1"):
+        for name in ("ffn.linear1", "ffn.linear2"):
+            weight = state[f"{layers}.{name}.weight"]
+            assert weight.abs().max().item() <= weight.shape[1] ** -0.5
+    weight = state["encoder.layers.0.attention.value.weight"]
+    assert weight.abs().max().item() == pytest.approx((6 / (6 * weight.shape[1])) ** 0.5, rel=0.05)
+
+
 @pytest.mark.parametrize("member", [deformable_detr, dab_deformable_detr])
 def test_deformable_attentions_start_from_their_directions(member):
     """After the xavier of everything else."""

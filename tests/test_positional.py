@@ -114,3 +114,11 @@ def test_maps_of_several_images_differ_by_their_padding_only():
     both = position(padding)
     assert worst(both[:1], position(padding[:1])) < 1e-6 and worst(both[1:], position(padding[1:])) < 1e-6
     assert worst(both[0, ..., 8:], both[1, ..., 8:]) < 1e-6 and worst(both[0, :2, :, :8], both[1, :2, :, :8]) > 1e-3
+
+
+def test_row_column_map_in_float64():
+    """Coordinates in fp32 would be off by some 1e-8; with thirds there is a remainder to lose."""
+    position = RowColumnMap(dim=8).double()
+    encoded = position(torch.zeros(1, 3, 3, dtype=torch.bool))
+    expected = position.encode(torch.tensor([[0.5 / 3, 2.5 / 3]], dtype=torch.float64))
+    assert encoded.dtype == torch.float64 and worst(encoded[0, 2, 0], expected[0]) < 1e-13

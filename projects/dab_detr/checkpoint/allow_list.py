@@ -13,7 +13,7 @@ PARTS = {
     "dab_detr.losses.criterion": ["SetCriterion"],
     "dab_detr.losses.matcher": ["HungarianMatcher"],
     "dab_detr.modeling.backbone": ["TimmBackbone", "resnet"],
-    "dab_detr.modeling.heads": ["BoxHead", "ClassHead", "SoftmaxClassHead"],
+    "dab_detr.modeling.heads": ["BoxHead", "ClassHead", "PlainBoxHead", "SoftmaxClassHead"],
     "dab_detr.modeling.neck": ["MultiScaleNeck", "SingleScaleNeck"],
     "dab_detr.modeling.positional": ["PositionMap", "RowColumnMap"],
     "dab_detr.modeling.priors": ["AnchorPointPrior", "StaticPrior"],

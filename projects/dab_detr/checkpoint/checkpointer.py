@@ -123,7 +123,7 @@ class DABDETRCheckpointer(DetectionCheckpointer):
         return read(filename)
 
     def _load_model(self, checkpoint: dict[str, Any]):
-        state, model = checkpoint.pop("model"), self.model.state_dict()
+        state, model, unknown = checkpoint.pop("model"), self.model.state_dict(), []
         if checkpoint.pop("matching_heuristics", False):
             caffe2 = checkpoint.get("__author__") == "Caffe2"
             state = align_and_update_state_dicts(model, state, c2_conversion=caffe2)
@@ -131,10 +131,8 @@ class DABDETRCheckpointer(DetectionCheckpointer):
             state, found, unknown = to_ours(state)
             if found:
                 logger.info("The checkpoint is one of %s", found.name)
-            if unknown:
-                logger.warning("Left over, for no rule knows them: %s", ", ".join(unknown))
         names = Description.from_dict(checkpoint[KEY]).class_names if KEY in checkpoint else None
-        state, self.report = self.fit(state, model, names or checkpoint.get("class_names"))
+        state, self.report = self.fit(state, model, names or checkpoint.get("class_names"), unknown)
         logger.info("What became of the weights:\n%s", self.report)
         return super()._load_model({"model": state})
 

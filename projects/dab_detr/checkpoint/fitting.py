@@ -47,11 +47,12 @@ class Fit:
         state: Mapping[str, Tensor],
         model: Mapping[str, Tensor],
         source_names: Sequence[str | None] | None = None,
+        unknown: Sequence[str] = (),
     ) -> tuple[dict[str, Tensor], LoadReport]:
         """Tensors to load, each with its shape in the model, and the report.
 
         state: of the checkpoint, under our names. model: the model's own, as it is initialised. source_names: of the
-            checkpoint's classes, if known.
+            checkpoint's classes, if known. unknown: keys of the checkpoint that have no name here.
 
         Raises ValueError with the list of what does not fit, and the way out.
         """
@@ -65,6 +66,7 @@ class Fit:
         entries = [entry for _, entry in fitted.values()]
         entries += [Entry(name, Fate.MISSING) for name in model if name not in state and not is_counter(name)]
         entries += [Entry(name, Fate.LEFT_OVER) for name in state if name not in model and not is_counter(name)]
+        entries += [Entry(name, Fate.LEFT_OVER, "no tensor that this project knows") for name in unknown]
         report = LoadReport(tuple(entries))
         self.check(report, backbone_only=all(name.startswith("backbone.") for name in shared))
         return {name: tensor for name, (tensor, _) in fitted.items()}, report

@@ -24,7 +24,7 @@ class SetCriterion:
     Predictions that carry them have further losses: `_enc`, the same for the proposals of two-stage detectors, and
     `_dn`, of denoising queries, which know their object without matching.
 
-    auxiliary: whether the layers before the last have losses too.
+    auxiliary: whether the layers before the last, and proposals, have losses too.
     class_agnostic: whether proposals learn only to tell objects from background, as class 0.
     eps: of the GIoU, see `boxes.generalized_iou`.
     """
@@ -55,7 +55,7 @@ class SetCriterion:
         if batch is None:
             batch = EffectiveBatch.gather([len(target.labels) for target in targets], prediction.boxes.device)
         losses = self.matched(prediction, targets, batch)
-        if prediction.proposals is not None:
+        if prediction.proposals is not None and self.auxiliary:
             if self.class_agnostic:
                 targets = [target._replace(labels=torch.zeros_like(target.labels)) for target in targets]
             losses |= renamed(self.matched(prediction.proposals, targets, batch, log=False), "enc")

@@ -42,6 +42,13 @@ class SoftmaxClassHead(InFullPrecision, nn.Linear):
         super().__init__(dim, num_classes + 1)
 
 
+class PlainBoxHead(InFullPrecision, MLP):
+    """Content (..., dim) to the logits (..., 4) of a box, from PyTorch's initial weights: DETR's, without anchors."""
+
+    def __init__(self, *, dim: int):
+        super().__init__(dim, dim, dim, 4)
+
+
 class BoxHead(InFullPrecision, MLP):
     """Content (..., dim) to (..., 4): by how much to move the anchor, in logit space; at the start not at all.
 

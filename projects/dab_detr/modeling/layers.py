@@ -25,10 +25,13 @@ class FeedForward(nn.Module):
         return self.linear2(self.dropout(self.activation(self.linear1(content))))
 
 
-def init_xavier(module: nn.Module) -> None:
-    """Xavier-uniform on every matrix below `module`, then each part's own exceptions (`init_exceptions`)."""
+def init_xavier(module: nn.Module, *, matrices: bool = True) -> None:
+    """Xavier-uniform on every matrix below `module`, then each part's own exceptions (`init_exceptions`).
+
+    matrices: else they stay as they are, and only the exceptions are made.
+    """
     for parameter in module.parameters():
-        if parameter.dim() > 1:
+        if matrices and parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)
     for part in module.modules():
         if hasattr(part, "init_exceptions"):

@@ -70,7 +70,8 @@ class RowColumnMap(nn.Module):
 
     def forward(self, padding: Tensor) -> Tensor:
         """(B, H, W) bool, True where padded, to (B, H, W, 2 * dim): y, then x."""
-        y, x = ((~line).cumsum(1) for line in (padding[:, :, 0], padding[:, 0]))
+        dtype = full_precision(self.mlp[0].weight).dtype
+        y, x = ((~line).cumsum(1, dtype=dtype) for line in (padding[:, :, 0], padding[:, 0]))
         y, x = ((line - 0.5) / line[:, -1:] for line in (y, x))
         x, y = torch.broadcast_tensors(x[:, None], y[:, :, None])
         return self.encode(torch.stack([x, y], -1))

@@ -28,12 +28,15 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Layers over the memory, which keeps the position that it came with."""
+    """Layers over the memory, which keeps the position that it came with.
 
-    def __init__(self, *, layers: Sequence[EncoderLayer]):
+    xavier: whether all matrices start so, as in all members but Anchor DETR; else as their layers made them.
+    """
+
+    def __init__(self, *, layers: Sequence[EncoderLayer], xavier: bool = True):
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        init_xavier(self)
+        init_xavier(self, matrices=xavier)
 
     def forward(self, memory: Memory, centres: Tensor | None = None) -> Memory:
         content = memory.content
@@ -135,6 +138,7 @@ class Decoder(nn.Module):
     refinement: `RefinedAnchors`, `DetachedAnchors` or `FixedAnchors`: from this layer's boxes (to be asked for) and
         its anchors, the anchors of the next layer and the reference that its predicted boxes are relative to.
     eps: of the inverse sigmoid, see `boxes.inverse_sigmoid`.
+    xavier: whether all matrices of layers and prior start so, see `Encoder`.
     """
 
     def __init__(
@@ -147,13 +151,14 @@ class Decoder(nn.Module):
         box_heads: Sequence[nn.Module],
         refinement: FixedAnchors | RefinedAnchors | DetachedAnchors,
         eps: float,
+        xavier: bool = True,
     ):
         super().__init__()
         for name, heads in (("class_heads", class_heads), ("box_heads", box_heads)):
             if len(heads) not in (1, len(layers)):
                 raise ValueError(f"{name} must have 1 entry or one a layer ({len(layers)}), got {len(heads)}")
         self.layers, self.prior, self.norm = nn.ModuleList(layers), prior, norm
-        init_xavier(self)
+        init_xavier(self, matrices=xavier)
         self.class_heads, self.box_heads = nn.ModuleList(class_heads), nn.ModuleList(box_heads)
         self.refinement, self.eps = refinement, eps
 

@@ -36,6 +36,7 @@ def anchor_detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
             **nodes.heads_nodes(size_bias=-2.0),
             refinement=L(FixedAnchors)(),
             eps=1e-5,
+            xavier=False,
         ),
         criterion=nodes.criterion_node(weight_class=2.0),
         selection=L(TopPairs)(num_select=100),

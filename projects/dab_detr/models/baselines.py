@@ -6,7 +6,7 @@ from torch import nn
 
 from ..detector import DABDETR
 from ..losses.classification import SoftmaxLoss
-from ..modeling.heads import SoftmaxClassHead
+from ..modeling.heads import PlainBoxHead, SoftmaxClassHead
 from ..modeling.layers import MLP
 from ..modeling.priors import ConditionalPrior, ContentScale, StaticPrior
 from ..modeling.queries import LearnedQueries
@@ -34,7 +34,7 @@ def detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
             prior=L(StaticPrior)(),
             norm=L(nn.LayerNorm)(normalized_shape=dim),
             class_heads=[L(SoftmaxClassHead)(dim="${....neck.dim}", num_classes="${....num_classes}")],
-            box_heads=[L(mlp)(dims=["${.....neck.dim}", "${.....neck.dim}", "${.....neck.dim}", 4])],
+            box_heads=[L(PlainBoxHead)(dim="${....neck.dim}")],
             refinement=L(FixedAnchors)(),
             eps=1e-5,
         ),

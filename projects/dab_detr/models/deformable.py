@@ -23,8 +23,10 @@ def deformable_prior(*, dim: int, anchor_dim: int, temperature: float = 10000.0)
 
 
 def point_head(*, dim: int) -> MLP:
-    """One linear layer to the logits of a point."""
-    return MLP(dim, 2)
+    """One linear layer to the logits of a point, at the start without a bias."""
+    head = MLP(dim, 2)
+    nn.init.zeros_(head[0].bias)
+    return head
 
 
 def proposal_node(queries: type[ProposalQueries], class_agnostic: bool) -> DictConfig:

@@ -70,7 +70,8 @@ def deformable_encoder(*, dim: int, heads: int, levels: int, points: int, **laye
 
 def row_column_encoder(*, dim: int, heads: int, **layers) -> Encoder:
     """Anchor DETR's encoder. Further arguments: num_layers, hidden, dropout, activation."""
-    return Encoder(layers=encoder_layers(partial(RowColumnAttention, dim=dim, heads=heads), dim=dim, **layers))
+    attention = partial(RowColumnAttention, dim=dim, heads=heads)
+    return Encoder(layers=encoder_layers(attention, dim=dim, **layers), xavier=False)
 
 
 def plain_layers(*, num_layers: int, dim: int, heads: int, dropout: float, **ffn) -> list[DecoderLayer]:
