@@ -43,6 +43,22 @@ def normalise(x):
     return [left / 20, top / 10, width / 20, height / 10]
 
 
+def shares(*indices):
+    """Put the boxes of these annotations, or of all, into shares of their image, one of them far from its corner."""
+
+    def spoil(data):
+        move(5, [11, 5, 8, 4])(data)
+        for i in indices or range(6):
+            annotation(data, i, bbox=normalise(data["annotations"][i]))
+
+    return spoil
+
+
+def corners(data):
+    data.update(content(num_images=6))
+    every(bbox=lambda x: [x["bbox"][0] + 6, 3, x["bbox"][0] + 16, 9])(data)
+
+
 def rename_image(index, name):
     return lambda data: data["images"][index].update(file_name=name)
 
@@ -114,7 +130,7 @@ FAULTS = {
         lambda x: without(x, "id", 1), ERROR, "no annotation id", r"the first is annotations\[1\]",
     ),
     "no annotations": (lambda x: x["annotations"].clear(), ERROR, "no annotations", "no annotations at all"),
-    "no list of annotations": (lambda x: x.pop("annotations"), WARNING, "no annotations", "only images"),
+    "no list of annotations": (lambda x: x.pop("annotations"), ERROR, "no annotations", "only images"),
     "annotation twice": (
         lambda x: x["annotations"].append({**x["annotations"][3], "id": 7}), WARNING, "annotation twice",
         r"annotation 7 \(3\.png\)",
@@ -142,22 +158,72 @@ FAULTS = {
     "box left of the image": (move(4, [-8, 2, 8, 4]), ERROR, "box outside the image", r"annotation 104 \(3\.png\)"),
     "box over the border": (move(4, [15, 2, 8, 4]), WARNING, "box over the border", r"annotation 104 \(3\.png\)"),
     "boxes in shares": (
-        every(bbox=normalise), ERROR, "normalised boxes", r"must be in pixels: annotation 100 \(1\.png\)",
+        shares(), ERROR, "normalised boxes",
+        r"^6 boxes .* must be in pixels: annotation 100 \(1\.png\) .*; as x, y, width, height they fit$",
+    ),
+    "half of the boxes in shares": (
+        shares(0, 1, 5), ERROR, "normalised boxes", r"^3 boxes .*annotation 100 .* annotation 105 \(3\.png\)",
+    ),
+    "box in shares": (
+        lambda x: annotation(x, 3, bbox=[0, 0, 1.0001, 1.0]), ERROR, "normalised boxes",
+        r"^1 boxes .*: annotation 103 \(3\.png\) \[0, 0, 1.0001, 1\]",
     ),
     "boxes of corners": (
-        every(bbox=lambda x: [x["bbox"][0] + 6, 3, x["bbox"][0] + 16, 9]), ERROR, "boxes of corners",
+        corners, ERROR, "boxes of corners",
         r"must be \[x, y, width, height\].*: annotation 100 \(1\.png\) \[6, 3, 16, 9\]",
     ),
     "area too large": (
         lambda x: annotation(x, 1, area=100), WARNING, "wrong area", r"annotation 101 \(2\.png\) 100$",
     ),
     "area in shares": (lambda x: annotation(x, 1, area=0.1), WARNING, "wrong area", r"101 \(2\.png\) 0\.1$"),
-    "area as text": (lambda x: annotation(x, 1, area="32"), WARNING, "wrong area", r"101 \(2\.png\) '32'$"),
-    "area missing": (lambda x: without(x, "area", 1), ERROR, "no area", r"annotation 101 \(2\.png\)"),
-    "iscrowd missing": (lambda x: without(x, "iscrowd", 1), ERROR, "no iscrowd", r"annotation 101 \(2\.png\)"),
     "iscrowd of 2": (lambda x: annotation(x, 1, iscrowd=2), ERROR, "iscrowd not 0 or 1", r"101 \(2\.png\)"),
     "crowd": (lambda x: annotation(x, 1, iscrowd=1), NOTE, "crowd", r"annotation 101 \(2\.png\)"),
+    "iscrowd as text": (lambda x: annotation(x, 1, iscrowd="0"), ERROR, "iscrowd not 0 or 1", r"101 \(2\.png\)"),
     "ignore": (lambda x: annotation(x, 1, ignore=1), ERROR, "ignore", r"annotation 101 \(2\.png\)"),
+    "ignore as text": (lambda x: annotation(x, 1, ignore="0"), ERROR, "ignore", r"annotation 101 \(2\.png\)"),
+    "image id as text": (
+        every(image_id=lambda x: str(x["image_id"])), ERROR, "unknown image",
+        r"image_id '10' in annotation 100.*; 6 of them would be known if numbers and text were not mixed up$",
+    ),
+    "image ids of two kinds": (
+        lambda x: x["images"][0].update(id="a"), ERROR, "image ids mixed",
+        "some image ids are numbers and others are text: 10, 20, 30 and 'a'",
+    ),
+    "category name a number": (
+        lambda x: x["categories"][1].update(name=7), ERROR, "category name no text", "1 categories .*: 2 7$",
+    ),
+    "category name null": (
+        lambda x: x["categories"][1].update(name=None), ERROR, "category name no text", "1 categories .*: 2 None$",
+    ),
+    "polygon alone": (
+        lambda x: annotation(x, 1, segmentation=[1.0, 1.0, 5.0, 1.0, 5.0, 5.0]), ERROR, "segmentation",
+        r"neither a list of polygons, each a list, nor RLE: annotation 101 \(2\.png\)$",
+    ),
+    "RLE without size": (
+        lambda x: annotation(x, 1, segmentation={"counts": "abc"}), ERROR, "segmentation", r"101 \(2\.png\)$",
+    ),
+    "polygon of two points": (
+        lambda x: annotation(x, 1, segmentation=[[1, 1, 5, 5]]), WARNING, "segmentation without area",
+        r"left out by Detectron2.*: annotation 101 \(2\.png\)$",
+    ),
+    "key points in lists": (
+        lambda x: annotation(x, 1, keypoints=[[1, 1, 2]]), ERROR, "keypoints", r"annotation 101 \(2\.png\)$",
+    ),
+    "bbox beyond all numbers": (
+        lambda x: annotation(x, 0, bbox=[1, 1, 10**400, 4]), ERROR, "box not finite", r"100 \(1\.png\)",
+    ),
+}  # fmt: skip
+
+
+# likewise, what spoils a validation set; in a training set it is a warning
+FAULTS_OF_EVALUATION = {
+    "area missing": (lambda x: without(x, "area", 1), "no area", r"annotation 101 \(2\.png\)"),
+    "area null": (lambda x: annotation(x, 1, area=None), "no area", r"annotation 101 \(2\.png\)"),
+    "area as text": (lambda x: annotation(x, 1, area="100"), "no area", r"annotation 101 \(2\.png\)"),
+    "iscrowd missing": (lambda x: without(x, "iscrowd", 1), "no iscrowd", r"annotation 101 \(2\.png\)"),
+    "annotation id as text": (
+        lambda x: annotation(x, 1, id="a16"), "annotation id no number", r"annotation a16 \(2\.png\)",
+    ),
 }  # fmt: skip
 
 

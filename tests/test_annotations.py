@@ -34,6 +34,22 @@ def test_test_images_have_no_annotations(tmp_path):
     assert not file.annotated and file.findings == file.evaluation_findings == ()
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_without_annotations_nothing_is_trained(tmp_path, trained):
+    data = content()
+    del data["annotations"]
+    (finding,) = read(tmp_path, data).findings_for(trained=trained)
+    assert finding.kind == "no annotations"
+    assert finding.severity is (Severity.ERROR if trained else Severity.WARNING)
+
+
+def test_byte_order_mark(tmp_path):
+    file = read(tmp_path, "\ufeff" + json.dumps(content()))
+    assert len(file.images) == 4 and [x.kind for x in file.findings if x.severity is Severity.ERROR] == [
+        "byte order mark"
+    ]
+
+
 def test_changed_file_is_read_again(tmp_path):
     assert len(read(tmp_path, content()).categories) == 3
     assert len(read(tmp_path, content(ids=(1, 2, 3, 4))).categories) == 4
@@ -46,7 +62,7 @@ def test_what_only_evaluation_needs(tmp_path, key):
     file = read(tmp_path, data)
     assert errors(file) == []
     (finding,) = file.evaluation_findings
-    assert re.search(rf"^1 annotations have no '{key}' \(set it to .*\): annotation 101 \(2\.png\)$", str(finding))
+    assert re.search(rf"^1 annotations have no '{key}' .*\(set it to .*\): annotation 101 \(2\.png\)", str(finding))
 
 
 NOT_COCO = {
@@ -69,6 +85,10 @@ NOT_COCO = {
     "number as name": (
         {**content(), "images": [{"id": 1, "file_name": 1, "width": 20, "height": 10}]},
         "and a text as file_name",
+    ),
+    "name with NUL": (
+        json.dumps({**content(), "images": [{"id": 1, "file_name": "1\0.png", "width": 20, "height": 10}]}),
+        r"and a text as file_name.*1\\x00\.png",
     ),
     "dict of annotations": ({**content(), "annotations": {}}, "'annotations' must be a list of dicts"),
 }

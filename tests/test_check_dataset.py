@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 import tiny
 from coco_files import content, write
@@ -68,6 +69,48 @@ def test_nothing_is_written_over(tmp_path, capsys, folder):
     assert "train.json exists: --fix writes over nothing" in capsys.readouterr().err
     assert (tmp_path / "train.json").read_text() == before
     assert (tmp_path / "mended" / "train.json").read_text() == "precious"
+
+
+def test_a_copy_has_no_byte_order_mark(tmp_path):
+    arguments = split(tmp_path, "train", "\ufeff" + json.dumps(content()))
+    images_of(tmp_path, "train")
+    for image in content()["images"]:
+        Image.new("RGB", (20, 10)).save(tmp_path / "train" / image["file_name"])
+    assert main(arguments) == 1
+    assert main([*arguments, "--fix", str(tmp_path / "mended")]) == 0
+    assert json.loads((tmp_path / "mended" / "train.json").read_text()) == content()
+
+
+def test_a_copy_of_nothing_is_not_written(tmp_path, capsys):
+    data = content()
+    for x in data["annotations"]:
+        x["image_id"] = 77
+    assert main([*split(tmp_path, "train", data), "--fix", str(tmp_path / "mended")]) == 2
+    assert "none of the 6 annotations would be left" in capsys.readouterr().err
+    assert not (tmp_path / "mended").exists()
+
+
+@pytest.mark.parametrize("name", ["file", "file/folder"])
+def test_a_file_in_the_place_of_the_folder(tmp_path, capsys, name):
+    (tmp_path / "file").write_text("precious")
+    assert main([*split(tmp_path, "train", content()), "--fix", str(tmp_path / name)]) == 2
+    assert "file" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["none.py", "none.yaml", "broken.py", "other.yaml", "no_model.py"])
+def test_a_config_that_is_none(tmp_path, capsys, name):
+    (tmp_path / "broken.py").write_text("model = (")
+    (tmp_path / "other.yaml").write_text("a: 1")
+    (tmp_path / "no_model.py").write_text("a = dict(b=1)")
+    assert main([*split(tmp_path, "train", content()), "--config-file", str(tmp_path / name)]) == 2
+    assert name in capsys.readouterr().err
+
+
+def test_category_names_of_any_kind(tmp_path, capsys):
+    for fault in ("category name a number", "category name null"):
+        assert main(split(tmp_path, "train", spoilt(FAULTS[fault][0]))) == 1
+    assert "category    2 None" in capsys.readouterr().out
 
 
 def test_what_cannot_be_mended_is_told(tmp_path, capsys):

@@ -12,13 +12,28 @@ from hypothesis import strategies as st
 
 import tiny
 from coco_files import annotation, write
-from dab_detr.data.doctor.boxes import check_boxes, corners, normalised
+from dab_detr.data.doctor.boxes import check_boxes
 from dab_detr.data.doctor.content import Content
 from dab_detr.data.doctor.examine import examine
 from dab_detr.data.doctor.finding import Finding, few
+from dab_detr.data.doctor.formats import corners, normalised
 from dab_detr.data.doctor.sizes import histograms, relative_sizes
 from dab_detr.engine import lazy, trainer
-from planted import ERROR, FAULTS, FAULTS_ON_DISK, PAIRS, WARNING, dataset, images_of, move, rename_image, saved, spoilt
+from planted import (
+    ERROR,
+    FAULTS,
+    FAULTS_OF_EVALUATION,
+    FAULTS_ON_DISK,
+    PAIRS,
+    WARNING,
+    dataset,
+    every,
+    images_of,
+    move,
+    rename_image,
+    saved,
+    spoilt,
+)
 
 
 def diagnose(folder: Path, train, val=None, **kwargs) -> dict[str, Finding]:
@@ -39,6 +54,43 @@ def test_fault_in_the_annotations(tmp_path, spoil, severity, kind, message):
     finding = diagnose(tmp_path, spoilt(spoil))[kind]
     assert finding.severity is severity
     assert re.search(message, str(finding))
+
+
+@pytest.mark.parametrize(("spoil", "kind", "message"), FAULTS_OF_EVALUATION.values(), ids=FAULTS_OF_EVALUATION)
+def test_fault_that_only_evaluation_has(tmp_path, spoil, kind, message):
+    for splits, severity in (([dataset(), spoilt(spoil)], ERROR), ([spoilt(spoil), dataset()], WARNING)):
+        finding = diagnose(tmp_path, *splits)[kind]
+        assert finding.severity is severity
+        assert re.search(message, str(finding))
+
+
+def test_numbers_that_pandas_writes_are_no_fault(tmp_path):
+    data = spoilt(every(image_id=lambda x: float(x["image_id"]), category_id=lambda x: float(x["category_id"])))
+    for image in data["images"]:
+        image.update(id=float(image["id"]), width=20.0, height=10.0)
+    for category in data["categories"]:
+        category["id"] = float(category["id"])
+    assert diagnose(tmp_path, data, dataset()) == {}
+
+
+def of_boxes(boxes, size) -> dict[str, Finding]:
+    """What is said of boxes, each in an image of its own, by kind."""
+    objects = [{"id": i, "image_id": i, "category_id": 1, "bbox": list(box)} for i, box in enumerate(boxes)]
+    images = [{"id": i, "file_name": f"{i}.png", "width": size[0], "height": size[1]} for i in range(len(boxes))]
+    return {x.kind: x for x in check_boxes(Content(images=images, annotations=objects, categories=[]))}
+
+
+def test_large_boxes_are_not_clearly_corners():
+    few_boxes = of_boxes([[10, 10, 95, 60], [5, 5, 50, 50]], (100, 80))
+    assert {x.severity for x in few_boxes.values()} == {WARNING}
+    large = [[10, 10, 80, 60]] * 21 + [[10, 10, 97, 60]] * 3  # objects that fill their picture, some beyond it
+    assert {x.severity for x in of_boxes(large, (100, 80)).values()} == {WARNING}
+    assert of_boxes([[10, 10, 80, 60]] * 21 + [[40, 30, 95, 70]] * 9, (100, 80))["boxes of corners"].severity is ERROR
+
+
+def test_pixels_of_tiny_images_are_not_normalised():
+    assert "normalised boxes" in of_boxes([[0, 0, 1, 1]], (20, 10))
+    assert of_boxes([[0, 0, 1, 1]], (4, 4)) == {}
 
 
 def test_absolute_file_name(tmp_path):
@@ -64,6 +116,17 @@ def test_fault_of_the_images(tmp_path, spoil, severity, kind, message):
 
 def test_pictures_turned_and_annotated_so_are_no_fault(tmp_path):
     assert on_disk(tmp_path, saved("1.png", size=(10, 20), orientation=6)) == {}
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_square_pictures_that_turn(tmp_path, orientation):
+    data = dataset()
+    data["images"][1]["height"] = 20
+    files = write(tmp_path, "train", data)
+    saved("1.png", size=(20, 20), orientation=orientation)(images_of(tmp_path, "train"))
+    (findings,) = examine((str(files["annotations"]), str(files["images"]))).values()
+    (finding,) = (x for x in findings if x.kind == "EXIF mirroring")
+    assert finding.places == (f"image 10 (1.png) orientation {orientation}",)
 
 
 def test_no_image_folder(tmp_path):
@@ -126,6 +189,7 @@ def test_the_same_image_in_train_and_val(tmp_path):
 
 def test_there_are_many_kinds():
     planted = [x[2] for faults in (FAULTS, FAULTS_ON_DISK, PAIRS) for x in faults.values()]
+    planted += [x[1] for x in FAULTS_OF_EVALUATION.values()]
     assert len(set(planted)) >= 40
 
 
@@ -155,7 +219,7 @@ def test_what_is_said_of_any_box_is_true(boxes):
     objects = [{"id": i, "image_id": 0, "category_id": 1, "bbox": list(box)} for i, box in enumerate(boxes)]
     image = {"id": 0, "file_name": "a.png", "width": 20, "height": 10}
     spoilt = Content(images=[image], annotations=objects, categories=[{"id": 1, "name": "a"}])
-    if normalised(spoilt) or corners(spoilt):
+    if normalised(spoilt).any() or corners(spoilt):
         return
     found = {x.kind: [int(place.split()[1]) for place in x.places] for x in check_boxes(spoilt)}
     for i, (x, y, w, h) in enumerate(boxes):

@@ -17,7 +17,7 @@ import numpy as np
 from detectron2.config import LazyConfig, instantiate
 
 from dab_detr.data.annotations import load_content
-from dab_detr.data.doctor.content import Content
+from dab_detr.data.doctor.content import Content, refers
 from dab_detr.data.doctor.examine import examine
 from dab_detr.data.doctor.finding import Finding, Severity
 from dab_detr.data.doctor.mend import mend
@@ -28,16 +28,21 @@ from dab_detr.overrides import apply_overrides
 def main(argv: list[str] | None = None) -> int:
     """Examine, and mend if asked to. Returns the exit status."""
     args = parse(argv)
-    splits = [tuple(split) for split in (args.train, args.val) if split]
-    num_queries, anchors = args.num_queries, None
     try:
-        if args.config_file:
-            num_queries, anchors = queries_of(args.config_file, args.opts)
-        if args.fix:
-            outputs = mended_paths(args.fix, [annotations for annotations, _ in splits])
-    except ValueError as error:
+        return check(args)
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def check(args: argparse.Namespace) -> int:
+    """What `main` does. Raises ValueError or OSError where it cannot."""
+    splits = [tuple(split) for split in (args.train, args.val) if split]
+    num_queries, anchors = args.num_queries, None
+    if args.config_file:
+        num_queries, anchors = queries_of(args.config_file, args.opts)
+    if args.fix:
+        outputs = mended_paths(args.fix, [annotations for annotations, _ in splits])
     found = examine(*splits, num_queries=num_queries)
     tell(found, shown=None if args.all else 5)
     if any(finding.kind == "not COCO format" for findings in found.values() for finding in findings):
@@ -64,10 +69,21 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def queries_of(config_file: str, overrides: list[str]) -> tuple[int, np.ndarray | None]:
-    """The number of queries of a config's model, and width and height (Q, 2) of the anchor boxes, where it has them."""
-    cfg = LazyConfig.load(config_file)
+    """The number of queries of a config's model, and width and height (Q, 2) of the anchor boxes, where it has them.
+
+    Raises ValueError where it is no LazyConfig of such a model, OSError where there is none.
+    """
+    try:
+        cfg = LazyConfig.load(config_file)
+        node = cfg.model.queries
+    except OSError:
+        raise
+    except Exception as error:  # a config is code, and a yaml file may hold anything
+        raise ValueError(
+            f"{config_file} is no LazyConfig with a model and queries ({type(error).__name__}: {error}); "
+            "without one, --num-queries tells how many queries there are"
+        ) from error
     apply_overrides(cfg, overrides)
-    node = cfg.model.queries
     size = getattr(instantiate(node), "size", None) if "anchor_dim" in node else None
     anchors = None if size is None else size.detach().sigmoid().numpy()
     return node.num_queries * max(1, node.get("num_patterns", 0)), anchors
@@ -75,6 +91,8 @@ def queries_of(config_file: str, overrides: list[str]) -> tuple[int, np.ndarray 
 
 def mended_paths(folder: str, annotations: list[str]) -> list[Path]:
     """Where mended copies go. Raises ValueError where there are files already, the sources among them."""
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(f"{folder} is no folder: --fix writes into one")
     outputs = [Path(folder, os.path.basename(path)) for path in annotations]
     if len(set(outputs)) < len(outputs):
         outputs = [Path(folder, f"{split}.json") for split in ("train", "val")]
@@ -102,9 +120,10 @@ def tell_objects(annotations: str, anchors: np.ndarray | None) -> None:
     raw = load_content(annotations)
     content = Content(images=raw["images"], annotations=raw.get("annotations"), categories=raw["categories"])
     print("", f"{annotations}: {len(content.images)} images, {len(content.objects)} annotations", sep="\n")
-    of_category = Counter(str(x.get("category_id")) for x in content.objects)
+    of_category = Counter(x["category_id"] for x in content.objects if refers(x.get("category_id")))
     for category in raw["categories"]:
-        print(f"  category {category['id']:>4} {category['name']:20} {of_category[str(category['id'])]:>8} annotations")
+        i, name = category["id"], str(category["name"])
+        print(f"  category {i:>4} {name:20} {of_category[i]:>8} annotations")
     sizes = relative_sizes(content)
     if len(sizes):
         print(*histograms(sizes, anchors), sep="\n")
@@ -112,8 +131,8 @@ def tell_objects(annotations: str, anchors: np.ndarray | None) -> None:
 
 def write_mended(splits: list[tuple[str, str]], outputs: list[Path], num_queries: int | None) -> dict:
     """Write mended copies, print what was done, and examine them. Returns what is found in them."""
-    for (annotations, images), path in zip(splits, outputs, strict=True):
-        mended, done = mend(load_content(annotations), images)
+    copies = [mend(load_content(annotations), images) for annotations, images in splits]
+    for (annotations, images), path, (mended, done) in zip(splits, outputs, copies, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(mended))
         print("", f"{path} is the mended copy of {annotations}, for the images in {images}:", sep="\n")

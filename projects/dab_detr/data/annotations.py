@@ -7,15 +7,16 @@ evaluation, and some never: then the AP is 0. Here they have words, before a mod
 import json
 import os
 import re
-from dataclasses import dataclass
+from codecs import BOM_UTF8
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from detectron2.utils.file_io import PathManager
 
 from .doctor.boxes import check_boxes
-from .doctor.content import Content, has_size
+from .doctor.content import Content, has_size, refers
 from .doctor.files import ImageEntry
-from .doctor.finding import Finding, few
+from .doctor.finding import Finding, Severity, few
 from .doctor.objects import check_ground_truth, check_objects
 from .doctor.references import check_references
 
@@ -43,6 +44,18 @@ class AnnotationFile:
     used: frozenset[str]
     findings: tuple[Finding, ...]
     evaluation_findings: tuple[Finding, ...]
+
+    def findings_for(self, *, trained: bool) -> list[Finding]:
+        """What is to be said of the file where it is trained on, or else evaluated on."""
+        evaluation = self.evaluation_findings
+        if trained:
+            evaluation = [replace(x, severity=Severity.WARNING) for x in evaluation]
+        found = [*self.findings, *evaluation]
+        if not self.annotated:
+            severity = Severity.ERROR if trained else Severity.WARNING
+            text = "it has no annotations at all, only images"
+            found.append(Finding(kind="no annotations", severity=severity, text=text))
+        return found
 
 
 def read_annotations(path: str | os.PathLike) -> AnnotationFile:
@@ -79,25 +92,33 @@ def _read(path: str, local: str, modified: int, size: int) -> AnnotationFile:
     raw = _coco_content(path, local)
     content = Content(images=raw["images"], annotations=raw.get("annotations"), categories=raw["categories"])
     categories = {c["id"]: str(c["name"]) for c in sorted(raw["categories"], key=lambda c: c["id"])}
-    used = {x["category_id"] for x in content.objects if isinstance(x.get("category_id"), int)}
+    used = {x["category_id"] for x in content.objects if refers(x.get("category_id"))}
     return AnnotationFile(
         path=path,
         categories=categories,
         annotated=content.annotations is not None,
         images=tuple(_entry(image, content) for image in content.images),
         used=frozenset(name for i, name in categories.items() if i in used),
-        findings=(*check_references(content), *check_objects(content), *check_boxes(content)),
+        findings=(*_mark(local), *check_references(content), *check_objects(content), *check_boxes(content)),
         evaluation_findings=tuple(check_ground_truth(content)),
     )
 
 
 def _entry(image: dict, content: Content) -> ImageEntry:
-    width, height = (image["width"], image["height"]) if has_size(image) else (0, 0)
+    width, height = (int(image["width"]), int(image["height"])) if has_size(image) else (0, 0)
     return ImageEntry(image["id"], image["file_name"], width, height, content.counts[image["id"]])
 
 
+def _mark(local: str) -> list[Finding]:
+    """pycocotools, by which training and evaluation read, takes no mark; the doctor does, to mend it."""
+    with open(local, "rb") as file:
+        marked = file.read(len(BOM_UTF8)) == BOM_UTF8
+    text = "it begins with a byte order mark, at which pycocotools stops: save it as UTF-8 without"
+    return [Finding(kind="byte order mark", severity=Severity.ERROR, text=text)] if marked else []
+
+
 def _coco_content(path: str, local: str) -> dict:
-    with open(local, encoding="utf-8", errors="replace") as file:
+    with open(local, encoding="utf-8-sig", errors="replace") as file:
         try:
             content = json.load(file)
         except ValueError as error:
@@ -118,10 +139,10 @@ def _coco_content(path: str, local: str) -> dict:
         for number, entry in enumerate(entries):
             if not isinstance(entry, dict) or not needed <= entry.keys():
                 raise ValueError(f"{wrong}{key}[{number}] must have {', '.join(sorted(needed))}: {entry!r:.200}")
-    if not all(type(c["id"]) is int for c in content["categories"]):
+    if not all(type(c["id"]) in (int, float) and refers(c["id"]) for c in content["categories"]):
         raise ValueError(f"{wrong}ids of categories must be whole numbers: {few(content['categories'])}")
     for image in content["images"]:
-        if not isinstance(image["id"], (int, str)) or not isinstance(image["file_name"], str):
+        if not refers(image["id"]) or not isinstance(image["file_name"], str) or "\0" in image["file_name"]:
             raise ValueError(f"{wrong}an image must have a number as id and a text as file_name: {image!r:.200}")
     annotations = content.get("annotations", [])
     if not isinstance(annotations, list) or not all(isinstance(a, dict) for a in annotations):

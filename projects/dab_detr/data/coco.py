@@ -14,7 +14,7 @@ from detectron2.utils.file_io import PathManager
 
 from .annotations import AnnotationFile, read_annotations
 from .doctor.files import check_files
-from .doctor.finding import Finding, Severity, few
+from .doctor.finding import Severity, few
 from .doctor.objects import check_queries
 from .doctor.splits import check_categories, check_overlap, check_unlearned
 
@@ -137,10 +137,7 @@ class _Split:
         """What is wrong with this dataset alone, as sentences that name it."""
         if self.file is None:
             return []
-        found = [*self.file.findings, *(() if trained else self.file.evaluation_findings)]
-        if trained and not self.file.annotated:
-            text = "it has no annotations at all, only images"
-            found.append(Finding(kind="no annotations", severity=Severity.ERROR, text=text))
+        found = self.file.findings_for(trained=trained)
         opened = _OPENED_REMOTE if "://" in self.image_root else _OPENED
         found += check_files(self.image_root, self.file.images, opened=opened)
         if num_queries is not None:

@@ -1,6 +1,9 @@
 """The content of an annotation file, as the checks look at it."""
 
+import math
+import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -37,7 +40,7 @@ class Content:
     def boxes(self) -> np.ndarray:
         """`bbox` of every object, (N, 4) x, y, width, height in pixels; NaN for what is none."""
         nothing = [np.nan] * 4
-        boxes = [x["bbox"] if is_box(x.get("bbox")) else nothing for x in self.objects]
+        boxes = [list(map(number, x["bbox"])) if is_box(x.get("bbox")) else nothing for x in self.objects]
         return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 
     @cached_property
@@ -68,9 +71,35 @@ class Content:
         return found
 
 
+def number(value: Any) -> float:
+    """What is a number in JSON: infinite where it is too large, NaN for all else."""
+    try:
+        return float(value) if type(value) in (int, float) else math.nan
+    except OverflowError:
+        return math.inf
+
+
+def whole(value: Any) -> Any:
+    """The whole number that a value stands for, as 1.0, "1" and "1.0" do; the value itself where it is none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(-?\d{1,18})(\.0*)?\s*", value)):
+        return int(match[1])
+    return value
+
+
 def refers(value: Any, known: set | dict | None = None) -> bool:
-    """Whether a value can be an id at all, and is one of those known."""
-    return isinstance(value, (int, str)) and (known is None or value in known)
+    """Whether a value can be an id at all, a text or a whole number such as 1 or 1.0, and is one of those known."""
+    possible = isinstance(value, (int, str)) or (isinstance(value, float) and value.is_integer())
+    return possible and (known is None or value in known)
+
+
+def twins(known: Iterable) -> dict[Any, Any]:
+    """The ids by the whole numbers that they stand for, but for those of which several stand for one."""
+    found: dict[Any, list] = {}
+    for i in known:
+        found.setdefault(whole(i), []).append(i)
+    return {key: ids[0] for key, ids in found.items() if len(ids) == 1}
 
 
 def is_box(box: Any) -> bool:
@@ -79,8 +108,9 @@ def is_box(box: Any) -> bool:
 
 
 def has_size(image: dict) -> bool:
-    """Whether width and height are whole numbers above zero."""
-    return all(type(image[key]) is int and image[key] > 0 for key in ("width", "height"))
+    """Whether width and height are whole numbers above zero, such as 20 or 20.0."""
+    sizes = [number(image[key]) for key in ("width", "height")]
+    return all(size > 0 and size.is_integer() for size in sizes)
 
 
 def repeated(values: list) -> list:

@@ -27,18 +27,14 @@ def examine(train: Split, val: Split | None = None, *, num_queries: int | None =
             found[annotations] = [Finding(kind="not COCO format", severity=Severity.ERROR, text=str(error))]
             continue
         files.append((file, root))
-        found[annotations] = list(_of_one(file, root, num_queries))
+        found[annotations] = list(_of_one(file, root, num_queries, trained=(annotations, root) != val))
     if len(files) == 2:
         found[f"{train[0]} and {val[0]}"] = list(_of_both(*files))
     return found
 
 
-def _of_one(file: AnnotationFile, root: str, num_queries: int | None) -> Iterator[Finding]:
-    yield from file.findings
-    if file.annotated:
-        yield from file.evaluation_findings
-    else:
-        yield Finding(kind="no annotations", severity=Severity.WARNING, text="it has no annotations, only images")
+def _of_one(file: AnnotationFile, root: str, num_queries: int | None, *, trained: bool) -> Iterator[Finding]:
+    yield from file.findings_for(trained=trained)
     yield from check_files(root, file.images)
     if os.path.isdir(root):
         yield from check_leftovers(root, file.images)

@@ -1,12 +1,14 @@
 """Images on disk: whether they are there, can be read, and have the size that the annotations say."""
 
+import math
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from detectron2.utils.file_io import PathManager
 from PIL import Image
@@ -19,6 +21,8 @@ _TURNED = {5, 6, 7, 8}  # its values that exchange width and height
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "La", "RGBa"}
 _THREADS = 8  # to wait for several files at a time
+_SECONDS = 5  # for decoding, where the check is to be short
+_ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}  # of whole files
 
 
 class ImageEntry(NamedTuple):
@@ -52,8 +56,8 @@ class Look:
 def check_files(root: str, entries: Sequence[ImageEntry], *, opened: int | None = None) -> Iterator[Finding]:
     """What is wrong with the images of the folder `root`.
 
-    opened: how many images, evenly spread, are opened to read their size; with None every one is, and is decoded to
-        its last pixel.
+    opened: how many images, evenly spread, are opened to read their size. Those are decoded whose file does not end as
+        whole ones do, until some seconds have passed. With None every image is opened and decoded to its last pixel.
     """
     if not PathManager.isdir(root):
         yield Finding(kind="no image folder", severity=_ERROR, text=f"image folder {root} does not exist")
@@ -66,22 +70,37 @@ def check_files(root: str, entries: Sequence[ImageEntry], *, opened: int | None 
     yield from Finding.counted("missing image", _ERROR, text, map(str, missing), _found_elsewhere(root, missing))
     readable = [x for x in chosen if present.get(x.file_name)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        looks = pool.map(lambda x: look_at(os.path.join(root, x.file_name), decode=opened is None), readable)
+        until = time.monotonic() + _SECONDS if opened else math.inf
+        looks = pool.map(lambda x: look_at(os.path.join(root, x.file_name), short=bool(opened), until=until), readable)
         looks = list(zip(readable, looks, strict=True))
     yield from _unreadable(looks)
     yield from _sizes([(x, look) for x, look in looks if not look.problem])
 
 
-def look_at(path: str, *, decode: bool) -> Look:
-    """Open an image for its size, or with `decode` to its last pixel."""
+def look_at(path: str, *, short: bool = False, until: float = math.inf) -> Look:
+    """Open an image for its size, and decode it to its last pixel.
+
+    short: decode it only if its file does not end as whole ones of its format do.
+    until: time, by the monotonic clock, from which nothing is decoded any more.
+    """
     try:
         with PathManager.open(path, "rb") as file, Image.open(file) as image:
-            look = Look(image.size, image.getexif().get(_ORIENTATION, 1), image.mode)
-            if decode:
+            exif = Image.Image.getexif(image) if short else image.getexif()  # that of PNG decodes the whole picture
+            look = Look(image.size, exif.get(_ORIENTATION, 1), image.mode)
+            if not (short and _ends_whole(file, image.format)) and time.monotonic() < until:
                 image.load()
             return look
     except Exception as error:  # whatever Pillow stumbles over, the picture cannot be used
         return Look(problem=f"{type(error).__name__}: {error}".replace(path, "it"))
+
+
+def _ends_whole(file: BinaryIO, form: str) -> bool:
+    """Whether an open file ends as whole ones of its format do; zeros and line ends may follow."""
+    here = file.tell()
+    file.seek(-min(64, file.seek(0, os.SEEK_END)), os.SEEK_END)
+    end = file.read().rstrip(b"\0\r\n")
+    file.seek(here)
+    return form in _ENDINGS and end.endswith(_ENDINGS[form])
 
 
 def check_leftovers(root: str, entries: Sequence[ImageEntry]) -> list[Finding]:
@@ -173,7 +192,8 @@ def _sizes(looks: Sequence[tuple[ImageEntry, Look]]) -> Iterator[Finding]:
         stated, read = (x.width, x.height), look.size_as_read
         text = "{} is {}x{}, annotated as {}x{}".format(x, *read, *stated)
         if stated == read:
-            mirrored += [f"{x} orientation {look.orientation}"] if look.orientation in (2, 3, 4) else []
+            unseen = look.orientation in (2, 3, 4) or (look.orientation in _TURNED and stated == look.size)
+            mirrored += [f"{x} orientation {look.orientation}"] if unseen else []
         elif stated == look.size:
             turned.append(text)
         else:
@@ -189,6 +209,6 @@ def _sizes(looks: Sequence[tuple[ImageEntry, Look]]) -> Iterator[Finding]:
     yield from Finding.counted(
         "EXIF mirroring",
         _WARNING,
-        "images are turned over or mirrored by their EXIF data: their boxes must be for the picture as it is seen then",
+        "images are turned or mirrored by their EXIF data: their boxes must be for the picture as it is seen then",
         mirrored,
     )

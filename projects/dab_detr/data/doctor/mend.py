@@ -3,16 +3,19 @@
 import copy
 import json
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from detectron2.utils.file_io import PathManager
 
-from .boxes import corners, normalised
-from .content import Content, is_box, refers
+from .content import Content, is_box, number, refers, whole
 from .files import Look, look_at
+from .formats import of_corners, of_shares
+from .ids import mend_annotation_ids, mend_categories, mend_image_ids, mend_references
 from .objects import LEAST_AREA
-from .references import shift_by
+from .outlines import is_kept, is_mask, is_points, is_polygon
 
 # (x, y) in a file of (w, h) pixels to where it is when the picture is turned by its EXIF orientation
 _TURNS: dict[int, Callable[[float, float, int, int], tuple[float, float]]] = {
@@ -31,19 +34,30 @@ def mend(raw: dict, root: str) -> tuple[dict, Counter]:
 
     Returns:
         The mended content, and how often each thing was done, in words.
+
+    Raises:
+        ValueError: no image or no annotation would be left; says why.
     """
-    raw, done = copy.deepcopy(raw), Counter()
+    raw, done, before = copy.deepcopy(raw), Counter(), raw
     for key in ("categories", "images"):
         raw[key] = _without_repeats(raw[key], done, f"entries of {key} left out that are there twice")
+    mend_categories(raw["categories"], done)
     looks = _mend_images(raw, root, done)
     if raw.get("annotations"):
         annotations = raw["annotations"]
         content = Content(images=raw["images"], annotations=annotations, categories=raw["categories"])
-        _mend_categories(content, done)
+        mend_references(content, done)
         _mend_format(content, done)
         _turn(content, looks, done)
         raw["annotations"] = [x for x in annotations if _mend_annotation(x, content, done)]
-        raw["annotations"] = _mend_ids(_without_duplicates(raw["annotations"], done), done)
+        raw["annotations"] = _without_duplicates(raw["annotations"], done)
+        mend_annotation_ids(raw["annotations"], done)
+    for key in ("images", "annotations"):
+        if before.get(key) and not raw[key]:
+            raise ValueError(
+                f"none of the {len(before[key])} {key} would be left, so nothing is written: "
+                f"{'; '.join(f'{count} {what}' for what, count in done.items() if count)} (images are in {root})"
+            )
     return raw, done
 
 
@@ -57,14 +71,20 @@ def _mend_images(raw: dict, root: str, done: Counter) -> dict:
     """Leave out images that cannot be read and set the others' sizes, but for those that EXIF data turn: by their ids
     what was seen in these."""
     kept, turned = [], {}
+    mend_image_ids(raw["images"], done)
     for image in raw["images"]:
-        look = look_at(os.path.join(root, image["file_name"]), decode=True)
+        slashed = image["file_name"].replace("\\", "/")
+        if not _is_there(root, image["file_name"]) and _is_there(root, slashed):
+            image["file_name"] = slashed
+            done["file names written with / in the place of \\"] += 1
+        look = look_at(os.path.join(root, image["file_name"]))
         if look.problem:
             done["images left out that cannot be read"] += 1
             continue
-        if look.size != look.size_as_read and (image["width"], image["height"]) == look.size:
+        stated = image["width"], image["height"]
+        if look.size != look.size_as_read and tuple(map(whole, stated)) == look.size:
             turned[image["id"]] = look
-        elif (image["width"], image["height"]) != look.size_as_read:
+        elif stated != look.size_as_read or not all(type(x) is int for x in stated):
             image["width"], image["height"] = look.size_as_read
             done["sizes of images set to those of the files"] += 1
         kept.append(image)
@@ -72,31 +92,20 @@ def _mend_images(raw: dict, root: str, done: Counter) -> dict:
     return turned
 
 
-def _mend_categories(content: Content, done: Counter) -> None:
-    by = shift_by(content)
-    for x in content.objects:
-        category = x.get("category_id")
-        if by:
-            x["category_id"] = category + by
-            done[f"category ids shifted by {by:+d}"] += 1
-        elif isinstance(category, str) and category.isdecimal() and int(category) in content.category_ids:
-            x["category_id"] = int(category)
-            done["category ids made numbers"] += 1
+def _is_there(root: str, name: str) -> bool:
+    return PathManager.isfile(os.path.join(root, name))
 
 
 def _mend_format(content: Content, done: Counter) -> None:
-    """Bring boxes that are all of another format to x, y, width, height in pixels."""
-    boxes, sizes = content.boxes, content.image_sizes
-    if normalised(content):
-        boxes, what = boxes * np.tile(sizes, 2), "boxes multiplied by the size of their image"
-    elif corners(content):
-        boxes, what = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1), "boxes made of corners"
-    else:
-        return
-    for x, box in zip(content.objects, boxes.tolist(), strict=True):
-        if is_box(x.get("bbox")):
-            _set_box(x, box)
-            done[what] += 1
+    """Bring boxes that are clearly of another format to x, y, width, height in pixels."""
+    for found, what in (
+        (of_shares(content), "boxes multiplied by the size of their image that were"),
+        (of_corners(content), "boxes made of"),
+    ):
+        if found:
+            for i, box in zip(np.flatnonzero(found.chosen), found.boxes.tolist(), strict=True):
+                _set_box(content.objects[i], box)
+            done[f"{what} {found.name}"] += len(found.boxes)
 
 
 def _turn(content: Content, looks: dict[int | str, Look], done: Counter) -> None:
@@ -104,7 +113,7 @@ def _turn(content: Content, looks: dict[int | str, Look], done: Counter) -> None
     for x in content.objects:
         look = looks.get(x["image_id"]) if refers(x.get("image_id")) else None
         if look and is_box(x.get("bbox")):
-            left, top, width, height = x["bbox"]
+            left, top, width, height = map(number, x["bbox"])
             turn = _TURNS[look.orientation]
             (x1, y1), (x2, y2) = turn(left, top, *look.size), turn(left + width, top + height, *look.size)
             _set_box(x, [min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1)])
@@ -133,24 +142,52 @@ def _mend_annotation(x: dict, content: Content, done: Counter) -> bool:
     if not np.allclose(box, x["bbox"], rtol=0, atol=1e-3):
         x["bbox"] = box
         done["boxes put in order and clipped to their image"] += 1
-    if x.pop("ignore", 0):
-        x["iscrowd"] = 1
-        done["annotations with 'ignore' made crowd regions"] += 1
-    if x.get("iscrowd") not in (0, 1):
-        x["iscrowd"] = int(bool(x.get("iscrowd")))
-        done["values of iscrowd set"] += 1
-    area, full = x.get("area"), box[2] * box[3]
-    if type(area) not in (int, float) or not LEAST_AREA * full <= area <= full + 1 + 0.02 * full:
+    _mend_flags(x, done)
+    _mend_outlines(x, done)
+    area, full = number(x.get("area")), box[2] * box[3]
+    if not LEAST_AREA * full <= area <= full + 1 + 0.02 * full:
         x["area"] = full
         done["areas set to those of the boxes"] += 1
     return True
 
 
+def _mend_flags(x: dict, done: Counter) -> None:
+    """Make iscrowd 0 or 1, and of an `ignore` a crowd region; a text that is no number stays as it is."""
+    ignored, crowd = _flag(x.get("ignore")), _flag(x.get("iscrowd"))
+    if x.get("ignore", 0) != 0 and ignored is not None:
+        crowd = ignored or crowd
+        del x["ignore"]
+        done["values of 'ignore' made iscrowd"] += 1
+    if crowd is not None and x.get("iscrowd") != crowd:
+        x["iscrowd"] = crowd
+        done["values of iscrowd set"] += 1
+
+
+def _flag(value: Any) -> int | None:
+    """0 or 1 of a number, also of one that is text, and of nothing; None of what has no such meaning."""
+    known = whole(value or 0)
+    return int(known != 0) if isinstance(known, (int, float)) else None
+
+
+def _mend_outlines(x: dict, done: Counter) -> None:
+    """Put a polygon that stands alone into a list, and leave out what is no mask and what are no key points."""
+    mask = x.get("segmentation")
+    if is_polygon(mask):
+        x["segmentation"] = [mask]
+        done["polygons put into a list"] += 1
+    elif not is_mask(mask) or not is_kept(mask):
+        del x["segmentation"]
+        done["masks left out that are none"] += 1
+    if not is_points(x.get("keypoints")):
+        del x["keypoints"]
+        done["key points left out that are none"] += 1
+
+
 def _clipped(box: list[float], image: dict) -> list[float] | None:
     """The box with a positive size and inside its image; None where nothing is left of it."""
-    if not np.isfinite(box).all():
+    x, y, width, height = map(number, box)
+    if not np.isfinite([x, y, width, height]).all():
         return None
-    x, y, width, height = box
     x1, x2 = (min(max(0, value), image["width"]) for value in sorted((x, x + width)))
     y1, y2 = (min(max(0, value), image["height"]) for value in sorted((y, y + height)))
     return [x1, y1, x2 - x1, y2 - y1] if x2 > x1 and y2 > y1 else None
@@ -162,17 +199,3 @@ def _without_duplicates(annotations: list[dict], done: Counter) -> list[dict]:
         kept.setdefault((x["image_id"], x["category_id"], *x["bbox"]), x)
     done["annotations left out that repeat another"] += len(annotations) - len(kept)
     return list(kept.values())
-
-
-def _mend_ids(annotations: list[dict], done: Counter) -> list[dict]:
-    """Give new ids to annotations without one, or with that of another."""
-    holders = defaultdict(list)
-    for x in annotations:
-        holders[x["id"] if refers(x.get("id")) else None].append(x)
-    fresh = max((i for i in holders if type(i) is int), default=0)
-    for i, same in holders.items():
-        for x in same if i is None else same[1:]:
-            fresh += 1
-            x["id"] = fresh
-            done["annotations given an id of their own"] += 1
-    return annotations

@@ -1,13 +1,15 @@
 """Annotations beside their ids and boxes: crowds, areas, duplicates, and how many an image has."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from .content import Content, is_box, refers
+from .content import Content, is_box, number, refers, whole
 from .files import ImageEntry
 from .finding import Finding, Severity
+from .outlines import check_outlines
 
 LEAST_AREA = 0.01  # share of its box that an object covers at least
 
@@ -39,16 +41,28 @@ def check_objects(content: Content) -> Iterator[Finding]:
         "annotations are crowd regions: they are not trained on, and detections in them do not count as wrong",
         which(lambda x: x.get("iscrowd", 0) == 1),
     )
+    yield from check_outlines(content)
     yield from _areas(content)
     yield from _duplicates(content)
 
 
 def check_ground_truth(content: Content) -> Iterator[Finding]:
     """What pycocotools stops at when the first evaluation has already detected everything."""
-    for key, remedy in (("area", "width times height of the box"), ("iscrowd", "0")):
-        lacking = [content.place(x) for x in content.objects if key not in x]
-        what = f"annotations have no {key!r} (set it to {remedy})"
-        yield from Finding.counted(f"no {key}", _ERROR, what, lacking)
+    for kind, what, lacking in (
+        (
+            "no area",
+            "annotations have no 'area' that is a number (set it to width times height of the box)",
+            lambda x: math.isnan(number(x.get("area"))),
+        ),
+        ("no iscrowd", "annotations have no 'iscrowd' (set it to 0)", lambda x: "iscrowd" not in x),
+        (
+            "annotation id no number",
+            "annotations have an id that is no number",
+            lambda x: refers(x.get("id")) and type(whole(x["id"])) is not int,
+        ),
+    ):
+        places = [content.place(x) for x in content.objects if lacking(x)]
+        yield from Finding.counted(kind, _ERROR, what, places, "evaluation needs it")
 
 
 def check_queries(images: Iterable[ImageEntry], num_queries: int) -> list[Finding]:
@@ -66,12 +80,11 @@ def check_queries(images: Iterable[ImageEntry], num_queries: int) -> list[Findin
 def _areas(content: Content) -> list[Finding]:
     """Areas that are no areas of what is in the boxes; that of a mask may be much smaller than its box."""
     areas = [x.get("area") for x in content.objects]
-    stated = np.array([float(a) if type(a) in (int, float) else np.nan for a in areas]).reshape(-1)
-    given = np.array(["area" in x for x in content.objects], dtype=bool)
+    stated = np.array(list(map(number, areas)))
     full = content.boxes[:, 2] * content.boxes[:, 3]
     with np.errstate(invalid="ignore"):
         plausible = (stated >= LEAST_AREA * full) & (stated <= full + 1 + 0.02 * np.abs(full))
-    wrong = given & ~plausible & (full > 0)  # boxes without an area of their own are told apart
+    wrong = ~np.isnan(stated) & ~plausible & (full > 0)  # boxes without an area of their own are told apart
     return Finding.counted(
         "wrong area",
         _WARNING,

@@ -3,9 +3,9 @@
 import ntpath
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from .content import Content, has_size, refers, repeated
+from .content import Content, has_size, refers, repeated, twins, whole
 from .finding import Finding, Severity, few
 
 _ERROR, _WARNING, _NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
@@ -25,6 +25,12 @@ def _categories(content: Content) -> Iterator[Finding]:
     ids = repeated([c["id"] for c in categories])
     if ids:
         yield Finding(kind="category id twice", severity=_ERROR, text=f"category ids are used twice: {few(ids)}")
+    yield from Finding.counted(
+        "category name no text",
+        _ERROR,
+        "categories have a name that is no text, as Detectron2 needs it",
+        [f"{c['id']} {c['name']!r}" for c in categories if not isinstance(c["name"], str)],
+    )
     names = defaultdict(list)
     for category in categories:
         names[str(category["name"])].append(category["id"])
@@ -49,19 +55,18 @@ def _categories(content: Content) -> Iterator[Finding]:
 def _stray_categories(content: Content) -> list[Finding]:
     known = content.category_ids
     strays = [x for x in content.objects if not refers(x.get("category_id"), known)]
-    used = {x["category_id"] for x in strays if refers(x.get("category_id"))}
     return Finding.counted(
         "unknown category",
         _ERROR,
         f"annotations have a category_id that is not among the categories ({few(sorted(known))})",
         [f"{x.get('category_id')!r} in {content.place(x)}" for x in strays],
-        shift_hint(content) if used else "",
+        shift_hint(content) or twin_hint([x.get("category_id") for x in strays], known),
     )
 
 
 def shift_by(content: Content) -> int:
     """1 or -1 where every category_id in use, and not all without it, would be a category by adding that; else 0."""
-    used = {x["category_id"] for x in content.objects if refers(x.get("category_id"))}
+    used = {whole(x["category_id"]) for x in content.objects if refers(x.get("category_id"))}
     if used <= content.category_ids:
         return 0
     return next((by for by in (1, -1) if all(type(i) is int and i + by in content.category_ids for i in used)), 0)
@@ -72,12 +77,27 @@ def shift_hint(content: Content) -> str:
     return f"it looks like a shift by one: every category_id {by:+d} would be a category" if by else ""
 
 
+def twin_hint(strays: list, known: Iterable) -> str:
+    twin = twins(known)
+    found = [i for i in strays if refers(i) and whole(i) in twin]
+    return f"{len(found)} of them would be known if numbers and text were not mixed up" if found else ""
+
+
+def mixed(ids: Iterable) -> bool:
+    """Whether some are text and others are not, so that nothing can sort them."""
+    return len({isinstance(i, str) for i in ids}) > 1
+
+
 def _images(content: Content) -> Iterator[Finding]:
     images = content.images
     ids = repeated([image["id"] for image in images])
     if ids:
         where = few(ids, lambda i: f"{i} ({' and '.join(str(x['file_name']) for x in images if x['id'] == i)})")
         yield Finding(kind="image id twice", severity=_ERROR, text=f"image ids are used twice: {where}")
+    if mixed(content.image_of):
+        kinds = (few([i for i in content.image_of if isinstance(i, str) is text], repr) for text in (False, True))
+        text = f"some image ids are numbers and others are text: {' and '.join(kinds)}"
+        yield Finding(kind="image ids mixed", severity=_ERROR, text=text)
     yield from Finding.counted(
         "no image size",
         _ERROR,
@@ -101,6 +121,7 @@ def _images(content: Content) -> Iterator[Finding]:
         _ERROR,
         "annotations are of images that do not exist",
         [f"image_id {x.get('image_id')!r} in annotation {x.get('id')}" for x in strays],
+        twin_hint([x.get("image_id") for x in strays], content.image_of),
     )
     if content.objects:
         empty = [f"image {i} ({x['file_name']})" for i, x in content.image_of.items() if not content.counts[i]]
