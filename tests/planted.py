@@ -209,6 +209,9 @@ FAULTS = {
     "key points in lists": (
         lambda x: annotation(x, 1, keypoints=[[1, 1, 2]]), ERROR, "keypoints", r"annotation 101 \(2\.png\)$",
     ),
+    "key points beyond all numbers": (
+        lambda x: annotation(x, 1, keypoints=[10**400, 1, 2]), ERROR, "keypoints", r"annotation 101 \(2\.png\)$",
+    ),
     "bbox beyond all numbers": (
         lambda x: annotation(x, 0, bbox=[1, 1, 10**400, 4]), ERROR, "box not finite", r"100 \(1\.png\)",
     ),
@@ -223,6 +226,9 @@ FAULTS_OF_EVALUATION = {
     "iscrowd missing": (lambda x: without(x, "iscrowd", 1), "no iscrowd", r"annotation 101 \(2\.png\)"),
     "annotation id as text": (
         lambda x: annotation(x, 1, id="a16"), "annotation id no number", r"annotation a16 \(2\.png\)",
+    ),
+    "annotation id beyond all numbers": (
+        lambda x: annotation(x, 1, id=10**400), "annotation id no number", r"annotation 10+ \(2\.png\)",
     ),
 }  # fmt: skip
 

@@ -1,8 +1,9 @@
 """Ids put right: one kind of value for all, by which annotations find their images and categories."""
 
+import math
 from collections import Counter, defaultdict
 
-from .content import Content, refers, twins, whole
+from .content import Content, number, refers, twins, whole
 from .references import mixed, shift_by
 
 
@@ -52,7 +53,7 @@ def mend_annotation_ids(annotations: list[dict], done: Counter) -> None:
     holders = defaultdict(list)
     for x in annotations:
         i = whole(x.get("id"))
-        holders[i if type(i) is int else None].append(x)
+        holders[i if type(i) is int and math.isfinite(number(i)) else None].append(x)
     fresh = max((i for i in holders if i is not None), default=0)
     for i, same in holders.items():
         if i is not None:

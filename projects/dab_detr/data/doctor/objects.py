@@ -58,7 +58,7 @@ def check_ground_truth(content: Content) -> Iterator[Finding]:
         (
             "annotation id no number",
             "annotations have an id that is no number",
-            lambda x: refers(x.get("id")) and type(whole(x["id"])) is not int,
+            lambda x: refers(x.get("id")) and not math.isfinite(number(whole(x["id"]))),
         ),
     ):
         places = [content.place(x) for x in content.objects if lacking(x)]

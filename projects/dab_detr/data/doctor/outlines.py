@@ -59,4 +59,4 @@ def is_points(points: Any) -> bool:
 
 
 def _are_numbers(values: Any) -> bool:
-    return isinstance(values, list) and not any(math.isnan(number(value)) for value in values)
+    return isinstance(values, list) and all(math.isfinite(number(value)) for value in values)
