@@ -124,6 +124,12 @@ def test_other_shapes_start_anew_if_asked_for():
     assert fates(report)["neck.projection.weight"] is Fate.SHAPE
 
 
+@pytest.mark.parametrize("name", ["decoder.class_heads.0.bias", "queries.centre"])
+def test_a_number_in_the_place_of_a_tensor_is_another_shape(name):
+    with pytest.raises(ValueError, match=r"\(\) in the checkpoint"):
+        Fit(91)(state() | {name: torch.tensor(1.0)}, state())
+
+
 def test_a_backbone_alone():
     theirs = {name: x for name, x in state().items() if name.startswith("backbone.")} | {"fc.weight": torch.zeros(1)}
     fitted, report = Fit(91)(theirs, state())

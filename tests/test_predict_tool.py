@@ -136,6 +136,9 @@ WRONG = {
     "no batch": (["a.png", "--json", "x.json", "--batch-size", "0"], "--batch-size must be 1 or more"),
     "a missing image": (["a.png", "--json", "x.json"], "a.png does not exist"),
     "a missing video": (["--video", "b.mp4", "--json", "x.json"], "video b.mp4 does not exist"),
+    "a missing checkpoint": (["a.png", "--json", "x.json", "--checkpoint", "none.pth"], ".*none.pth does not exist"),
+    "a missing config": (["a.png", "--json", "x.json", "--config-file", "none.py"], ".*none.py"),
+    "a missing config in yaml": (["a.png", "--json", "x.json", "--config-file", "none.yaml"], ".*none.yaml"),
     "a folder of nothing": ([".", "--json", "x.json"], "folder . has no images"),
 }
 

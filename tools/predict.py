@@ -124,7 +124,7 @@ def main() -> None:
     setup_logger(name="dab_detr")
     try:
         number = run(parser().parse_args())
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{number} images")
 

@@ -75,7 +75,7 @@ class Fit:
         self, name: str, theirs: Tensor, ours: Tensor, source_names: Sequence[str | None] | None
     ) -> tuple[Tensor, Entry]:
         """The tensor to load and its entry in the report."""
-        if theirs.shape[1:] == ours.shape[1:]:
+        if theirs.ndim == ours.ndim and theirs.shape[1:] == ours.shape[1:]:
             if CLASS_TENSORS.fullmatch(name):
                 return self.fit_classes(name, theirs, ours, source_names)
             if QUERY_TENSORS.fullmatch(name) and len(theirs) != len(ours):

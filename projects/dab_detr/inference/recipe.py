@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from torch import nn
 from ..checkpoint.allow_list import check_config
 from ..config import add_dab_detr_config, is_lazy, model_node, register_datasets
 from ..data.coco import dataset_name
+from ..detector import DABDETR
 from ..overrides import apply_overrides, merge_overrides
 
 logger = logging.getLogger(__name__)
@@ -90,6 +92,25 @@ def recipe_of_stored(config: Mapping) -> Recipe:
     recipe = recipe_of(cfg)
     check_config(OmegaConf.to_container(recipe.model, resolve=True), "model")
     return recipe
+
+
+def build_stored(config: Mapping, path: str | os.PathLike) -> tuple[nn.Module, T.AugmentationList]:
+    """Model and augmentations by the config that the checkpoint at `path` carries.
+
+    Raises ValueError, which names the file, for whatever there is in it that cannot or must not be built.
+    """
+    try:
+        model, augmentations = recipe_of_stored(config).build()
+        if not isinstance(model, DABDETR):
+            raise ValueError(f"model is of {type(model).__name__}, not of DABDETR")
+        return model, augmentations
+    except Exception as error:  # a config that was edited or damaged fails in any way
+        cause = next(iter(str(error).splitlines()), "")
+        cause = cause if isinstance(error, ValueError) else f"{type(error).__name__}: {cause}"
+        raise ValueError(
+            f"the config inside {path} cannot be built: {cause}; give the config yourself, with --config-file or "
+            "Predictor.from_config"
+        ) from error
 
 
 def yacs_defaults() -> CfgNode:
