@@ -241,7 +241,7 @@ def test_what_is_not_there_is_said_in_one_line(option, tmp_path, monkeypatch):
         runpy.run_path(convert_checkpoint.__file__, run_name="__main__")
 
 
-@pytest.mark.parametrize("model", [{"neck": {}}, {"backbone": 5}, {"decoder": []}])
+@pytest.mark.parametrize("model", [{"decoder": []}, {"pixel_mean": None}])
 def test_a_damaged_config_in_the_checkpoint_says_the_way_out(model, tmp_path):
     node = small()
     about = Description(
@@ -249,5 +249,5 @@ def test_a_damaged_config_in_the_checkpoint_says_the_way_out(model, tmp_path):
         pixel_std=[1.0] * 3, input_format="RGB",
     )  # fmt: skip
     torch.save({"model": instantiate(node).state_dict(), KEY: about.to_dict()}, tmp_path / "ours.pth")
-    with pytest.raises(ValueError, match="--config-file|transformers' DAB-DETR needs"):
+    with pytest.raises(ValueError, match="lacks what transformers needs to know .*: give another with --config-file$"):
         convert(tmp_path / "ours.pth", tmp_path / "theirs", "--to", "transformers")

@@ -232,18 +232,15 @@ def test_tensors_that_are_no_weights(tmp_path, odd):
         read(tmp_path / "x.pth")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.float8_e4m3fn])
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("nan", torch.float32), ("inf", torch.float32), ("-inf", torch.float16), ("nan", torch.float8_e4m3fn)],
+)
 def test_weights_that_are_not_finite(tmp_path, value, kind):
-    bad = torch.tensor([0.0, value]).to(kind)
-    if not bad.float().isfinite().all():  # float8 has no infinity
-        torch.save({"model": STATE | {"bad.one": bad}}, tmp_path / "x.pth")
-        with pytest.raises(
-            ValueError, match=r"x\.pth has weights .* not finite, in 1 of 3 tensors: bad\.one.*diverged"
-        ):
-            read(tmp_path / "x.pth")
-    torch.save({"model": STATE | {"fine": torch.ones(2).to(kind)}}, tmp_path / "x.pth")
-    assert "fine" in read(tmp_path / "x.pth")["model"]
+    bad = torch.tensor([0.0, float(value)]).to(kind)
+    torch.save({"model": STATE | {"fine": torch.ones(2).to(kind), "bad.one": bad}}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"x\.pth has weights .* not finite, in 1 of 4 tensors: bad\.one\..*diverged"):
+        read(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize("names", [5, "disc", ["a", 1], {"a": 1}])

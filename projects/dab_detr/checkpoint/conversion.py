@@ -77,8 +77,9 @@ def write(
         }
         files = {name: json.dumps(config, indent=2) for name, config in configs.items()}
     except (AttributeError, LookupError, TypeError) as error:  # of a config that was edited or damaged
+        cause = str(error).partition("\n")[0]
         raise ValueError(
-            f"the model's config lacks what transformers needs to know: {error}; give --config-file"
+            f"the model's config lacks what transformers needs to know ({cause}): give another with --config-file"
         ) from error
     out.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():

@@ -105,7 +105,7 @@ def build_stored(config: Mapping, path: str | os.PathLike) -> tuple[nn.Module, T
             raise ValueError(f"model is of {type(model).__name__}, not of DABDETR")
         return model, augmentations
     except Exception as error:  # a config that was edited or damaged fails in any way
-        cause = next(iter(str(error).splitlines()), "")
+        cause = str(error).partition("\n")[0]
         cause = cause if isinstance(error, ValueError) else f"{type(error).__name__}: {cause}"
         raise ValueError(
             f"the config inside {path} cannot be built: {cause}; give the config yourself, with --config-file or "
