@@ -69,7 +69,7 @@ def configure(args: argparse.Namespace) -> CfgNode:
             queries=model_node(cfg).queries,
         )
     cfg.freeze()
-    if comm.is_main_process():
+    if comm.is_main_process() and not args.eval_only:
         Path(cfg.OUTPUT_DIR, "config.yaml").write_text(cfg.dump())
     return cfg
 
