@@ -73,7 +73,9 @@ def test_every_head_gets_its_rows():
 
 
 def test_strict_wants_all_classes():
-    with pytest.raises(ValueError, match=r"class_heads.*without: platelets(.|\n)*model\.num_classes is the first key"):
+    with pytest.raises(
+        ValueError, match=r"class_heads.*without: platelets(.|\n)*Its classes are not those of the data"
+    ):
         Fit(3, NAMES, strict=True)(state(), state(num_classes=3))
 
 
