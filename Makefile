@@ -20,7 +20,7 @@ endif
 .PHONY: help demo test lint setup clean
 
 help:
-	@echo 'make demo    train on generated shapes, evaluate, draw pictures (about 10 minutes on 2 cores)'
+	@echo 'make demo    train on generated shapes, evaluate, draw pictures (about 8 minutes on 2 cores)'
 	@echo 'make test    run the tests'
 	@echo 'make lint    check style and format'
 	@echo 'make setup   only make the environment that the others make too: .venv, 7 GB'

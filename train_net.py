@@ -8,6 +8,7 @@ Several processes are started by --num-gpus, or by torchrun (docs/several_machin
 
 import argparse
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 
 from detectron2.engine import default_argument_parser
@@ -23,7 +24,7 @@ def main(args: argparse.Namespace) -> dict:
     way = lazy if is_lazy(args.config_file) else trainer
     try:
         cfg = way.configure(args)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     try:
         return way.run(cfg, args)
@@ -34,8 +35,11 @@ def main(args: argparse.Namespace) -> dict:
 def invoke_main() -> None:
     parser = default_argument_parser(epilog=__doc__)
     args = parser.parse_args()
-    if not Path(args.config_file).is_file():
-        parser.error(f"--config-file must be a .py or .yaml file, got {args.config_file!r}")
+    path = Path(args.config_file)
+    if not path.is_file():
+        close = get_close_matches(path.name, [x.name for x in path.parent.glob("*")], n=3)
+        hint = f"; there is {' and '.join(close)}" if args.config_file and close else ""
+        parser.error(f"--config-file must be a .py or .yaml file, {args.config_file!r} is none{hint}")
     try:
         prepare(args)
     except ValueError as error:

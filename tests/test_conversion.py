@@ -1,6 +1,7 @@
 """Checkpoints to and from the real transformers library, and through the command line's tool."""
 
 import json
+import runpy
 
 import numpy as np
 import pytest
@@ -228,3 +229,25 @@ def test_wrong_names_are_counted(tmp_path):
     torch.save({"model": instantiate(small()).state_dict()}, tmp_path / "ours.pth")
     with pytest.raises(ValueError, match="gives 2 names, the model has 3 outputs"):
         convert(tmp_path / "ours.pth", tmp_path / "x.pth", "--to", "dab_detr", "--class-names", "a", "b")
+
+
+@pytest.mark.parametrize("option", ["IN", "--config-file"])
+def test_what_is_not_there_is_said_in_one_line(option, tmp_path, monkeypatch):
+    torch.save({"model": instantiate(small()).state_dict()}, tmp_path / "ours.pth")
+    source, config = ("none.pth", LAZY) if option == "IN" else (tmp_path / "ours.pth", "none.py")
+    args = [source, tmp_path / "out", "--to", "transformers", "--config-file", config]
+    monkeypatch.setattr("sys.argv", ["convert_checkpoint.py", *map(str, args)])
+    with pytest.raises(SystemExit, match=r"^error: [^\n]*none\.\w+[^\n]*$"):
+        runpy.run_path(convert_checkpoint.__file__, run_name="__main__")
+
+
+@pytest.mark.parametrize("model", [{"decoder": []}, {"pixel_mean": None}])
+def test_a_damaged_config_in_the_checkpoint_says_the_way_out(model, tmp_path):
+    node = small()
+    about = Description(
+        class_names=NAMES, category_ids=None, config={"model": plain_lazy(node) | model}, pixel_mean=[0.0] * 3,
+        pixel_std=[1.0] * 3, input_format="RGB",
+    )  # fmt: skip
+    torch.save({"model": instantiate(node).state_dict(), KEY: about.to_dict()}, tmp_path / "ours.pth")
+    with pytest.raises(ValueError, match="lacks what transformers needs to know .*: give another with --config-file$"):
+        convert(tmp_path / "ours.pth", tmp_path / "theirs", "--to", "transformers")

@@ -44,6 +44,23 @@ def test_another_description_is_refused(data):
         Description.from_dict(data)
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"class_names": 5}, "class_names must be a list of str or None, got 5"),
+        ({"class_names": ["disc", 5]}, "class_names must be a list of str"),
+        ({"category_ids": ["7"]}, "category_ids must be a list of int"),
+        ({"category_ids": [7, 8]}, "category_ids gives 2 ids to 1 class names"),
+        ({"config": [1]}, "config must be a dict or None"),
+    ],
+)
+def test_a_description_that_was_edited_names_its_file(changes, told, tmp_path):
+    about = example().to_dict() | changes
+    torch.save({"model": {"a": torch.zeros(1)}, KEY: about}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=rf"a\.pth: description\.{told}"):
+        read_description(tmp_path / "a.pth")
+
+
 def test_what_later_versions_add_is_left_alone():
     assert Description.from_dict(example().to_dict() | {"new": 1}) == example()
 

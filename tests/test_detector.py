@@ -49,6 +49,16 @@ def test_objects_of_one_pixel_or_none_can_be_trained_on(model, side):
     check_trained(model, train(model, [entry]))
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float16, torch.float64])
+def test_numbers_of_other_types(model, dtype):
+    entry = random_input(objects=3)
+    expected = train(model, [entry])
+    entry = copy.deepcopy(entry) | {"image": entry["image"].to(dtype)}
+    entry["instances"].gt_classes = entry["instances"].gt_classes.int()
+    losses = train(model, [entry])
+    assert losses and all(torch.equal(losses[name], loss) for name, loss in expected.items())
+
+
 @pytest.mark.parametrize("objects", [(0, 0), (0, 3), (3, 3)])
 def test_end_to_end_cases_of_detectron2(model, objects):
     """200 x 250 beside 200 x 249 as in its test_model_e2e.py: float images, empty and half-empty, then evaluation."""

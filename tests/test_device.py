@@ -24,6 +24,11 @@ def test_the_device_that_is_wanted(wanted, cuda, monkeypatch, caplog):
     assert not caplog.text
 
 
+def test_what_is_no_device():
+    with pytest.raises(ValueError, match="must be like cuda, cuda:1 or cpu, got 'gpu'"):
+        available_device("gpu")
+
+
 def test_precision(caplog):
     assert precision_of(False, "cuda") is None
     assert precision_of(True, "cuda") is torch.float16

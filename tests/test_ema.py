@@ -1,14 +1,17 @@
 """The average of the weights: its rule, its buffers, its place in checkpoints, and that evaluation has both."""
 
+from contextlib import suppress
+
 import pytest
 import torch
-from detectron2.engine import SimpleTrainer
+from detectron2.engine import HookBase, SimpleTrainer
 from torch import nn
 
 from counting import Linear
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.engine import lazy
 from dab_detr.engine.ema import FinalAverage, UpdateAverage, WeightAverage, parts, weight_average
+from dab_detr.engine.stopping import FINAL, Stopped, Stopping
 from tiny import LAZY, arguments, lazy_opts
 
 
@@ -56,16 +59,30 @@ def test_off_by_default():
     assert weight_average(nn.Linear(1, 1)) is None and parts(None) == {}
 
 
-def trained(folder, start, stop, resume=False) -> tuple[nn.Module, WeightAverage]:
+class StopAt(HookBase):
+    """As early stopping does, after the step with this number."""
+
+    def __init__(self, iteration: int, stopping: Stopping):
+        self.iteration, self.stopping = iteration, stopping
+
+    def after_step(self) -> None:
+        if self.trainer.iter == self.iteration:
+            self.stopping.ask("enough", name=FINAL)
+
+
+def trained(folder, start, stop, resume=False, stop_at=None) -> tuple[nn.Module, WeightAverage]:
     folder.mkdir(exist_ok=True)
     torch.manual_seed(start)
     model = Linear(2, 1)
     average = WeightAverage(model, decay=0.9)
     trainer = SimpleTrainer(model, [torch.ones(1, 2)] * 9, torch.optim.SGD(model.parameters(), lr=0.1))
     checkpointer = DABDETRCheckpointer(model, str(folder), trainer=trainer, **parts(average))
-    trainer.register_hooks([UpdateAverage(average, model), FinalAverage(average, checkpointer)])
+    stopping = Stopping(checkpointer)
+    final = FinalAverage(average, checkpointer, stopping)
+    trainer.register_hooks([UpdateAverage(average, model), final, StopAt(stop_at, stopping), stopping])
     checkpointer.resume_or_load("", resume=resume)
-    trainer.train(start, stop)
+    with suppress(Stopped):
+        trainer.train(start, stop)
     checkpointer.save("model_last")
     return model, average
 
@@ -85,6 +102,27 @@ def test_the_average_is_saved_beside_the_weights_and_alone_at_the_end(tmp_path):
     assert torch.equal(alone["model"]["weight"], average.module.weight)
     assert not torch.equal(model.weight, average.module.weight)
     assert (tmp_path / "last_checkpoint").read_text() == "model_last.pth"
+
+
+def test_the_average_is_saved_alone_when_a_training_stops_early(tmp_path):
+    average = trained(tmp_path, 0, 6, stop_at=2)[1]
+    alone = torch.load(tmp_path / "model_final_ema.pth")
+    assert alone["iteration"] == 2 and torch.equal(alone["model"]["weight"], average.module.weight)
+    assert average.n_averaged == 4
+
+
+def test_evaluation_says_where_there_is_no_average(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(lazy.logger, "warning", lambda text, *args: said.append(text % args))
+
+    def run(*flags_and_more):
+        args = arguments("--config-file", LAZY, *flags_and_more)
+        lazy.run(lazy.configure(args), args)
+
+    run(*lazy_opts(tmp_path), "train.max_iter=1")
+    said.clear()
+    run("--eval-only", "--resume", *lazy_opts(tmp_path), "train.ema.enabled=True")
+    assert [text for text in said if "model_final.pth has no average of weights" in text]
 
 
 def test_evaluations_have_both(tmp_path, monkeypatch):

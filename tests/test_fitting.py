@@ -73,7 +73,9 @@ def test_every_head_gets_its_rows():
 
 
 def test_strict_wants_all_classes():
-    with pytest.raises(ValueError, match=r"class_heads.*without: platelets(.|\n)*model\.num_classes is the first key"):
+    with pytest.raises(
+        ValueError, match=r"class_heads.*without: platelets(.|\n)*Its classes are not those of the data"
+    ):
         Fit(3, NAMES, strict=True)(state(), state(num_classes=3))
 
 
@@ -122,6 +124,12 @@ def test_other_shapes_start_anew_if_asked_for():
     fitted, report = Fit(91, partial=True)(theirs, model)
     assert torch.equal(fitted["neck.projection.weight"], model["neck.projection.weight"])
     assert fates(report)["neck.projection.weight"] is Fate.SHAPE
+
+
+@pytest.mark.parametrize("name", ["decoder.class_heads.0.bias", "queries.centre"])
+def test_a_number_in_the_place_of_a_tensor_is_another_shape(name):
+    with pytest.raises(ValueError, match=r"\(\) in the checkpoint"):
+        Fit(91)(state() | {name: torch.tensor(1.0)}, state())
 
 
 def test_a_backbone_alone():

@@ -8,6 +8,7 @@ import torch
 from detectron2.config import instantiate
 
 from dab_detr.checkpoint import formats
+from dab_detr.checkpoint.rename import RenameTable, Rule
 from dab_detr.models import dab_deformable_detr, dab_detr, deformable_detr
 from golden_cases import GOLDEN
 from tiny import shrink
@@ -171,3 +172,10 @@ def test_the_first_files_of_transformers_number_the_parts_of_a_decoder_layer():
     assert early.keys() != state.keys()
     ours, _, unknown = formats.to_ours(early)
     assert not unknown and same(ours, formats.to_ours(state)[0])
+
+
+@pytest.mark.parametrize("shape", [(), (300,), (300, 3)])
+def test_a_tensor_that_cannot_be_divided_is_named(shape):
+    table = RenameTable([Rule("both", ("one", "two"), axis=1)])
+    with pytest.raises(ValueError, match=r"both of shape \(.*\) does not divide into one, two"):
+        table.to_ours({"both": torch.zeros(shape)})

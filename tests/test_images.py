@@ -1,9 +1,11 @@
 """Where images come from, and what is said of those that cannot be read."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from detectron2.data.detection_utils import read_image
 from PIL import Image
 
@@ -29,7 +31,19 @@ def only(images) -> np.ndarray:
     return source.read()
 
 
-@pytest.mark.parametrize("given", [str, Path, Image.open, lambda path: [path]])
+@pytest.mark.parametrize(
+    "given",
+    [
+        str,
+        Path,
+        Path.as_uri,
+        Image.open,
+        lambda path: [path],
+        Path.read_bytes,
+        lambda path: io.BytesIO(path.read_bytes()),
+        lambda path: path.open("rb"),
+    ],
+)
 def test_one_image_is_turned_as_in_training(given, turned):
     image = only(given(turned))
     assert image.shape == (30, 20, 3) and image.dtype == np.uint8
@@ -52,6 +66,28 @@ def test_an_array_is_taken_as_it_is():
 def test_another_array_is_refused(image):
     with pytest.raises(UnreadableImage, match=r"image 0: an array must be \(H, W, 3\) uint8, RGB; got \("):
         only(image)
+
+
+def test_a_tensor_has_its_channels_first():
+    image = noise()
+    assert np.array_equal(only(torch.from_numpy(image).permute(2, 0, 1)), image)
+
+
+@pytest.mark.parametrize("image", [torch.zeros(20, 30, 3), torch.zeros(3, 20, 30), torch.zeros(1, 3, 4, 4).byte()])
+def test_another_tensor_is_refused(image):
+    with pytest.raises(UnreadableImage, match=r"image 0: a tensor must be \(3, H, W\) uint8, RGB; got \("):
+        only(image)
+
+
+@pytest.mark.parametrize("image", [None, 5, [None], [noise(), 5]])
+def test_what_is_no_image_is_said_at_once(image):
+    with pytest.raises(TypeError, match=r"an image is a path, .*; got (NoneType|int)"):
+        sources_of(image)
+
+
+def test_a_url_of_a_file_may_have_spaces_in_it(tmp_path):
+    Image.fromarray(noise()).save(tmp_path / "a b.png")
+    assert paths_of((tmp_path / "a b.png").as_uri()) == [str(tmp_path / "a b.png")]
 
 
 def test_a_folder_is_all_images_below_it_in_order(tmp_path):

@@ -46,6 +46,25 @@ def test_a_config_may_set_the_number_of_classes(tmp_path):
         configured("--config-file", path, *lazy_opts(tmp_path))
 
 
+def test_what_fails_leaves_the_config_of_the_earlier_training(cfg, tmp_path):
+    saved = (tmp_path / "output/config.yaml").read_bytes()
+    opts = ["--config-file", LAZY, *lazy_opts(tmp_path), "train.seed=7"]
+    with pytest.raises(ValueError, match="model.num_classes is 5"):
+        configured(*opts, "model.num_classes=5")
+    configured("--eval-only", *opts)
+    assert (tmp_path / "output/config.yaml").read_bytes() == saved
+    configured(*opts)
+    assert (tmp_path / "output/config.yaml").read_bytes() != saved
+
+
+def test_evaluating_random_weights_is_said(cfg, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(lazy.logger, "warning", lambda text, *args: said.append(text % args))
+    args = arguments("--config-file", LAZY, "--eval-only", *lazy_opts(tmp_path), "train.init_checkpoint=")
+    lazy.run(lazy.configure(args), args)
+    assert [text for text in said if "this evaluates random weights" in text]
+
+
 def test_the_user_may_say_what_the_data_says(tmp_path):
     assert configured("--config-file", LAZY, *lazy_opts(tmp_path), "model.num_classes=3").model.num_classes == 3
 

@@ -115,3 +115,10 @@ def test_what_is_no_override(wrong):
 def test_yacs_overrides_are_pairs():
     with pytest.raises(ValueError, match="pairs of key and value.*got MODEL.WIDTH=3"):
         merge_overrides(yacs(), ["MODEL.WIDTH=3"])
+
+
+def test_options_go_first():
+    with pytest.raises(ValueError, match="options go before the overrides: --resume"):
+        apply_overrides(LazyConfig.load(str(LAZY)), ["train.max_iter=3", "--resume"])
+    with pytest.raises(ValueError, match="options go before the overrides: --resume"):
+        merge_overrides(get_cfg(), ["SOLVER.BASE_LR", "0.5", "--resume"])

@@ -129,13 +129,16 @@ def test_weights_with_a_config(call, checkpoint, tmp_path):
 
 
 WRONG = {
-    "nothing to look at": ([], "give images or --video"),
-    "both": (["a.png", "--video", "b.mp4"], "give images or --video"),
+    "nothing to look at": ([], "give images, before --opts, or --video"),
+    "both": (["a.png", "--video", "b.mp4"], "give images, before --opts, or --video"),
     "nothing to write": (["a.png"], "give --output for pictures"),
     "overrides of nothing": (["a.png", "--json", "x.json", "--opts", "a=1"], "--opts override --config-file"),
     "no batch": (["a.png", "--json", "x.json", "--batch-size", "0"], "--batch-size must be 1 or more"),
     "a missing image": (["a.png", "--json", "x.json"], "a.png does not exist"),
     "a missing video": (["--video", "b.mp4", "--json", "x.json"], "video b.mp4 does not exist"),
+    "a missing checkpoint": (["a.png", "--json", "x.json", "--checkpoint", "none.pth"], ".*none.pth does not exist"),
+    "a missing config": (["a.png", "--json", "x.json", "--config-file", "none.py"], ".*none.py"),
+    "a missing config in yaml": (["a.png", "--json", "x.json", "--config-file", "none.yaml"], ".*none.yaml"),
     "a folder of nothing": ([".", "--json", "x.json"], "folder . has no images"),
 }
 
@@ -146,3 +149,36 @@ def test_what_is_wrong_is_said(wrong, call, tmp_path):
     with pytest.raises(SystemExit, match=f"error: {message}"):
         call(*args)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("args", "output"),
+    [
+        (["in/1.png"], "in"),
+        (["in/1.png", "other.png"], "."),
+        (["in"], "in"),
+        (["in"], "in/found"),
+        (["--video", "in/film.mp4"], "in"),
+    ],
+)
+def test_no_input_is_overwritten(args, output, call, tmp_path, capsys):
+    save_picture(tmp_path / "in/1.png")
+    save_picture(tmp_path / "other.png")
+    with VideoWriter(tmp_path / "in/film.mp4", 5) as writer:
+        writer.write(np.zeros((32, 32, 3), np.uint8))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    with pytest.raises(SystemExit, match="is where the input lies, and would overwrite it"):
+        call(*args, "--output", output)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
+
+
+def test_a_picture_of_another_format_may_have_its_drawing_beside_it(call, tmp_path):
+    save_picture(tmp_path / "1.jpg")
+    call("1.jpg", "--output", ".")
+    assert (tmp_path / "1.png").is_file()
+
+
+@pytest.mark.parametrize("threshold", ["50", "-1"])
+def test_thresholds_are_scores(threshold, call):
+    with pytest.raises(SystemExit, match=f"--threshold must be from 0 to 1, got {threshold}"):
+        call("1.png", "--output", "out", "--threshold", threshold)

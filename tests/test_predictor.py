@@ -245,6 +245,12 @@ def test_autocast(predictor, checkpoint):
     assert 0 < np.abs(scores - other).max() < 0.05
 
 
-def test_names_must_fit_the_model(predictor):
-    with pytest.raises(ValueError, match="the model has 3 classes, class_names 2"):
-        Predictor(predictor.model, augmentations=predictor.augmentations, class_names=["a", "b"], device="cpu")
+@pytest.mark.parametrize("wrong", [{"class_names": ["a", "b"]}, {"category_ids": [1, 2]}])
+def test_names_and_ids_must_fit_the_model(predictor, wrong):
+    with pytest.raises(ValueError, match=f"the model has 3 classes, {next(iter(wrong))} 2"):
+        Predictor(predictor.model, augmentations=predictor.augmentations, device="cpu", **wrong)
+
+
+def test_a_batch_has_images(predictor):
+    with pytest.raises(ValueError, match="batch_size must be 1 or more, got 0"):
+        predictor.predict(picture(20, 20), batch_size=0)

@@ -1,5 +1,7 @@
 """Configs of either kind, and what a prediction takes of them."""
 
+import copy
+
 import numpy as np
 import pytest
 from detectron2.config import LazyConfig
@@ -9,7 +11,7 @@ import described
 from coco_files import content, write
 from dab_detr.engine.description import plain_lazy
 from dab_detr.inference import Predictor
-from dab_detr.inference.recipe import dataset_of, load_config, recipe_of, recipe_of_stored
+from dab_detr.inference.recipe import build_stored, dataset_of, load_config, recipe_of, recipe_of_stored
 from tiny import CONFIGS, LAZY, YAML
 
 IMAGE = np.zeros((60, 90, 3), np.uint8)
@@ -103,3 +105,50 @@ def test_weights_of_timm_are_not_fetched(tmp_path, monkeypatch):
 def test_a_config_that_lacks_something(config):
     with pytest.raises(ValueError, match=r"must have model and dataloader\.test\.mapper\.augmentations"):
         recipe_of(config)
+
+
+def set_augmentations(config: dict, value: object) -> None:
+    config["dataloader"]["test"]["mapper"]["augmentations"] = value
+
+
+IDENTITY = {"_target_": "torch.nn.Identity", "backbone": {}}
+DAMAGED = {
+    "lazy": {
+        "model is a list": lambda config: config.update(model=[1]),
+        "no backbone": lambda config: config["model"].pop("backbone"),
+        "no neck": lambda config: config["model"].pop("neck"),
+        "a backbone's name": lambda config: config["model"].update(backbone="r50"),
+        "an unknown key": lambda config: config["model"].update(other=1),
+        "no queries": lambda config: config["model"]["queries"].update(num_queries=-1),
+        "another model": lambda config: config.update(model=IDENTITY),
+        "augmentations are a number": lambda config: set_augmentations(config, 5),
+        "augmentations of nothing": lambda config: set_augmentations(config, [{"shape": 32}]),
+    },
+    "yacs": {
+        "an unknown key": lambda config: config["MODEL"].update(NOPE=1),
+        "a base": lambda config: config.update(_BASE_="base.yaml"),
+        "an unknown backbone": lambda config: config["MODEL"]["BACKBONE"].update(NAME="nope"),
+        "a key taken away": lambda config: config["MODEL"]["DAB_DETR"].update(OVERRIDES=["~encoder"]),
+        "overrides are numbers": lambda config: config["MODEL"]["DAB_DETR"].update(OVERRIDES=[5]),
+        "nothing in it": lambda config: config.update(MODEL=5),
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("configs")
+    return {
+        "lazy": plain_lazy(described.lazy_config(folder)),
+        "yacs": described.plain_yacs(described.yacs_config(folder)),
+    }
+
+
+@pytest.mark.parametrize(("kind", "damage"), [(kind, damage) for kind, x in DAMAGED.items() for damage in x])
+def test_a_stored_config_that_is_damaged_names_the_file_and_the_way_out(kind, damage, stored):
+    config = copy.deepcopy(stored[kind])
+    DAMAGED[kind][damage](config)
+    told = r"^the config inside a\.pth cannot be built: \S.*; give the config .* Predictor\.from_config$"
+    with pytest.raises(ValueError, match=told) as error:
+        build_stored(config, "a.pth")
+    assert error.value.__cause__ is not None

@@ -5,7 +5,7 @@ from detectron2.config import LazyCall as L
 from fvcore.common.param_scheduler import MultiStepParamScheduler
 from omegaconf import OmegaConf
 
-from dab_detr.engine.schedule import count_in_epochs, with_warmup
+from dab_detr.engine.schedule import check_iterations, count_in_epochs, with_warmup
 
 
 def pictures(number: int) -> list[int]:
@@ -87,3 +87,24 @@ def test_warmup_that_cannot_be(iterations):
         ValueError, match=rf"train\.warmup_iters .* less than train\.max_iter \(100\), got {iterations}"
     ):
         with_warmup(MultiStepParamScheduler([1.0], num_updates=10), iterations, 100)
+
+
+@pytest.mark.parametrize(
+    ("train", "overridden", "period"),
+    [
+        ({"eval_period": 20}, [], 20),
+        ({"eval_period": 200}, [], 50),
+        ({"eval_period": 0}, [], 50),
+        ({"eval_period": 20}, ["train.checkpointer.period"], 50),
+    ],
+)
+def test_checkpoints_are_as_frequent_as_evaluations(train, overridden, period):
+    cfg = config(epochs=None, **train)
+    check_iterations(cfg, overridden)
+    assert cfg.train.checkpointer.period == period
+
+
+@pytest.mark.parametrize("iterations", ["abc", 0, -5, 2.5])
+def test_a_training_needs_iterations(iterations):
+    with pytest.raises(ValueError, match=rf"train\.max_iter must be a whole number from 1 on, got {iterations!r}"):
+        check_iterations(config(epochs=None, max_iter=iterations), [])

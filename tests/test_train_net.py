@@ -181,3 +181,16 @@ def test_a_config_file_is_needed(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         train_net.invoke_main()
     assert "configs/none.py" in capsys.readouterr().err
+
+
+def test_a_misspelt_config_file_is_corrected(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train_net.py", "--config-file", str(LAZY.with_name("dab_detr_r50_50epp.py"))])
+    with pytest.raises(SystemExit):
+        train_net.invoke_main()
+    assert "; there is dab_detr_r50_50ep.py" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "output").write_text("a file")
+    with pytest.raises(SystemExit, match=r"error: .*output"):
+        train_net.main(arguments("--config-file", LAZY, *lazy_opts(tmp_path)))

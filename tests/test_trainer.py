@@ -60,7 +60,7 @@ def test_clipping_by_value_is_refused(configured):
 @pytest.mark.parametrize("crop", [True, False])
 def test_augmentation(configured, crop, monkeypatch):
     seen = []
-    monkeypatch.setattr(trainer, "DatasetMapper", lambda **kwargs: seen.append(kwargs))
+    monkeypatch.setattr(trainer, "NamingMapper", lambda **kwargs: seen.append(kwargs))
     monkeypatch.setattr(trainer, "TrainLoader", lambda **kwargs: None)
     Trainer.build_train_loader(configured("INPUT.CROP.ENABLED", crop))
     kinds = [type(x) for x in seen[0]["augmentations"]]

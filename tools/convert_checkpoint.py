@@ -16,7 +16,7 @@ from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig, OmegaConf
 
 from dab_detr.checkpoint.conversion import FORMATS, num_classes_of, with_classes, write
-from dab_detr.checkpoint.description import KEY, Description
+from dab_detr.checkpoint.description import Description, description_of
 from dab_detr.checkpoint.formats import to_ours
 from dab_detr.checkpoint.reading import read, weights_file
 from dab_detr.overrides import apply_overrides
@@ -39,7 +39,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Convert, and tell what was done. Raises ValueError for what cannot be converted."""
+    """Convert, and tell what was done. Raises ValueError for what cannot be converted, OSError for a file that is
+    not there."""
     if args.output.exists():
         raise ValueError(f"{args.output} exists already; nothing was written")
     path = weights_file(PathManager.get_local_path(args.input))
@@ -48,7 +49,7 @@ def main(args: argparse.Namespace) -> None:
     print(f"{args.input}: {len(content['model'])} tensors of {found.name if found else 'this project'}")
     for key in unknown:
         print(f"  left over, for no rule knows it: {key}")
-    about = Description.from_dict(content[KEY]) if KEY in content else None
+    about = description_of(content, path)
     names = args.class_names or (about.class_names if about else content.get("class_names"))
     if args.num_classes and args.num_classes != num_classes_of(state):
         print(f"  {num_classes_of(state)} classes become {args.num_classes}, by the category ids of COCO")
@@ -79,5 +80,5 @@ def model_node(args: argparse.Namespace, about: Description | None) -> DictConfi
 if __name__ == "__main__":
     try:
         main(parser().parse_intermixed_args())
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

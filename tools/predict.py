@@ -49,13 +49,29 @@ def parser() -> argparse.ArgumentParser:
 def check(args: argparse.Namespace) -> None:
     """Raises ValueError for arguments that do not go together."""
     if bool(args.images) == bool(args.video):
-        raise ValueError("give images or --video")
+        raise ValueError("give images, before --opts, or --video")
     if not args.output and not args.json:
         raise ValueError("give --output for pictures, --json for numbers, or both")
     if args.opts and not args.config_file:
         raise ValueError("--opts override --config-file, which is not given")
     if args.batch_size < 1:
         raise ValueError(f"--batch-size must be 1 or more, got {args.batch_size}")
+    if not 0 <= args.threshold <= 1:
+        raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
+    check_output(args)
+
+
+def check_output(args: argparse.Namespace) -> None:
+    """Raises ValueError where what is drawn would overwrite what is looked at, or come to lie within it."""
+    if not args.output:
+        return
+    output, ending = args.output.resolve(), "mp4" if args.video else "png"
+    sources = [Path(x).resolve() for x in args.images or [args.video] if Path(x).exists()]
+    written = {output / f"{path.stem}.{ending}" for path in sources}
+    if any(path in written or path in (output, *output.parents) for path in sources):
+        raise ValueError(
+            f"--output {args.output} is where the input lies, and would overwrite it: choose another folder"
+        )
 
 
 def predictor_of(args: argparse.Namespace) -> Predictor:
@@ -124,7 +140,7 @@ def main() -> None:
     setup_logger(name="dab_detr")
     try:
         number = run(parser().parse_args())
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{number} images")
 

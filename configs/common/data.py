@@ -1,13 +1,14 @@
 """Data of all recipes: COCO 2017, or any dataset in COCO format by `dataset.{train,val}.{annotations,images}`."""
 
 from detectron2.config import LazyCall as L
-from detectron2.data import DatasetMapper, build_detection_test_loader
+from detectron2.data import build_detection_test_loader
 from detectron2.data.transforms import ResizeShortestEdge
 from omegaconf import OmegaConf
 
 from dab_detr.data.augmentation import detr_augmentations
 from dab_detr.data.coco import dataset_dicts, dataset_name
 from dab_detr.data.loader import TrainLoader
+from dab_detr.data.mapper import NamingMapper
 from dab_detr.evaluation.coco import coco_evaluator
 
 # annotations (a JSON file) and images (a folder) win over name, a dataset that Detectron2 knows already
@@ -25,7 +26,7 @@ dataloader.train = L(TrainLoader)(
         images="${dataset.train.images}",
         default="${dataset.train.name}",
     ),
-    mapper=L(DatasetMapper)(
+    mapper=L(NamingMapper)(
         is_train=True,
         augmentations=L(detr_augmentations)(
             short_side=list(range(480, 801, 32)),
@@ -47,7 +48,7 @@ dataloader.test = L(build_detection_test_loader)(
         images="${dataset.val.images}",
         default="${dataset.val.name}",
     ),
-    mapper=L(DatasetMapper)(
+    mapper=L(NamingMapper)(
         is_train=False,
         augmentations=[L(ResizeShortestEdge)(short_edge_length=800, max_size=1333)],
         image_format="${model.input_format}",

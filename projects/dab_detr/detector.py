@@ -107,7 +107,7 @@ class DABDETR(nn.Module):
         """Normalised images, padded with zeros at the bottom and right to the largest of the batch, and to a multiple
         of the backbone's `size_divisibility`."""
         images = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
-        images = [(x - self.pixel_mean) / self.pixel_std for x in images]
+        images = [(x.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std for x in images]
         return ImageList.from_tensors(images, self.backbone.size_divisibility)
 
     def detect(
@@ -133,7 +133,7 @@ class DABDETR(nn.Module):
             height, width = instances.image_size
             size = torch.tensor([width, height, width, height], dtype=self.pixel_mean.dtype)
             boxes = box_convert(instances.gt_boxes.tensor / size.to(labels.device), "xyxy", "cxcywh")
-            targets.append(Target(labels.to(self.device), boxes.to(self.device), x.get("seed")))
+            targets.append(Target(labels.to(self.device).long(), boxes.to(self.device), x.get("seed")))
         return targets
 
     def postprocess(

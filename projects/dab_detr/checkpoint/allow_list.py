@@ -76,7 +76,7 @@ def check_target(node: dict, key: str) -> None:
     if not isinstance(target, str) or target not in ALLOWED:
         raise ValueError(
             f"refused: {key} in the checkpoint names {target!r}, which is not in the list of what may be built from "
-            "a checkpoint. If you trust it, give the config yourself, with --config-file or Predictor.from_config"
+            "a checkpoint"
         )
     if target == TIMM and not (set(node) <= TIMM_ARGUMENTS and re.fullmatch(r"[\w.]+", str(node.get("name")))):
         raise ValueError(

@@ -70,10 +70,17 @@ def write(
         raise ValueError("transformers needs to know the model, which the checkpoint does not tell: give --config-file")
     names = class_names or COCO_OUTPUTS.get(num_classes_of(state))
     names = names or [f"LABEL_{i}" for i in range(num_classes_of(state))]
-    files = {
-        "config.json": json.dumps(detection_config(model, names), indent=2),
-        "preprocessor_config.json": json.dumps(image_processor_config(model), indent=2),
-    }
+    try:
+        configs = {
+            "config.json": detection_config(model, names),
+            "preprocessor_config.json": image_processor_config(model),
+        }
+        files = {name: json.dumps(config, indent=2) for name, config in configs.items()}
+    except (AttributeError, LookupError, TypeError) as error:  # of a config that was edited or damaged
+        cause = str(error).partition("\n")[0]
+        raise ValueError(
+            f"the model's config lacks what transformers needs to know ({cause}): give another with --config-file"
+        ) from error
     out.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (out / name).write_text(text)

@@ -57,6 +57,14 @@ class Description:
         names = {x.name for x in fields(cls)}
         if type(data) is not dict or names - set(data):
             raise ValueError(f"the checkpoint's description must be a dict with {sorted(names)}")
+        for name, kind in {"class_names": str, "category_ids": int}.items():
+            if not (data[name] is None or type(data[name]) is list and all(type(x) is kind for x in data[name])):
+                raise ValueError(f"description.{name} must be a list of {kind.__name__} or None, got {data[name]!r}")
+        if type(data["config"]) not in (dict, type(None)):
+            raise ValueError(f"description.config must be a dict or None, got {data['config']!r:.80}")
+        given, ids = data["class_names"], data["category_ids"]
+        if given and ids and len(given) != len(ids):
+            raise ValueError(f"description.category_ids gives {len(ids)} ids to {len(given)} class names")
         return cls(**{name: data[name] for name in names})
 
 
@@ -73,6 +81,17 @@ def check_plain(value: object, key: str) -> None:
         raise ValueError(f"{key} is of {type(value).__name__}, not plain data")
 
 
+def description_of(content: Mapping, path: str | Path) -> Description | None:
+    """The description in what was read from the file at `path`, if there is one.
+
+    Raises ValueError, which names the file, for one that `to_dict` does not write.
+    """
+    try:
+        return Description.from_dict(content[KEY]) if KEY in content else None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def read_description(path: str) -> Description:
     """The description in a checkpoint, a local file or a URL.
 
@@ -81,10 +100,10 @@ def read_description(path: str) -> Description:
     local = PathManager.get_local_path(str(path))
     if not Path(local).is_file():
         raise ValueError(f"checkpoint {path} does not exist")
-    content = read(local)
-    if KEY not in content:
+    about = description_of(read(local), path)
+    if about is None:
         raise ValueError(
             f"checkpoint {path} does not describe itself: train_net.py did not write it, or an older one did. "
             "Give its config too, with --config-file or Predictor.from_config"
         )
-    return Description.from_dict(content[KEY])
+    return about

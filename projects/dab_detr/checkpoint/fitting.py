@@ -75,7 +75,7 @@ class Fit:
         self, name: str, theirs: Tensor, ours: Tensor, source_names: Sequence[str | None] | None
     ) -> tuple[Tensor, Entry]:
         """The tensor to load and its entry in the report."""
-        if theirs.shape[1:] == ours.shape[1:]:
+        if theirs.ndim == ours.ndim and theirs.shape[1:] == ours.shape[1:]:
             if CLASS_TENSORS.fullmatch(name):
                 return self.fit_classes(name, theirs, ours, source_names)
             if QUERY_TENSORS.fullmatch(name) and len(theirs) != len(ours):
@@ -122,6 +122,8 @@ class Fit:
 
     def way_out(self, wrong: Sequence[Entry]) -> str:
         """What the user may do about tensors that do not fit."""
+        if self.strict and all(x.fate in OTHER_CLASSES for x in wrong):
+            return "Its classes are not those of the data: fine-tune it first, or evaluate on data with its classes"
         keys = [key for x in wrong for pattern, key in KEYS.items() if re.match(pattern, x.name)][:1]
         ways = [f"Give the model the shape of the checkpoint ({keys[0]} is the first key to look at)"] if keys else []
         ways += [] if self.strict else [f"set {PARTIAL}: what fits is kept then, the rest starts anew"]

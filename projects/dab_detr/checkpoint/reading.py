@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import os
 import pickle
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import torch
 from torch import Tensor
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in a folder that transformers has written
+HOLDERS = ("model", "state_dict", "model_state_dict")  # where a training may keep the state dict beside other things
+WRAPPED = re.compile(r"((module|_orig_mod)\.)*")  # keys of models in DistributedDataParallel and torch.compile
 TORCH_BEFORE_1_6 = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)[:-1]
 # what pickles of numpy arrays name: those of Detectron2's model zoo
 ARRAYS = {
@@ -40,7 +44,8 @@ def read(path: str | Path) -> dict[str, Any]:
     Files of torch (also those that hold an argparse.Namespace, as the original's do), of safetensors, and pickled
     numpy arrays of Detectron2's model zoo, which say how to match their names ("matching_heuristics").
 
-    Raises ValueError for any other content, a truncated file, and a pickle that wants to run code.
+    Raises ValueError for any other content, a truncated file, a pickle that wants to run code, and weights that are
+    not finite.
     """
     with open(path, "rb") as file:
         head = file.read(256)
@@ -78,10 +83,22 @@ def read_safetensors(path: str | Path) -> dict[str, Any]:
     except safetensors.SafetensorError as error:
         raise damage(path, error) from error
     config = Path(path).with_name("config.json")
-    names = json.loads(config.read_text()).get("id2label", {}) if config.is_file() else {}
-    if not all(re.fullmatch(r"LABEL_\d+|N/A", name) for name in names.values()):
-        content["class_names"] = [None if names[i] == "N/A" else names[i] for i in sorted(names, key=int)]
-    return content
+    names = names_of(config) if config.is_file() else []
+    return content | {"class_names": names} if names else content
+
+
+def names_of(config: Path) -> list[str | None]:
+    """Class names in a config of transformers, None for "N/A"; empty where there are only generic ones."""
+    try:
+        labels = json.loads(config.read_text(encoding="utf-8")).get("id2label") or {}
+        names = [name for _, name in sorted(labels.items(), key=lambda item: int(item[0]))]
+        generic = [bool(re.fullmatch(r"LABEL_\d+|N/A", name)) for name in names]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{config} beside the weights is damaged or not of transformers: id2label must give a name to each number "
+            f"({error}). Mend it or take it away"
+        ) from error
+    return [] if all(generic) else [None if name == "N/A" else name for name in names]
 
 
 def read_torch(path: str | Path) -> Any:
@@ -89,10 +106,11 @@ def read_torch(path: str | Path) -> Any:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files fail in any way
-        asked = re.search(r"(?:GLOBAL|global:?|class|function) ([\w.]+\.\w+)", str(error))
-        if isinstance(error, pickle.UnpicklingError) and asked:
+    except pickle.UnpicklingError as error:  # torch's own words advise to load it all the same
+        if asked := re.search(r"GLOBAL ([\w.]*\w) ", str(error)):
             raise refusal(path, asked[1]) from error
+        raise damage(path, "its pickle is none of weights") from error
+    except Exception as error:  # damaged files fail in any way
         raise damage(path, error) from error
 
 
@@ -121,8 +139,9 @@ def read_arrays(path: str | Path) -> Any:
     if not isinstance(content, dict) or "__author__" in content:
         return content
     arrays = content.get("blobs", content)
-    kept = {key: value for key, value in arrays.items() if not key.endswith("_momentum")}
-    return {"model": kept, "__author__": "Caffe2", "matching_heuristics": True}
+    if isinstance(arrays, dict):
+        arrays = {key: value for key, value in arrays.items() if not str(key).endswith("_momentum")}
+    return {"model": arrays, "__author__": "Caffe2", "matching_heuristics": True}
 
 
 def refusal(path: str | Path, name: str) -> ValueError:
@@ -133,19 +152,70 @@ def refusal(path: str | Path, name: str) -> ValueError:
     )
 
 
-def damage(path: str | Path, error: Exception) -> ValueError:
+def damage(path: str | Path, error: Exception | str) -> ValueError:
     """The error for a file that begins well."""
     return ValueError(f"{path} is truncated or damaged: {next(iter(str(error).splitlines()), type(error).__name__)}")
 
 
 def with_model(content: Any, path: str | Path) -> dict[str, Any]:
-    """The content with its state dict under "model" as tensors, where else the content is the state dict."""
-    if isinstance(content, dict) and "model" not in content:
-        content = {"model": content}
-    state = content["model"] if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not state or not all(isinstance(x, Tensor | np.ndarray) for x in state.values()):
-        raise ValueError(f"{path} holds no state dict: its tensors by name, alone or under 'model'")
-    model = {key: torch.as_tensor(value) for key, value in state.items()}
-    if all(key.startswith("module.") for key in model):  # saved from inside DistributedDataParallel
-        model = {key.removeprefix("module."): value for key, value in model.items()}
-    return {**content, "model": model}
+    """The content with its state dict under "model" as tensors, wherever that was; all of it may be the state dict."""
+    holder = next((x for x in HOLDERS if isinstance(content, dict) and x in content), None)
+    state = content[holder] if holder else content
+    if not is_state_dict(state):
+        keys = next((list(x) for x in (state, content) if isinstance(x, dict)), [])
+        raise ValueError(
+            f"{path} holds no state dict: its tensors by name, alone or under {', '.join(map(repr, HOLDERS))}"
+            + (f"; it has the keys {shortened(keys)}" if keys else "")
+        )
+    wrapped = len(WRAPPED.match(os.path.commonprefix(list(state)))[0])
+    model = {key[wrapped:]: tensor(key, value, path) for key, value in state.items()}
+    wrong = [key for key, x in model.items() if x.is_floating_point() and not x.double().isfinite().all()]
+    if wrong:
+        raise ValueError(
+            f"{path} has weights that are not finite, in {len(wrong)} of {len(model)} tensors: {shortened(wrong)}. "
+            "It is damaged, or of a training that diverged"
+        )
+    rest = {key: value for key, value in content.items() if key != holder} if holder else {}
+    check_names(rest.get("class_names"), path)
+    return rest | {"model": model}
+
+
+def is_state_dict(state: Any) -> bool:
+    """Whether it is one or more tensors or arrays by their names."""
+    return (
+        isinstance(state, dict)
+        and bool(state)
+        and all(isinstance(key, str) and isinstance(value, Tensor | np.ndarray) for key, value in state.items())
+    )
+
+
+def tensor(key: str, value: Tensor | np.ndarray, path: str | Path) -> Tensor:
+    """The value as a tensor with numbers in its memory."""
+    try:
+        found = torch.as_tensor(value)
+    except TypeError as error:
+        raise ValueError(f"{path} has an array that is none of numbers: {key} ({error})") from error
+    if (
+        found.layout is not torch.strided
+        or found.is_meta
+        or found.is_quantized
+        or found.is_nested
+        or found.is_complex()
+    ):
+        raise ValueError(
+            f"{path} has a tensor of a kind that weights are not (sparse, meta, quantised, nested or complex): {key}"
+        )
+    return found
+
+
+def check_names(names: Any, path: str | Path) -> None:
+    """Raises ValueError unless these are names of classes, or there are none."""
+    if names is not None and not (
+        isinstance(names, Sequence) and not isinstance(names, str) and all(isinstance(x, str | None) for x in names)
+    ):
+        raise ValueError(f"{path}: class_names must be a list of names, got {names!r:.80}")
+
+
+def shortened(keys: Sequence[Any]) -> str:
+    """The first of them."""
+    return f"{', '.join(map(str, keys[:5]))}{' ...' if keys[5:] else ''}"

@@ -63,6 +63,8 @@ class RenameTable:
                 unknown.append(key)
                 continue
             match, rule = found[0]
+            if len(rule.ours) > 1 and (tensor.ndim <= rule.axis or tensor.shape[rule.axis] % len(rule.ours)):
+                raise ValueError(f"{key} of shape {tuple(tensor.shape)} does not divide into {', '.join(rule.ours)}")
             for name, part in zip(rule.ours, tensor.chunk(len(rule.ours), rule.axis), strict=True):
                 converted[name.format(**match.groupdict())] = part
         return converted, unknown

@@ -11,8 +11,15 @@ logger = logging.getLogger(__name__)
 
 
 def available_device(wanted: str) -> str:
-    """`wanted`, or "cpu" with a warning where that is CUDA and the machine has none."""
-    if torch.device(wanted).type != "cuda" or torch.cuda.is_available():
+    """`wanted`, or "cpu" with a warning where that is CUDA and the machine has none.
+
+    Raises ValueError for what torch knows no device by.
+    """
+    try:
+        kind = torch.device(wanted).type
+    except RuntimeError as error:
+        raise ValueError(f"the device must be like cuda, cuda:1 or cpu, got {wanted!r}") from error
+    if kind != "cuda" or torch.cuda.is_available():
         return wanted
     logger.warning("There is no CUDA device: running on the CPU instead of %r.", wanted)
     return "cpu"

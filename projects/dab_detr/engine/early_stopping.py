@@ -3,7 +3,7 @@
 from detectron2.engine import HookBase
 
 from .best import NewValues, better
-from .stopping import Stopping
+from .stopping import FINAL, Stopping
 
 
 class EarlyStopping(HookBase):
@@ -51,5 +51,5 @@ class EarlyStopping(HookBase):
             self.stopping.ask(
                 f"{self.metric} has not been better than {self.best:.5g} in the last {self.since} evaluations "
                 "(train.early_stopping.patience)",
-                name="model_final",
+                name=FINAL,
             )

@@ -5,6 +5,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
+from .stopping import FINAL, Stopping
 
 
 class WeightAverage(AveragedModel):
@@ -58,16 +59,17 @@ class UpdateAverage(HookBase):
 
 
 class FinalAverage(HookBase):
-    """Saves the average alone, as `model_final_ema.pth`, when a training has come to its end.
+    """Saves the average alone, as `model_final_ema.pth`, when a training has come to its end, early or not.
 
     Its place is behind the hook that evaluates, in the main process.
 
-    checkpointer: of the training.
+    checkpointer, stopping: of the training.
     """
 
-    def __init__(self, average: WeightAverage, checkpointer: DABDETRCheckpointer):
-        self.checkpointer = checkpointer.of(average.module)
+    def __init__(self, average: WeightAverage, checkpointer: DABDETRCheckpointer, stopping: Stopping):
+        self.checkpointer, self.stopping = checkpointer.of(average.module), stopping
 
     def after_train(self) -> None:
-        if self.trainer.iter >= self.trainer.max_iter:
-            self.checkpointer.save("model_final_ema", last=False, iteration=self.trainer.max_iter - 1)
+        last = self.trainer.max_iter - 1
+        if self.trainer.iter > last or self.stopping.name == FINAL:
+            self.checkpointer.save(f"{FINAL}_ema", last=False, iteration=min(self.trainer.iter, last))

@@ -31,7 +31,7 @@ from .evaluation import BEST, EARLY_STOPPING, Evaluation, watched_metrics
 from .loop import TrainingLoop, check_batch_size
 from .progress import progress_writers
 from .reproducibility import reproducibility
-from .schedule import count_in_epochs, with_warmup
+from .schedule import check_iterations, count_in_epochs, with_warmup
 from .setup import num_classes_for, set_up
 from .stopping import Stopped, Stopping
 from .trackers import check_trackers
@@ -61,8 +61,9 @@ def configure(args: argparse.Namespace) -> DictConfig:
         )
     if not args.eval_only:
         count_in_epochs(cfg, overridden)
-    if comm.is_main_process():
-        LazyConfig.save(cfg, f"{cfg.train.output_dir}/config.yaml")
+        check_iterations(cfg, overridden)
+        if comm.is_main_process():
+            LazyConfig.save(cfg, f"{cfg.train.output_dir}/config.yaml")
     return cfg
 
 
@@ -74,9 +75,12 @@ def run(cfg: DictConfig, args: argparse.Namespace) -> dict:
         return train(cfg, model, average, resume=args.resume)
     names = class_names(cfg, "val")
     checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, class_names=names, strict=True, **parts(average))
-    last = checkpointer.get_checkpoint_file() if args.resume else ""
-    checkpointer.load(last or cfg.train.init_checkpoint)
-    if average:
+    path = args.resume and checkpointer.get_checkpoint_file() or cfg.train.init_checkpoint
+    if not path:
+        logger.warning("Nothing is loaded, for train.init_checkpoint is empty: this evaluates random weights.")
+    checkpointer.load(path)
+    if average and not average.n_averaged:
+        logger.warning("%s has no average of weights: what is reported as ema/ is of the weights themselves.", path)
         average.begin(model)
     return evaluate(cfg, model, average)
 
@@ -202,7 +206,7 @@ def training_hooks(
         PeriodicCheckpointer(checkpointer, **settings.checkpointer),
         evaluations,
         BestCheckpoint(checkpointer, average, **settings.best) if BEST in watched else None,
-        average and FinalAverage(average, checkpointer),
+        average and FinalAverage(average, checkpointer, stopping),
         DescribeResults(checkpointer),
         *ending,
         preview_hook(cfg, model),

@@ -34,6 +34,18 @@ def count_in_epochs(cfg: DictConfig, overridden: Collection[str]) -> None:
     logger.info("An epoch is %d iterations (%d images), %s epochs are %d.", epoch, images, epochs, cfg.train.max_iter)
 
 
+def check_iterations(cfg: DictConfig, overridden: Collection[str]) -> None:
+    """Checkpoints become as frequent as evaluations, if they are not already or `overridden`.
+
+    Raises ValueError for a training without iterations.
+    """
+    iterations, period = cfg.train.max_iter, cfg.train.eval_period
+    if not isinstance(iterations, int) or iterations < 1:
+        raise ValueError(f"train.max_iter must be a whole number from 1 on, got {iterations!r}")
+    if "train.checkpointer.period" not in overridden and period > 0:
+        cfg.train.checkpointer.period = min(cfg.train.checkpointer.period, period)
+
+
 def with_warmup(scheduler: ParamScheduler, warmup_iters: int, max_iter: int) -> ParamScheduler:
     """The scheduler, after `warmup_iters` iterations in which the factor of the learning rate rises evenly from 0.001.
 

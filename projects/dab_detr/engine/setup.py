@@ -3,6 +3,7 @@
 import argparse
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -20,9 +21,16 @@ logger = logging.getLogger(__name__)
 
 
 def set_up(cfg: CfgNode | DictConfig, args: argparse.Namespace, output_dir: str) -> None:
-    """Detectron2's `default_setup` (folder, logs, seeds), with our messages in its logs."""
+    """Detectron2's `default_setup` (folder, logs, seeds), with our messages in its logs.
+
+    The `config.yaml` of an earlier training stays: what this one has is not checked yet.
+    """
+    path = Path(output_dir, "config.yaml")
+    earlier = path.read_bytes() if path.is_file() else None
     default_setup(cfg, args)
     setup_logger(output_dir, distributed_rank=comm.get_rank(), name="dab_detr")
+    if earlier is not None and comm.is_main_process():
+        path.write_bytes(earlier)
 
 
 def num_classes_for(

@@ -14,6 +14,9 @@ from ..checkpoint.checkpointer import DABDETRCheckpointer
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 """With which machines that can be taken away announce it, and job schedulers."""
 
+FINAL = "model_final"
+"""The checkpoint of a training that has come to its end."""
+
 logger = logging.getLogger(__name__)
 
 _training = False

@@ -9,8 +9,8 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import (
     DatasetCatalog,
-    DatasetMapper,
     MetadataCatalog,
+    build_detection_test_loader,
     build_detection_train_loader,
     get_detection_dataset_dicts,
 )
@@ -21,11 +21,13 @@ from detectron2.evaluation import COCOEvaluator, verify_results
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..config import add_dab_detr_config, model_node, register_datasets
 from ..data.augmentation import random_crop
 from ..data.loader import TrainLoader
+from ..data.mapper import NamingMapper
 from ..evaluation.coco import coco_evaluator
 from ..overrides import merge_overrides
 from ..visualization.curves import CurvesHook
@@ -67,7 +69,7 @@ def configure(args: argparse.Namespace) -> CfgNode:
             queries=model_node(cfg).queries,
         )
     cfg.freeze()
-    if comm.is_main_process():
+    if comm.is_main_process() and not args.eval_only:
         Path(cfg.OUTPUT_DIR, "config.yaml").write_text(cfg.dump())
     return cfg
 
@@ -143,7 +145,7 @@ class Trainer(DefaultTrainer):
         preview = PreviewHook(
             model=self.model,
             dataset=DatasetCatalog.get(name),
-            mapper=DatasetMapper(self.cfg, is_train=False),
+            mapper=NamingMapper(self.cfg, is_train=False),
             metadata=MetadataCatalog.get(name),
             output_dir=output_dir,
             period=period,
@@ -185,7 +187,7 @@ class Trainer(DefaultTrainer):
         crop = cfg.INPUT.CROP
         if crop.ENABLED:
             augmentations.insert(0, random_crop(short_side=crop.SHORT_SIDE, crop_side=crop.SIZE))
-        mapper = DatasetMapper(is_train=True, augmentations=augmentations, image_format=cfg.INPUT.FORMAT)
+        mapper = NamingMapper(is_train=True, augmentations=augmentations, image_format=cfg.INPUT.FORMAT)
         settings = cfg.DATALOADER
         if settings.SAMPLER_TRAIN != "TrainingSampler":  # others deal out images and no visits
             return build_detection_train_loader(cfg, mapper=mapper)
@@ -197,6 +199,10 @@ class Trainer(DefaultTrainer):
             aspect_ratio_grouping=settings.ASPECT_RATIO_GROUPING,
             num_workers=settings.NUM_WORKERS,
         )
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
+        return build_detection_test_loader(cfg, dataset_name, mapper=NamingMapper(cfg, is_train=False))
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> COCOEvaluator:

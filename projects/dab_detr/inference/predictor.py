@@ -22,7 +22,7 @@ from ..engine.device import available_device
 from ..modeling.optimization import optimize_for_inference
 from .detections import Detections
 from .images import Picture, Source, UnreadableImage, sources_of
-from .recipe import dataset_of, load_config, recipe_of, recipe_of_stored
+from .recipe import build_stored, dataset_of, load_config, recipe_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,9 @@ class Predictor:
         device: str = "cuda",
         autocast: torch.dtype | None = None,
     ):
-        if class_names is not None and len(class_names) != model.num_classes:
-            raise ValueError(f"the model has {model.num_classes} classes, class_names {len(class_names)}")
+        for name, values in {"class_names": class_names, "category_ids": category_ids}.items():
+            if values is not None and len(values) != model.num_classes:
+                raise ValueError(f"the model has {model.num_classes} classes, {name} {len(values)}")
         self.device, self.autocast = torch.device(available_device(device)), autocast
         self.model = optimize_for_inference(model.to(self.device))
         self.augmentations = augmentations
@@ -64,15 +65,15 @@ class Predictor:
 
         The config inside it builds what the project's own configs are made of, and nothing that could run code.
 
-        Raises ValueError for a checkpoint that does not describe itself, that cannot be read, or whose config names
-        what it may not.
+        Raises ValueError for a checkpoint that does not describe itself, that cannot be read, or whose config
+        cannot be built or names what it may not.
         """
         about = read_description(os.fspath(path))
         if about.config is None:
             raise ValueError(
                 f"checkpoint {path} carries no config: give it, with --config-file or Predictor.from_config"
             )
-        model, augmentations = recipe_of_stored(about.config).build()
+        model, augmentations = build_stored(about.config, path)
         load(model, path, about.class_names)
         return cls(
             model,
@@ -117,7 +118,8 @@ class Predictor:
         )
 
     def __call__(self, image: Picture, *, threshold: float = 0.3) -> Detections:
-        """Detections in one image: a file, a URL, an array (H, W, 3) uint8 in RGB, or a PIL image."""
+        """Detections in one image: a file, a URL, the bytes of a file, an array (H, W, 3) or a tensor (3, H, W) uint8
+        in RGB, or a PIL image."""
         sources = sources_of(image)
         if len(sources) != 1:
             raise ValueError(f"{len(sources)} images instead of one: predict() takes any number")
@@ -145,8 +147,11 @@ class Predictor:
             raising UnreadableImage.
         progress: show a progress bar.
 
-        Raises ValueError at once for files that do not exist and folders without images.
+        Raises ValueError at once for files that do not exist, folders without images and a batch_size below 1, and
+        TypeError for what is no image.
         """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
         sources = sources_of(images)
         total = length_hint(sources) or length_hint(images) or None
         bar = tqdm(sources, total=total, unit="image", disable=not progress)

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -90,6 +91,25 @@ def recipe_of_stored(config: Mapping) -> Recipe:
     recipe = recipe_of(cfg)
     check_config(OmegaConf.to_container(recipe.model, resolve=True), "model")
     return recipe
+
+
+def build_stored(config: Mapping, path: str | os.PathLike) -> tuple[nn.Module, T.AugmentationList]:
+    """Model and augmentations by the config that the checkpoint at `path` carries.
+
+    Raises ValueError, which names the file, for whatever there is in it that cannot or must not be built.
+    """
+    try:
+        model, augmentations = recipe_of_stored(config).build()
+        if not hasattr(model, "num_classes"):
+            raise ValueError(f"model is of {type(model).__name__}, which is no detector")
+        return model, augmentations
+    except Exception as error:  # a config that was edited or damaged fails in any way
+        cause = str(error).partition("\n")[0]
+        cause = cause if isinstance(error, ValueError) else f"{type(error).__name__}: {cause}"
+        raise ValueError(
+            f"the config inside {path} cannot be built: {cause}; give the config yourself, with --config-file or "
+            "Predictor.from_config"
+        ) from error
 
 
 def yacs_defaults() -> CfgNode:
