@@ -26,8 +26,8 @@ from planted import (
     FAULTS_ON_DISK,
     PAIRS,
     WARNING,
+    as_floats,
     dataset,
-    every,
     images_of,
     move,
     rename_image,
@@ -65,12 +65,7 @@ def test_fault_that_only_evaluation_has(tmp_path, spoil, kind, message):
 
 
 def test_numbers_that_pandas_writes_are_no_fault(tmp_path):
-    data = spoilt(every(image_id=lambda x: float(x["image_id"]), category_id=lambda x: float(x["category_id"])))
-    for image in data["images"]:
-        image.update(id=float(image["id"]), width=20.0, height=10.0)
-    for category in data["categories"]:
-        category["id"] = float(category["id"])
-    assert diagnose(tmp_path, data, dataset()) == {}
+    assert diagnose(tmp_path, spoilt(as_floats), dataset()) == {}
 
 
 def of_boxes(boxes, size) -> dict[str, Finding]:

@@ -14,7 +14,19 @@ from dab_detr.data.annotations import read_annotations
 from dab_detr.data.doctor.examine import examine
 from dab_detr.data.doctor.finding import Severity
 from dab_detr.data.doctor.mend import _clipped, mend
-from planted import FAULTS, FAULTS_OF_EVALUATION, FAULTS_ON_DISK, cut, dataset, every, images_of, move, shares, spoilt
+from planted import (
+    FAULTS,
+    FAULTS_OF_EVALUATION,
+    FAULTS_ON_DISK,
+    as_floats,
+    cut,
+    dataset,
+    every,
+    images_of,
+    move,
+    shares,
+    spoilt,
+)
 
 BEYOND_MENDING = {  # nobody knows what was meant
     "category id twice",
@@ -90,14 +102,12 @@ def test_ids_that_pandas_writes(tmp_path, way, keys):
     assert alike(mended(tmp_path, data), dataset())
 
 
-def test_numbers_of_images_and_categories_that_pandas_writes(tmp_path):
-    data = dataset()
-    for image in data["images"]:
-        image.update(id=float(image["id"]), width=20.0, height=10.0)
-    for category in data["categories"]:
-        category["id"] = float(category["id"])
-    write(tmp_path, "train", data)
-    assert alike(mended(tmp_path, data), dataset())
+def test_numbers_that_pandas_writes(tmp_path):
+    write(tmp_path, "train", dataset())
+    result = mended(tmp_path, spoilt(as_floats))
+    for x in result["annotations"]:
+        x["iscrowd"] = int(x["iscrowd"])  # 0.0 is as good
+    assert alike(result, dataset())
 
 
 def test_text_stays_where_images_have_it(tmp_path):
