@@ -7,6 +7,7 @@ from PIL import Image
 
 from coco_files import annotation, content, without
 from dab_detr.data.doctor.finding import Severity
+from dab_detr.data.doctor.mend import mend
 
 ERROR, WARNING, NOTE = Severity
 
@@ -27,6 +28,12 @@ def images_of(folder: Path, split: str) -> Path:
     for number, path in enumerate(sorted((folder / split).glob("*.png"))):
         Image.new("RGB", (20, 10), (number, len(split), 7)).save(path)
     return folder / split
+
+
+def mended(folder, data) -> dict:
+    """The mended copy of what has been written as training set."""
+    result, _ = mend(data, str(images_of(folder, "train")))
+    return result
 
 
 def every(**changes):
