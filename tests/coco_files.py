@@ -37,3 +37,15 @@ def annotation(data, index, **changes):
 def without(data, key, *indices):
     for i in indices:
         del data["annotations"][i][key]
+
+
+def as_floats(data) -> dict:
+    """All whole numbers as pandas writes them beside missing ones."""
+    for part, keys in (
+        ("images", ("id", "width", "height")),
+        ("categories", ("id",)),
+        ("annotations", ("id", "image_id", "category_id", "iscrowd")),
+    ):
+        for x in data[part]:
+            x.update({key: float(x[key]) for key in keys})
+    return data

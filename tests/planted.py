@@ -41,17 +41,6 @@ def every(**changes):
     return lambda data: [x.update({k: f(x) for k, f in changes.items()}) for x in data["annotations"]]
 
 
-def as_floats(data):
-    """All whole numbers as pandas writes them beside missing ones."""
-    for part, keys in (
-        ("images", ("id", "width", "height")),
-        ("categories", ("id",)),
-        ("annotations", ("id", "image_id", "category_id", "iscrowd")),
-    ):
-        for x in data[part]:
-            x.update({key: float(x[key]) for key in keys})
-
-
 def move(index, box):
     return lambda data: annotation(data, index, bbox=box, area=box[2] * box[3])
 

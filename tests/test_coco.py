@@ -12,11 +12,10 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coco_files import annotation, content, without, write
+from coco_files import annotation, as_floats, content, without, write
 from dab_detr.data import annotations as annotations_module
 from dab_detr.data import coco
 from dab_detr.data.coco import check_datasets, dataset_dicts, dataset_name
-from planted import as_floats
 
 
 @pytest.fixture(autouse=True)
@@ -104,11 +103,9 @@ def test_dicts_are_detectron2s_and_keep_empty_images(tmp_path):
     assert [len(x["annotations"]) for x in dataset_dicts(**files, filter_empty=True)] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("spoil", [lambda data: data, as_floats], ids=["good", "floats"])
-def test_perfect_detections_have_ap_100(tmp_path, spoil):
+@pytest.mark.parametrize("data", [content(ids=(4, 8)), as_floats(content(ids=(4, 8)))], ids=["good", "floats"])
+def test_perfect_detections_have_ap_100(tmp_path, data):
     """The registration is what COCOEvaluator needs, also before the dataset was loaded."""
-    data = content(ids=(4, 8))
-    spoil(data)
     assert check(tmp_path, data, data) == 2
     name = dataset_name(**write(tmp_path, "val", data))
     evaluator = COCOEvaluator(name, distributed=False, use_fast_impl=False)  # that needs a compiled extension
@@ -157,7 +154,7 @@ def test_num_classes_that_differs(tmp_path):
     expected = r"model\.num_classes is 80, but \S+train\.json has 3 classes .*set model\.num_classes to 3"
     with pytest.raises(ValueError, match=expected):
         check(tmp_path, content(), num_classes=80)
-    name = dataset_name(**write(tmp_path, "train", content()))
+    name = dataset_name(annotations=tmp_path / "train.json", images=tmp_path / "train")
     with pytest.raises(ValueError, match=r"MODEL\.CLASSES is 80, .*: set MODEL\.CLASSES to 3"):
         check_datasets(name, name, 80, key="MODEL.CLASSES")
 
@@ -268,8 +265,7 @@ def test_images_of_a_wrong_size_stop_a_training(tmp_path):
 def test_remote_images_are_only_sampled(tmp_path, monkeypatch):
     limits = []
     monkeypatch.setattr(coco, "check_files", lambda root, images, opened: limits.append(opened) or [])
-    files = write(tmp_path, "train", content())
-    name = dataset_name(annotations=files["annotations"], images="s3://bucket/train")
+    name = dataset_name(annotations=write(tmp_path, "train", content())["annotations"], images="s3://bucket/train")
     check_datasets(name, name, None)
     assert set(limits) == {8}
 
@@ -298,8 +294,7 @@ def test_check_is_quick_and_reads_each_file_once(tmp_path, monkeypatch):
     load = json.load
     monkeypatch.setattr(annotations_module.json, "load", lambda file: reads.append(file.name) or load(file))
     files = write(tmp_path, "train", data)
-    start = time.process_time()
-    name = dataset_name(**files)
+    start, name = time.process_time(), dataset_name(**files)
     assert check_datasets(name, [name, name], 3) == 3
     assert time.process_time() - start < 1
     assert reads == [str(files["annotations"])]

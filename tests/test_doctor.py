@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
-from coco_files import annotation, write
+from coco_files import annotation, as_floats, write
 from dab_detr.data.doctor.boxes import check_boxes
 from dab_detr.data.doctor.content import Content
 from dab_detr.data.doctor.examine import examine
@@ -26,7 +26,6 @@ from planted import (
     FAULTS_ON_DISK,
     PAIRS,
     WARNING,
-    as_floats,
     dataset,
     images_of,
     move,
@@ -65,7 +64,7 @@ def test_fault_that_only_evaluation_has(tmp_path, spoil, kind, message):
 
 
 def test_numbers_that_pandas_writes_are_no_fault(tmp_path):
-    assert diagnose(tmp_path, spoilt(as_floats), dataset()) == {}
+    assert diagnose(tmp_path, as_floats(dataset()), dataset()) == {}
 
 
 def of_boxes(boxes, size) -> dict[str, Finding]:
@@ -78,6 +77,7 @@ def of_boxes(boxes, size) -> dict[str, Finding]:
 def test_large_boxes_are_not_clearly_corners():
     few_boxes = of_boxes([[10, 10, 95, 60], [5, 5, 50, 50]], (100, 80))
     assert {x.severity for x in few_boxes.values()} == {WARNING}
+    assert of_boxes([[40, 30, 95, 70]] * 9, (100, 80))["boxes of corners"].severity is WARNING
     large = [[10, 10, 80, 60]] * 21 + [[10, 10, 97, 60]] * 3  # objects that fill their picture, some beyond it
     assert {x.severity for x in of_boxes(large, (100, 80)).values()} == {WARNING}
     assert of_boxes([[10, 10, 80, 60]] * 21 + [[40, 30, 95, 70]] * 9, (100, 80))["boxes of corners"].severity is ERROR

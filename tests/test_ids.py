@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from coco_files import write
-from planted import as_floats, dataset, every, mended, spoilt
+from coco_files import as_floats, write
+from planted import dataset, every, mended, spoilt
 
 
 def alike(x, y) -> bool:
@@ -23,7 +23,7 @@ def test_ids_that_pandas_writes(tmp_path, way, keys):
 
 def test_numbers_that_pandas_writes(tmp_path):
     write(tmp_path, "train", dataset())
-    result = mended(tmp_path, spoilt(as_floats))
+    result = mended(tmp_path, as_floats(dataset()))
     for x in result["annotations"]:
         x["iscrowd"] = int(x["iscrowd"])  # 0.0 is as good
     assert alike(result, dataset())
