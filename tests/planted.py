@@ -115,6 +115,9 @@ FAULTS = {
     "image size of zero": (
         lambda x: x["images"][2].update(height=0), ERROR, "no image size", r"image 20 \(2\.png\) 20 x 0",
     ),
+    "image size left out": (
+        lambda x: x["images"][2].pop("width"), ERROR, "no image size", r"image 20 \(2\.png\) None x 10",
+    ),
     "image size as text": (
         lambda x: x["images"][2].update(width="20"), ERROR, "no image size", r"image 20 \(2\.png\) '20' x 10",
     ),

@@ -76,7 +76,7 @@ NOT_COCO = {
     "number": ("3", "it has to be a dict"),
     "labelme": ({"images": [], "shapes": []}, "list 'images' is missing or empty .* it looks like a file of LabelMe"),
     "no categories": ({**content(), "categories": []}, "list 'categories' is missing or empty"),
-    "no size": ({**content(), "images": [{"id": 1, "file_name": "1.png"}]}, r"images\[0\] must have .*height.*width"),
+    "no file name": ({**content(), "images": [{"id": 1}]}, r"images\[0\] must have file_name, id"),
     "text ids": ({**content(), "categories": [{"id": "1", "name": "a"}]}, "ids of categories must be whole numbers"),
     "list as id": (
         {**content(), "images": [{"id": [1], "file_name": "1.png", "width": 20, "height": 10}]},

@@ -46,6 +46,13 @@ def theirs(name: str) -> dict[str, torch.Tensor]:
     return state
 
 
+def assert_there_and_back(to: str, ours: dict) -> None:
+    converted, _ = formats.table_to(to, ours).to_theirs(ours)
+    back, found, unknown = formats.to_ours(converted)
+    assert not unknown and to in found.name
+    assert same(back, ours)
+
+
 def test_every_list_has_its_model():
     assert set(NAMES) == set(OURS)
 
@@ -81,10 +88,7 @@ def test_to_others_and_back(name, to):
         with pytest.raises(ValueError, match=r"no such model: it goes to original or detrex|no place for denoising"):
             formats.table_to(to, ours)
         return
-    converted, _ = formats.table_to(to, ours).to_theirs(ours)
-    back, found, unknown = formats.to_ours(converted)
-    assert not unknown and to in found.name
-    assert same(back, ours)
+    assert_there_and_back(to, ours)
 
 
 def test_names_of_both_generations_of_transformers_are_read():
@@ -135,10 +139,7 @@ def test_every_member(node, to, request):
         with pytest.raises(ValueError, match=r"detrex has no place for|detrex has no such model"):
             formats.table_to(to, ours)
         return
-    converted, _ = formats.table_to(to, ours).to_theirs(ours)
-    back, found, unknown = formats.to_ours(converted)
-    assert not unknown and to in found.name
-    assert same(back, ours)
+    assert_there_and_back(to, ours)
 
 
 def test_ours_stays_as_it_is():

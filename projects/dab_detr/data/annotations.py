@@ -131,7 +131,7 @@ def _coco_content(path: str, local: str) -> dict:
         raise ValueError(f"{wrong}it is a list and not a dict with images, annotations and categories{results}")
     if not isinstance(content, dict):
         raise ValueError(f"{wrong}it has to be a dict with images, annotations and categories")
-    for key, needed in (("images", {"id", "file_name", "height", "width"}), ("categories", {"id", "name"})):
+    for key, needed in (("images", {"id", "file_name"}), ("categories", {"id", "name"})):
         entries = content.get(key)
         if not isinstance(entries, list) or not entries:
             labelme = "; it looks like a file of LabelMe, which has one for each image" if "shapes" in content else ""

@@ -4,6 +4,8 @@ They are Detectron2's blocks, with its parameters under its names. Detectron2 co
 scale and adds its shift: three passes over the largest tensors of the detector, two of which it keeps for the gradient.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from detectron2.layers import FrozenBatchNorm2d
@@ -68,14 +70,15 @@ class ScaledConvolution(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, options: tuple) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, options: tuple) -> Tensor:
         ctx.save_for_backward(x, weight, scale)
         ctx.options = options
         return F.conv2d(x, weight * scale, shift, *options)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x and weight."""
         x, weight, scale = ctx.saved_tensors
         needs_x, needs_weight, *_ = ctx.needs_input_grad
         stride, padding, dilation, groups = ctx.options

@@ -109,7 +109,7 @@ def is_box(box: Any) -> bool:
 
 def has_size(image: dict) -> bool:
     """Whether width and height are whole numbers above zero, such as 20 or 20.0."""
-    sizes = [number(image[key]) for key in ("width", "height")]
+    sizes = [number(image.get(key)) for key in ("width", "height")]
     return all(size > 0 and size.is_integer() for size in sizes)
 
 

@@ -81,7 +81,7 @@ def _mend_images(raw: dict, root: str, done: Counter) -> dict:
         if look.problem:
             done["images left out that cannot be read"] += 1
             continue
-        stated = image["width"], image["height"]
+        stated = image.get("width"), image.get("height")
         if look.size != look.size_as_read and tuple(map(whole, stated)) == look.size:
             turned[image["id"]] = look
         elif stated != look.size_as_read or not all(type(x) is int for x in stated):

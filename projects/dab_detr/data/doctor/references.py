@@ -102,7 +102,11 @@ def _images(content: Content) -> Iterator[Finding]:
         "no image size",
         _ERROR,
         "images have no width and height in pixels",
-        [f"image {x['id']} ({x['file_name']}) {x['width']!r} x {x['height']!r}" for x in images if not has_size(x)],
+        [
+            f"image {x['id']} ({x['file_name']}) {x.get('width')!r} x {x.get('height')!r}"
+            for x in images
+            if not has_size(x)
+        ],
     )
     holders = defaultdict(list)
     for x in images:
