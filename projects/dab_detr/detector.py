@@ -107,7 +107,7 @@ class DABDETR(nn.Module):
         """Normalised images, padded with zeros at the bottom and right to the largest of the batch, and to a multiple
         of the backbone's `size_divisibility`."""
         images = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
-        images = [(x.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std for x in images]
+        images = [((x - self.pixel_mean) / self.pixel_std).to(self.pixel_mean.dtype) for x in images]
         return ImageList.from_tensors(images, self.backbone.size_divisibility)
 
     def detect(
