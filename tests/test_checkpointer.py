@@ -94,6 +94,14 @@ def test_the_original_with_its_command_line(tmp_path):
     assert (prediction.logits - case.tensor("logits")).abs().max() < 2e-5
 
 
+def test_weights_that_no_rule_knows_are_refused(tmp_path):
+    """The norm that ends the encoder of the original's pre_norm models, which this project does not have."""
+    state = load_case("base").state | {"transformer.encoder.norm.weight": torch.ones(32)}
+    path = save(tmp_path / "original.pth", {"model": state})
+    with pytest.raises(CheckpointError, match=r"original\.pth: (.|\n)*transformer\.encoder\.norm\.weight"):
+        DABDETRCheckpointer(small_model(), strict=True).load(path)
+
+
 def test_fixed_centres_are_loaded_too(tmp_path):
     case = load_case("base")
     config = small_config()

@@ -66,7 +66,7 @@ def test_torchrun_trains_evaluates_and_one_process_goes_on(way, tmp_path):
         [*TORCHRUN, "--config-file", str(config), *opts],
         capture_output=True,
         text=True,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
     )
     assert run.returncode == 0, run.stderr
     output = tmp_path / "output"

@@ -9,6 +9,7 @@ from detectron2.engine import hooks
 from omegaconf import OmegaConf
 
 from coco_files import content, write
+from dab_detr.checkpoint import checkpointer
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.engine import lazy
 from dab_detr.engine.best import BestCheckpoint
@@ -59,7 +60,7 @@ def test_what_fails_leaves_the_config_of_the_earlier_training(cfg, tmp_path):
 
 def test_evaluating_random_weights_is_said(cfg, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(lazy.logger, "warning", lambda text, *args: said.append(text % args))
+    monkeypatch.setattr(checkpointer.logger, "warning", said.append)
     args = arguments("--config-file", LAZY, "--eval-only", *lazy_opts(tmp_path), "train.init_checkpoint=")
     lazy.run(lazy.configure(args), args)
     assert [text for text in said if "this evaluates random weights" in text]

@@ -68,6 +68,12 @@ def test_augmentation(configured, crop, monkeypatch):
     assert seen[0]["image_format"] == "RGB"
 
 
+def test_images_to_evaluate_are_named_too(configured, monkeypatch):
+    monkeypatch.setattr(trainer, "build_detection_test_loader", lambda cfg, name, mapper: mapper)
+    mapper = Trainer.build_test_loader(configured(), "any")
+    assert isinstance(mapper, trainer.NamingMapper) and not mapper.is_train
+
+
 def test_train_loader_keeps_images_without_objects(configured):
     cfg = configured("SOLVER.IMS_PER_BATCH", 4)
     batches = iter(Trainer.build_train_loader(cfg))

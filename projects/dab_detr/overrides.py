@@ -14,6 +14,7 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
 
     Returns the keys that were set. Raises ValueError for a key that does not exist, and for what has not this form.
     """
+    _refuse_options(overrides)
     known = set(_keys(OmegaConf.to_container(cfg, resolve=False)))
     touched = []
     for override in _parse(overrides):
@@ -31,9 +32,7 @@ def merge_overrides(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
 
     Returns the keys that were set. Raises ValueError for a key that does not exist, and for what has not this form.
     """
-    options = [key for key in overrides if key.startswith("--")]
-    if options:
-        raise ValueError(f"options go before the overrides: {' '.join(options)}")
+    _refuse_options(overrides)
     if len(overrides) % 2:
         raise ValueError(
             "overrides of a yaml config are pairs of key and value, like SOLVER.MAX_ITER 100; "
@@ -47,12 +46,16 @@ def merge_overrides(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
     return list(overrides[::2])
 
 
+def _refuse_options(overrides: Sequence[str]) -> None:
+    options = [x for x in overrides if x.startswith("--")]
+    if options:
+        raise ValueError(f"options go before the overrides: {' '.join(options)}")
+
+
 def _parse(overrides: Sequence[str]) -> list:
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:
-        if error.override.startswith("--"):
-            raise ValueError(f"options go before the overrides: {error.override}") from error
         raise ValueError(
             f"cannot read the override {error.override!r}; overrides of a lazy config look like train.max_iter=100, "
             "with special characters in quotes: \"dataset.val.images='my images (2)'\""

@@ -108,6 +108,8 @@ class DABDETRCheckpointer(DetectionCheckpointer):
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As Detectron2's; the path may also be a folder that transformers has written."""
+        if not path and self.fit.strict:
+            logger.warning("There is no checkpoint to load: this evaluates random weights.")
         try:
             return super().load(weights_file(path) if path else path, *args, **kwargs)
         except (ValueError, AssertionError, OSError) as error:

@@ -76,8 +76,6 @@ def run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     names = class_names(cfg, "val")
     checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir, class_names=names, strict=True, **parts(average))
     path = args.resume and checkpointer.get_checkpoint_file() or cfg.train.init_checkpoint
-    if not path:
-        logger.warning("Nothing is loaded, for train.init_checkpoint is empty: this evaluates random weights.")
     checkpointer.load(path)
     if average and not average.n_averaged:
         logger.warning("%s has no average of weights: what is reported as ema/ is of the weights themselves.", path)
