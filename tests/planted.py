@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from coco_files import annotation, content, without
-from dab_detr.data.doctor.finding import Severity
-from dab_detr.data.doctor.mend import mend
+from dab_detr.doctor.finding import Severity
+from dab_detr.doctor.mend import mend
 
 ERROR, WARNING, NOTE = Severity
 

@@ -17,11 +17,11 @@ import numpy as np
 from detectron2.config import LazyConfig, instantiate
 
 from dab_detr.data.annotations import load_content
-from dab_detr.data.doctor.content import Content, refers
-from dab_detr.data.doctor.examine import examine
-from dab_detr.data.doctor.finding import Finding, Severity
-from dab_detr.data.doctor.mend import mend
-from dab_detr.data.doctor.sizes import histograms, relative_sizes
+from dab_detr.data.content import Content, refers
+from dab_detr.doctor.examine import examine
+from dab_detr.doctor.finding import Finding, Severity
+from dab_detr.doctor.mend import mend
+from dab_detr.doctor.sizes import histograms, relative_sizes
 from dab_detr.overrides import apply_overrides
 
 

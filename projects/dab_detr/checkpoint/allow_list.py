@@ -23,8 +23,8 @@ PARTS = {
     "dab_detr.modeling.transformer": ["Decoder", "DetachedAnchors"],
     "dab_detr.models.baselines": ["conditional_prior", "mlp"],
     "dab_detr.models.dab": ["anchor_prior"],
-    "dab_detr.models.deformable": ["deformable_prior", "point_head"],
-    "dab_detr.models.layers": [
+    "dab_detr.models.multi_scale": ["deformable_prior", "point_head"],
+    "dab_detr.models.builders": [
         "box_heads",
         "class_heads",
         "conditional_layers",

@@ -14,8 +14,8 @@ from torch import nn
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..data.coco import dataset_dicts, dataset_name
-from ..evaluation.mode import evaluating
 from ..evaluation.validation import ValidationLosses, with_objects
+from ..modeling.mode import evaluating
 from ..modeling.optimization import optimize_for_inference
 from ..overrides import apply_overrides
 from ..visualization.curves import CurvesHook

@@ -13,7 +13,7 @@ from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 
-from ..data.coco import check_datasets
+from ..doctor.brief import check_datasets
 
 COCO_CLASSES = 80  # of the published models
 

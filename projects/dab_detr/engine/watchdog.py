@@ -8,7 +8,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from ..data.annotations import few
+from ..data.content import first_few
 from ..data.loader import TrainLoader
 
 MESSAGES = {
@@ -82,7 +82,7 @@ class Watchdog(HookBase):
         if self.visits >= self.images:
             missing = set(range(len(self.class_names))).difference(*comm.all_gather(self.seen))
             if missing and comm.is_main_process():
-                self.say("unmatched", names=few([self.class_names[i] for i in sorted(missing)]))
+                self.say("unmatched", names=first_few([self.class_names[i] for i in sorted(missing)]))
 
     def judge_queries(self) -> None:
         scalars = self.trainer.storage.histories()

@@ -8,6 +8,9 @@ from torch import Tensor, channels_last
 
 from .residual import FoldedBasicBlock, FoldedBottleneckBlock, FoldedStem
 
+# With fewer channels than a vector register holds, torch's gradient of a strided 1 x 1 convolution in channels-last
+# layout writes past its memory on CPU: below 8 channels with AVX2, below 16 with AVX-512.
+NARROWEST_CHANNELS_LAST = 16
 BLOCKS = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
@@ -68,6 +71,8 @@ def resnet(
         channels = out_channels
     stem = FoldedStem(in_channels=3, out_channels=width, norm=norm)
     network = ResNet(stem, stages, out_features=list(out_features), freeze_at=freeze_at)
+    if width < NARROWEST_CHANNELS_LAST:
+        return network
     return network.to(memory_format=channels_last)  # convolutions are faster so, and give their maps so
 
 

@@ -26,21 +26,22 @@ def optimize_for_inference(model: nn.Module) -> nn.Module:
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.Conv2d | nn.Linear) and not isinstance(child, InFullPrecision):
-                setattr(parent, name, optimized(child).to(None if child in heads else dtype))
+                setattr(parent, name, optimized(child, torch.float if child in heads else dtype))
     return model.requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def optimized(layer: nn.Conv2d | nn.Linear) -> nn.Module:
-    """The layer with its norm, by oneDNN where that can run it."""
-    fast = can_run(layer.weight)
+def optimized(layer: nn.Conv2d | nn.Linear, dtype: torch.dtype = torch.float) -> nn.Module:
+    """The layer with its norm in `dtype`, computed by oneDNN if it has kernels for that on this machine."""
+    dtype = layer.weight.dtype if dtype == torch.float else dtype
+    fast = can_run(layer.weight.to(dtype))
     if isinstance(layer, nn.Linear):
         new = OneDNNLinear(layer.in_features, layer.out_features, device="meta") if fast else layer
         new.weight, new.bias = layer.weight, layer.bias
-        return new
+        return new.to(dtype)
     if not can_fold(layer) and (type(layer) is not nn.Conv2d or layer.bias is None):
-        return layer  # one with a norm that depends on the picture
+        return layer.to(dtype)  # one with a norm that depends on the picture
     weight, bias = folded(layer) if can_fold(layer) else (layer.weight, layer.bias)
     shape = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation)
     new = (OneDNNConv2d if fast else nn.Conv2d)(*shape, layer.groups, device="meta")
     new.weight, new.bias = nn.Parameter(weight), nn.Parameter(bias)
-    return new
+    return new.to(dtype)

@@ -13,7 +13,7 @@ from functools import partial
 from .anchor import anchor_detr
 from .baselines import conditional_detr, detr
 from .dab import dab_detr
-from .deformable import dab_deformable_detr, deformable_detr
+from .multi_scale import dab_deformable_detr, deformable_detr
 
 MODELS = {
     "dab_detr": dab_detr,

@@ -12,7 +12,7 @@ from ..modeling.queries import AnchorPointQueries
 from ..modeling.selection import TopPairs
 from ..modeling.transformer import Decoder, FixedAnchors
 from . import nodes
-from .layers import row_column_encoder, row_column_layers
+from .builders import row_column_encoder, row_column_layers
 
 
 def anchor_detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:

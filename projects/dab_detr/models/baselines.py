@@ -13,7 +13,7 @@ from ..modeling.queries import LearnedQueries
 from ..modeling.selection import BestClasses, TopPairs
 from ..modeling.transformer import Decoder, FixedAnchors
 from . import nodes
-from .layers import conditional_layers, plain_encoder, plain_layers
+from .builders import conditional_layers, plain_encoder, plain_layers
 
 
 def mlp(*, dims: list[int]) -> MLP:

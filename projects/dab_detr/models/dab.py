@@ -9,7 +9,7 @@ from ..modeling.priors import AnchorPrior, ContentScale, LayerScale, ModulatedAn
 from ..modeling.selection import TopPairs
 from ..modeling.transformer import Decoder, RefinedAnchors
 from . import nodes
-from .layers import conditional_layers, scaled_encoder
+from .builders import conditional_layers, scaled_encoder
 
 
 def anchor_prior(

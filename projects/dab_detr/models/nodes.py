@@ -12,7 +12,7 @@ from ..modeling.denoising import Denoising, NoDenoising
 from ..modeling.neck import MultiScaleNeck, SingleScaleNeck
 from ..modeling.positional import PositionMap
 from ..modeling.queries import AnchorBoxQueries
-from .layers import box_heads, class_heads
+from .builders import box_heads, class_heads
 
 # what every detector says of its images, its arithmetic and its memory
 DETECTOR = {

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..evaluation.mode import evaluating
+from ..modeling.mode import evaluating
 from .drawing import COLORS, draw_boxes
 
 __all__ = ["PreviewHook", "draw_preview"]

@@ -1,0 +1,100 @@
+"""python -m benchmarks TASK [--peer] [--precision bf16] [--size 800 1066] [--batch 1] [key=value ...]
+
+Times a piece of work in its forms, one run of each in turn, and prints a table; --json also writes it.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+import torch
+
+from .accuracy import accuracy
+from .curves import measure_curves
+from .gpu import profile
+from .measure import alternate, gmac, matrix_peak, peak_memory, summary
+from .report import report, table
+from .subjects import DTYPES, build, inputs_for
+from .tasks import TASKS
+
+CONFIG = Path(__file__).parents[1] / "configs" / "dab_detr_r50_50ep.py"
+OTHERS = {"curves": measure_curves, "accuracy": accuracy, "profile": profile}
+SIZES = {"training": (640, 640)}
+BATCHES = {"training": 2, "criterion": 16}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of all tasks; each reads its own."""
+    result = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    result.add_argument("task", choices=[*TASKS, *OTHERS, "report"])
+    result.add_argument("--config-file", default=str(CONFIG), help="a LazyConfig")
+    result.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
+    result.add_argument("--batch", type=int)
+    result.add_argument("--precision", choices=list(DTYPES), default="fp32")
+    result.add_argument("--device", default="cpu")
+    result.add_argument("--compile", action="store_true", help="torch.compile, ours and theirs")
+    result.add_argument("--peer", action="store_true", help="transformers' DAB-DETR beside ours, with our weights")
+    result.add_argument("--memory", action="store_true", help="peak memory too")
+    result.add_argument("--runs", type=int, default=15)
+    result.add_argument("--weights", help="checkpoint, for accuracy")
+    result.add_argument("--json", type=Path, help="where to write the results too")
+    result.add_argument("opts", nargs="*", help="overrides of the config")
+    return result
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """Times of all forms of args.task, with what they need to be understood."""
+    model = build(args)
+    forms = TASKS[args.task](model, args)
+    times = alternate(forms, runs=args.runs, device=args.device)
+    found = {name: summary(values, args.batch) for name, values in times.items()}
+    first = next(iter(found.values()))["median_ms"]
+    for name, form in found.items():
+        form["ratio"] = first / form["median_ms"]
+        if args.memory:
+            form["peak_mb"] = peak_memory(forms[name], args.device) / 2**20
+    result = {"forms": found}
+    if args.task == "inference":
+        inputs = inputs_for(model, args)
+        result["gmac"] = gmac(lambda: model.eval()(inputs))
+        result["parameters"] = sum(p.numel() for p in model.parameters())
+        result["peak_gflops"] = matrix_peak(DTYPES[args.precision], args.device)
+        for form in found.values():
+            form["gflops"] = 2 * result["gmac"] / form["median_ms"] * 1e3
+    return result
+
+
+def settings(args: argparse.Namespace) -> dict:
+    """What the numbers belong to."""
+    names = ("size", "batch", "precision", "device", "compile", "runs", "opts")
+    gpu = torch.cuda.get_device_name() if args.device.startswith("cuda") else None
+    allocator = {name: value for name, value in os.environ.items() if name.startswith(("MALLOC_", "LD_PRELOAD"))}
+    return {name: getattr(args, name) for name in names} | {
+        "config": Path(args.config_file).name,
+        "machine": gpu or f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "allocator": allocator,
+    }
+
+
+def main() -> None:
+    """The command."""
+    args = parser().parse_intermixed_args()
+    args.size = tuple(args.size or SIZES.get(args.task, (800, 1066)))
+    args.batch = args.batch or BATCHES.get(args.task, 1)
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        sys.exit("error: --device cuda: torch finds no GPU here")
+    if args.task == "report":
+        report(args)
+        return
+    result = {"settings": settings(args)} | OTHERS.get(args.task, measure)(args)
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1))
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main()

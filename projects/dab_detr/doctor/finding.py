@@ -1,0 +1,51 @@
+"""What a check has found."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from ..data.content import SHOWN, first_few
+
+
+class Severity(Enum):
+    """How bad a finding is: an error stops training, a warning costs accuracy, a note is good to know."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One kind of fault and every place where it is.
+
+    Attributes:
+        kind: the fault in a few words, the same for every dataset.
+        severity: how bad it is.
+        text: what is wrong, in words.
+        places: where, usually "annotation 7 (image.jpg)"; empty where it is the file as a whole.
+        advice: what else there is to say; may be empty.
+    """
+
+    kind: str
+    severity: Severity
+    text: str
+    places: tuple[str, ...] = ()
+    advice: str = ""
+
+    @classmethod
+    def counted(
+        cls, kind: str, severity: Severity, what: str, places: Iterable[str], advice: str = ""
+    ) -> "list[Finding]":
+        """One finding whose text is the number of places and `what`; none where there are no places."""
+        places = tuple(places)
+        text = f"{len(places)} {what}"
+        return [cls(kind=kind, severity=severity, text=text, places=places, advice=advice)] if places else []
+
+    def __str__(self) -> str:
+        return self.sentence()
+
+    def sentence(self, shown: int | None = SHOWN) -> str:
+        """All of it in one line, with the first `shown` places, or with None every one."""
+        places = f": {first_few(self.places, shown=shown)}" if self.places else ""
+        return f"{self.text}{places}{'; ' if self.advice else ''}{self.advice}"
