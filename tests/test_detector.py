@@ -243,7 +243,7 @@ def test_state_dict_round_trip(options):
         assert torch.equal(before(inputs)[0]["instances"].scores, after(inputs)[0]["instances"].scores)
 
 
-def test_fixed_centres_survive_a_step_of_the_whole_model():
+def test_fixed_centers_survive_a_step_of_the_whole_model():
     config = small_config()
     config.queries.fixed_xy = True
     model = instantiate(config)

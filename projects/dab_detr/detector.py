@@ -104,7 +104,7 @@ class DABDETR(nn.Module):
         return self.postprocess(prediction, images.image_sizes, batched_inputs)
 
     def preprocess(self, batched_inputs: list[dict]) -> ImageList:
-        """Normalised images, padded with zeros at the bottom and right to the largest of the batch, and to a multiple
+        """Normalized images, padded with zeros at the bottom and right to the largest of the batch, and to a multiple
         of the backbone's `size_divisibility`."""
         images = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
         images = [((x - self.pixel_mean) / self.pixel_std).to(self.pixel_mean.dtype) for x in images]

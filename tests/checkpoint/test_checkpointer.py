@@ -102,7 +102,7 @@ def test_weights_that_no_rule_knows_are_refused(tmp_path):
         DABDETRCheckpointer(small_model(), strict=True).load(path)
 
 
-def test_fixed_centres_are_loaded_too(tmp_path):
+def test_fixed_centers_are_loaded_too(tmp_path):
     case = load_case("base")
     config = small_config()
     config.queries.fixed_xy = True

@@ -106,7 +106,7 @@ def test_softmax_loss_is_weighted_cross_entropy_of_each_layer(no_object):
     softmax, weight = SoftmaxLoss(no_object=no_object), torch.tensor([1.0] * K + [no_object])
     values, gradients = [], []
     for loss in (
-        lambda x: softmax(x, labels, softmax.normaliser(batch, x)),
+        lambda x: softmax(x, labels, softmax.normalizer(batch, x)),
         lambda x: torch.stack(
             [F.cross_entropy(x[i].flatten(0, 1), labels[i].flatten(), weight=weight) for i in range(L)]
         ),
@@ -122,7 +122,7 @@ def test_softmax_loss_is_weighted_cross_entropy_of_each_layer(no_object):
 def test_softmax_loss_weighs_no_object_as_detr_does():
     logits, labels, batch = softmax_sample()
     kinds = (SoftmaxLoss(), SoftmaxLoss(no_object=0.1))
-    plain, explicit = (x(logits, labels, x.normaliser(batch, logits)) for x in kinds)
+    plain, explicit = (x(logits, labels, x.normalizer(batch, logits)) for x in kinds)
     assert torch.equal(plain, explicit)
     assert SoftmaxLoss().background(logits) == K
 
@@ -131,8 +131,8 @@ def test_softmax_loss_without_any_object():
     logits = torch.randn(L, B, Q, K + 1)
     labels = torch.full((L, B, Q), K)
     expected = -logits.log_softmax(-1)[..., K].flatten(1).mean(1)
-    normaliser = SoftmaxLoss().normaliser(EffectiveBatch(torch.zeros(B, dtype=torch.long)), logits)
-    torch.testing.assert_close(SoftmaxLoss()(logits, labels, normaliser), expected)
+    normalizer = SoftmaxLoss().normalizer(EffectiveBatch(torch.zeros(B, dtype=torch.long)), logits)
+    torch.testing.assert_close(SoftmaxLoss()(logits, labels, normalizer), expected)
 
 
 def test_softmax_cost_is_the_probability_of_the_label():

@@ -69,7 +69,7 @@ def test_batch_without_objects_has_zero_box_losses_but_a_gradient_to_every_predi
 @pytest.mark.parametrize(
     "counts, processes", [((5, 0, 4, 0), 2), ((0, 0, 9, 0, 0, 0), 3), ((1, 0, 0, 0, 0, 0, 0, 0), 4), ((0, 0, 0, 0), 2)]
 )
-def test_normaliser_is_the_number_of_objects_in_the_effective_batch_for_each_process(counts, processes, parts):
+def test_normalizer_is_the_number_of_objects_in_the_effective_batch_for_each_process(counts, processes, parts):
     """In all at least one object; the same for proposals, and for denoising times its groups."""
     prediction, targets = random_prediction(), random_targets(counts[:2])
     if parts == "all":

@@ -99,7 +99,7 @@ def test_denoising_costs_what_its_slots_answer_by_the_groups_and_objects(counts,
     layers = {"": 1, "_0": 0} if auxiliary else {"": 1}
     assert set(losses) == set(plain) | {f"{name}_dn{suffix}" for name in WEIGHTS for suffix in layers}
     assert all(torch.equal(losses[name], loss) for name, loss in plain.items())
-    normaliser = GROUPS * max(sum(counts), 1)
+    normalizer = GROUPS * max(sum(counts), 1)
     for suffix, layer in layers.items():
         sums = dict.fromkeys(WEIGHTS, torch.tensor(0.0))
         for b, slot in noised.valid.nonzero().tolist():
@@ -111,7 +111,7 @@ def test_denoising_costs_what_its_slots_answer_by_the_groups_and_objects(counts,
             sums["loss_bbox"] = sums["loss_bbox"] + (guess - box).abs().sum()
             sums["loss_giou"] = sums["loss_giou"] + generalized_box_iou_loss(*corners, eps=1e-6)
         for name, total in sums.items():
-            torch.testing.assert_close(losses[f"{name}_dn{suffix}"], WEIGHTS[name] * total / normaliser)
+            torch.testing.assert_close(losses[f"{name}_dn{suffix}"], WEIGHTS[name] * total / normalizer)
 
 
 def test_padding_among_the_slots_costs_nothing():

@@ -219,7 +219,7 @@ def test_heads_must_divide_channels(kind):
 def test_initialisation_exceptions(kind):
     module = kind(dim=60, heads=3)
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
-    module.init_exceptions()
+    module.reset_special_weights()
     assert (module.out.bias == 0).all()
     changed = {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
     stacked = {f"{x}.{p}" for x in ("query", "key", "value") for p in ("weight", "bias")}

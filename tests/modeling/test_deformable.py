@@ -145,7 +145,7 @@ def test_an_image_answers_as_it_does_alone():
 def test_every_head_starts_in_its_own_direction_and_reaches_further_with_every_point():
     module = attention(levels=2, heads=8)
     value, out = module.value.weight.clone(), module.out.weight.clone()
-    module.init_exceptions()
+    module.reset_special_weights()
     directions = torch.tensor([(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)])
     offsets = module.offsets(torch.randn(3, C)).view(3, 8, 2, POINTS, 2)
     for head in range(8):
@@ -159,7 +159,7 @@ def test_every_head_starts_in_its_own_direction_and_reaches_further_with_every_p
 
 def test_directions_of_a_number_of_heads_that_does_not_divide_the_circle_by_eight():
     module = DeformableAttention(dim=9, heads=3, levels=1, points=1)
-    module.init_exceptions()
+    module.reset_special_weights()
     directions = module.offsets.bias.view(3, 2)
     assert worst(directions.abs().amax(-1), torch.ones(3)) < 1e-6
     angles = torch.atan2(directions[:, 1], directions[:, 0]).rad2deg() % 360

@@ -35,7 +35,7 @@ def test_feed_forward_drops_hidden_channels_in_training_only():
 class Exceptional(nn.Linear):
     """A layer with an exception of its own."""
 
-    def init_exceptions(self):
+    def reset_special_weights(self):
         nn.init.constant_(self.weight, 7.0)
 
 

@@ -147,9 +147,9 @@ def test_valid_ratios_are_the_part_of_each_map_that_is_image():
     torch.testing.assert_close(memory.valid_ratios[1], expected[: len(memory.shapes)])
 
 
-def test_centres_are_in_the_middle_of_cells_and_relative_to_the_image():
+def test_centers_are_in_the_middle_of_cells_and_relative_to_the_image():
     sizes = [[(4, 6), (3, 2)], [(2, 3), (1, 1)]]
-    centres = random_memory(*sizes).centres()
+    centers = random_memory(*sizes).centers()
     for b in range(2):
         expected = [
             ((x + 0.5) / valid[b][1], (y + 0.5) / valid[b][0])
@@ -157,7 +157,7 @@ def test_centres_are_in_the_middle_of_cells_and_relative_to_the_image():
             for y in range(valid[0][0])
             for x in range(valid[0][1])
         ]
-        torch.testing.assert_close(centres[b], torch.tensor(expected))
+        torch.testing.assert_close(centers[b], torch.tensor(expected))
 
 
 @pytest.mark.parametrize("neck", [small_neck, multi_scale])
@@ -191,4 +191,4 @@ def test_precision_of_the_ratios_under_autocast_and_in_float64():
         memory = multi_scale()(features(), padding)
     assert memory.position.dtype == memory.content.dtype and memory.valid_ratios.dtype == torch.float32
     double = multi_scale().double()({name: x.double() for name, x in features().items()}, padding)
-    assert double.valid_ratios.dtype == double.centres().dtype == torch.float64
+    assert double.valid_ratios.dtype == double.centers().dtype == torch.float64

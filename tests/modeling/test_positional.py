@@ -88,7 +88,7 @@ def test_temperature_is_no_part_of_a_checkpoint_but_moves_with_the_module():
 
 
 @pytest.mark.parametrize("size, image", [((3, 5), (3, 5)), ((3, 5), (2, 3)), ((6, 2), (4, 1))])
-def test_row_column_map_encodes_the_centres_of_rows_and_columns_by_one_mlp(size, image):
+def test_row_column_map_encodes_the_centers_of_rows_and_columns_by_one_mlp(size, image):
     """Relative to the extent of the image, by the formula for one coordinate of all channels: y first, then x."""
     position = RowColumnMap(dim=8, temperature=20.0)
     encoded = position(padding_beyond(*image, size))
@@ -103,7 +103,7 @@ def test_row_column_map_encodes_the_centres_of_rows_and_columns_by_one_mlp(size,
 def test_points_are_encoded_as_rows_and_columns_are():
     position = RowColumnMap(dim=8)
     cells = position(torch.zeros(1, 2, 4, dtype=torch.bool))
-    points = torch.tensor([[0.125, 0.25], [0.875, 0.75]])  # the centres of the first and of the last cell
+    points = torch.tensor([[0.125, 0.25], [0.875, 0.75]])  # the centers of the first and of the last cell
     assert worst(position.encode(points), cells[0, [0, 1], [0, 3]]) < 1e-6
     assert position.temperature == 10000
 

@@ -67,7 +67,7 @@ def naive_start(sizes: list[list[tuple[int, int]]], size: float) -> list[list[li
         ([[(2, 2)]], 0.005, [4]),
     ],
 )
-def test_every_cell_starts_from_a_box_around_its_centre(sizes, size, rejected):
+def test_every_cell_starts_from_a_box_around_its_center(sizes, size, rejected):
     logits, valid = proposal_logits(random_memory(*sizes), size)
     expected = torch.tensor(naive_start(sizes, size))
     torch.testing.assert_close(logits.sigmoid(), expected)

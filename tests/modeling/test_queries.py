@@ -51,7 +51,7 @@ def test_anchors_start_as_normal_logits():
 
 
 @pytest.mark.parametrize("option", ["uniform_xy", "fixed_xy"])
-def test_uniform_centres_are_spread_evenly_and_sizes_are_not(option):
+def test_uniform_centers_are_spread_evenly_and_sizes_are_not(option):
     head = AnchorBoxQueries(num_queries=4000, dim=8, **{option: True})
     anchors = head(images(1)).anchors[0]
     even = torch.linspace(0, 1, 4000)[:, None]
@@ -60,11 +60,11 @@ def test_uniform_centres_are_spread_evenly_and_sizes_are_not(option):
     assert head.size.std().item() == pytest.approx(1, abs=0.05)
 
 
-def test_uniform_centres_learn():
+def test_uniform_centers_learn():
     assert AnchorBoxQueries(num_queries=4, dim=8, uniform_xy=True).centre.requires_grad
 
 
-def test_fixed_centres_move_neither_by_gradient_nor_by_weight_decay():
+def test_fixed_centers_move_neither_by_gradient_nor_by_weight_decay():
     head = AnchorBoxQueries(num_queries=6, dim=8, fixed_xy=True)
     assert {name for name, _ in head.named_parameters()} == {"size"}
     assert set(head.state_dict()) == {"centre", "size"}
@@ -78,7 +78,7 @@ def test_fixed_centres_move_neither_by_gradient_nor_by_weight_decay():
     assert (head.size != size).all()
 
 
-def test_fixed_centres_are_the_same_in_every_process():
+def test_fixed_centers_are_the_same_in_every_process():
     """Each process has drawn other numbers before, and buffers are not sent around."""
     heads = []
     for seed in range(2):
@@ -88,7 +88,7 @@ def test_fixed_centres_are_the_same_in_every_process():
     assert not torch.equal(heads[0].size, heads[1].size)
 
 
-def test_fixed_centres_come_back_from_a_checkpoint():
+def test_fixed_centers_come_back_from_a_checkpoint():
     trained, fresh = (AnchorBoxQueries(num_queries=6, dim=8, fixed_xy=True) for _ in range(2))
     trained.centre += 0.5
     fresh.load_state_dict(trained.state_dict())

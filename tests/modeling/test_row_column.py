@@ -98,7 +98,7 @@ def test_projections_start_as_one_matrix_of_five():
     module = RowColumnAttention(dim=60, heads=3)
     for parameter in module.parameters():
         nn.init.ones_(parameter)
-    module.init_exceptions()
+    module.reset_special_weights()
     for projection in (module.query_row, module.query_column, module.key_row, module.key_column, module.value):
         assert projection.weight.abs().max().item() == pytest.approx((6 / (60 + 5 * 60)) ** 0.5, rel=0.02)
         assert (projection.bias == 0).all()

@@ -54,11 +54,11 @@ def test_encoder_layer_adds_then_normalises():
     layer = EncoderLayer(attention=attention, ffn=feed_forward(), dim=C)
     nn.init.normal_(layer.norm1.weight)
     x = layer.norm1(memory.content + 3 * memory.content + memory.position)
-    centres = torch.rand(B, S, 2)
-    assert worst(layer(memory, centres), layer.norm2(x + layer.ffn(x))) < 1e-6
+    centers = torch.rand(B, S, 2)
+    assert worst(layer(memory, centers), layer.norm2(x + layer.ffn(x))) < 1e-6
     (content, position, seen) = attention.calls[0]
     assert content is memory.content and seen is memory
-    assert position.embed is memory.position and position.spatial is memory.position and position.anchors is centres
+    assert position.embed is memory.position and position.spatial is memory.position and position.anchors is centers
 
 
 def recording_layers() -> list[EncoderLayer]:
@@ -68,7 +68,7 @@ def recording_layers() -> list[EncoderLayer]:
 
 @pytest.mark.parametrize("kind", [Encoder, ScaledEncoder, DeformableEncoder])
 def test_every_layer_of_an_encoder_sees_the_content_of_the_one_before(kind):
-    """With the position that the memory came with, scaled by that content or not, and around the cells' own centres."""
+    """With the position that the memory came with, scaled by that content or not, and around the cells' own centers."""
     memory, layers = sample_memory(), recording_layers()
     encoder = kind(layers=layers, **({"position_scale": MLP(C, C, C)} if kind is ScaledEncoder else {}))
     out = encoder(memory)
@@ -81,7 +81,7 @@ def test_every_layer_of_an_encoder_sees_the_content_of_the_one_before(kind):
         assert worst(position.embed, memory.position * scale) < 1e-6
         assert inner.position is position.embed and inner.content is seen
         if kind is DeformableEncoder:
-            assert torch.equal(position.anchors, memory.centres())
+            assert torch.equal(position.anchors, memory.centers())
         else:
             assert position.anchors is None
         content = layer(replace(memory, content=content), None)

@@ -16,7 +16,7 @@ from .description import KEY, Description
 from .fitting import Fit
 from .formats import to_ours
 from .reading import read, weights_file
-from .writing import written_whole
+from .writing import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class DABDETRCheckpointer(DetectionCheckpointer):
         path = Path(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         try:
-            with written_whole(path) as file:
+            with atomic_write(path) as file:
                 torch.save(content, file)
             if last:
                 self.tag_last_checkpoint(path.name)
@@ -95,15 +95,15 @@ class DABDETRCheckpointer(DetectionCheckpointer):
         if not path.is_file():
             return
         content = torch.load(path, map_location="cpu") | {KEY: self.description()}
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             torch.save(content, file)
 
-    def of(self, model: nn.Module) -> "DABDETRCheckpointer":
+    def for_weights_of(self, model: nn.Module) -> "DABDETRCheckpointer":
         """One for the weights of another model alone, in the same folder and with the same description."""
         return DABDETRCheckpointer(model, self.save_dir, description=self.description)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        with written_whole(Path(self.save_dir, "last_checkpoint")) as file:
+        with atomic_write(Path(self.save_dir, "last_checkpoint")) as file:
             file.write(last_filename_basename.encode())
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -29,11 +29,11 @@ def class_rows(
     target = target or COCO_OUTPUTS.get(num_target)
     if source is None or target is None:
         return list(range(num_source)) if num_source == num_target else [None] * num_target
-    rows = {normalised(name): i for i, name in enumerate(source) if name}
-    return [rows.get(normalised(name)) if name else None for name in target]
+    rows = {normalized(name): i for i, name in enumerate(source) if name}
+    return [rows.get(normalized(name)) if name else None for name in target]
 
 
-def normalised(name: str) -> str:
+def normalized(name: str) -> str:
     """Spellings of one name as one."""
     return name.lower().replace("_", " ").replace("-", " ").strip()
 

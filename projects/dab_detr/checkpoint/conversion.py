@@ -15,7 +15,7 @@ from .classes import COCO_OUTPUTS, class_rows, take_rows
 from .fitting import CLASS_TENSORS
 from .formats import table_to
 from .transformers_config import detection_config, image_processor_config
-from .writing import written_whole
+from .writing import atomic_write
 
 FORMATS = ("dab_detr", "original", "detrex", "transformers")
 
@@ -93,5 +93,5 @@ def write(
 def save(out: Path, content: dict[str, Any]) -> None:
     """Write a file of torch, and its folder."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(out) as file:
+    with atomic_write(out) as file:
         torch.save(content, file)

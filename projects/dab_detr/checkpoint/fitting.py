@@ -51,7 +51,7 @@ class Fit:
     ) -> tuple[dict[str, Tensor], LoadReport]:
         """Tensors to load, each with its shape in the model, and the report.
 
-        state: of the checkpoint, under our names. model: the model's own, as it is initialised. source_names: of the
+        state: of the checkpoint, under our names. model: the model's own, as it is initialized. source_names: of the
             checkpoint's classes, if known. unknown: keys of the checkpoint that have no name here.
 
         Raises ValueError with the list of what does not fit, and the way out.

@@ -1,4 +1,4 @@
-"""Recognises whose checkpoint a state dict is, by its keys, and converts it to ours and back."""
+"""Recognizes whose checkpoint a state dict is, by its keys, and converts it to ours and back."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ TORCHVISION = Format(
 FORMATS = (DAB_DETR, DEFORMABLE, DETREX_DAB_DETR, DETREX_DEFORMABLE, TRANSFORMERS, TORCHVISION)
 
 
-def recognise(state: State) -> Format | None:
+def recognize(state: State) -> Format | None:
     """The format of a foreign state dict; None for one of ours, or of nobody we know."""
     return next((x for x in FORMATS if all(key in state for key in x.keys)), None)
 
@@ -54,7 +54,7 @@ def recognise(state: State) -> Format | None:
 def to_ours(state: State) -> tuple[dict[str, Tensor], Format | None, list[str]]:
     """The state dict under our names, whose it was, and the keys that no rule knows. One of no format we know stays
     as it is."""
-    found = recognise(state)
+    found = recognize(state)
     if found is None:
         return dict(state), None, []
     converted, unknown = found.table(state).to_ours(state)

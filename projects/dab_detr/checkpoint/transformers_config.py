@@ -54,8 +54,8 @@ def detection_config(model: DictConfig, class_names: Sequence[str | None]) -> di
         "num_patterns": queries.num_patterns,
         "random_refpoints_xy": bool(queries.uniform_xy or queries.fixed_xy),
         "keep_query_pos": model.decoder.layers.keep_query_pos,
-        "temperature_height": whole(position.temperature_y, "model.neck.position.temperature_y"),
-        "temperature_width": whole(position.temperature_x, "model.neck.position.temperature_x"),
+        "temperature_height": whole_number(position.temperature_y, "model.neck.position.temperature_y"),
+        "temperature_width": whole_number(position.temperature_x, "model.neck.position.temperature_x"),
         "sine_position_embedding_scale": 2 * math.pi,
         "initializer_bias_prior_prob": 0.01,
         "id2label": {str(i): name for i, name in enumerate(names)},
@@ -69,7 +69,7 @@ def target(node: DictConfig) -> str:
     return getattr(node._target_, "__name__", str(node._target_)).rpartition(".")[2]
 
 
-def whole(temperature: float, key: str) -> int:
+def whole_number(temperature: float, key: str) -> int:
     """The temperature as the whole number that transformers takes."""
     if temperature != int(temperature):
         raise ValueError(f"transformers' DAB-DETR needs a whole number for {key}, the config has {temperature}")

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which takes the place of `path` in one step when all of it is on the disk.
 
     A kill leaves `path` as it was, and a file with the suffix `.incomplete` that the next to write it replaces.

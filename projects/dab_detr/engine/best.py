@@ -58,7 +58,7 @@ class BestCheckpoint(HookBase):
         self, checkpointer: DABDETRCheckpointer, average: WeightAverage | None, *, metric: str, mode: str = "max"
     ):
         weights = average.module if metric.startswith("ema/") else checkpointer.model
-        self.checkpointer, self.metric = checkpointer.of(weights), metric
+        self.checkpointer, self.metric = checkpointer.for_weights_of(weights), metric
         self.better, self.values = better(mode, "train.best.mode"), NewValues(metric)
         self.best: float | None = None
 

@@ -67,7 +67,7 @@ class FinalAverage(HookBase):
     """
 
     def __init__(self, average: WeightAverage, checkpointer: DABDETRCheckpointer, stopping: Stopping):
-        self.checkpointer, self.stopping = checkpointer.of(average.module), stopping
+        self.checkpointer, self.stopping = checkpointer.for_weights_of(average.module), stopping
 
     def after_train(self) -> None:
         last = self.trainer.max_iter - 1

@@ -1,4 +1,4 @@
-"""The effective batch: all images that one step of the optimiser learns from."""
+"""The effective batch: all images that one step of the optimizer learns from."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,12 +24,12 @@ class EffectiveBatch(NamedTuple):
     @classmethod
     def gather(cls, counts: Sequence[int], device: torch.device) -> "EffectiveBatch":
         """From the counts of this process's images; all processes call it together, with as many images each."""
-        mine, processes = torch.tensor(counts, device=device), comm.get_world_size()
+        local, processes = torch.tensor(counts, device=device), comm.get_world_size()
         if processes == 1:
-            return cls(mine)
-        everyones = mine.new_empty(processes * len(mine))
-        torch.distributed.all_gather_into_tensor(everyones, mine)
-        return cls(everyones, processes)
+            return cls(local)
+        gathered = local.new_empty(processes * len(local))
+        torch.distributed.all_gather_into_tensor(gathered, local)
+        return cls(gathered, processes)
 
     def num_boxes(self, like: Tensor) -> Tensor:
         """Objects for each process, in all at least 1."""

@@ -26,19 +26,19 @@ class FocalLoss:
         """Whether queries (..., K) answer with an object (...): with a probability over 0.5."""
         return logits.amax(-1) > 0
 
-    def normaliser(self, batch: EffectiveBatch, logits: Tensor) -> Tensor:
+    def normalizer(self, batch: EffectiveBatch, logits: Tensor) -> Tensor:
         """What the loss of matched queries (L, B, Q, K) is divided by: the number of objects."""
         return batch.num_boxes(logits)
 
-    def __call__(self, logits: Tensor, labels: Tensor, normaliser: Tensor) -> Tensor:
-        """Sum over all queries and classes by the normaliser, (L,) for each layer.
+    def __call__(self, logits: Tensor, labels: Tensor, normalizer: Tensor) -> Tensor:
+        """Sum over all queries and classes by the normalizer, (L,) for each layer.
 
         logits: (L, B, Q, K). labels: (L, B, Q) class indices, `background` where a query has no object.
         """
         every = self.absent(logits).flatten(1).sum(1)
         own = logits.gather(-1, labels.clamp(max=logits.shape[-1] - 1)[..., None])[..., 0]
         change = torch.where(labels < logits.shape[-1], self.present(own) - self.absent(own), 0.0)
-        return (every + change.flatten(1).sum(1)) / normaliser
+        return (every + change.flatten(1).sum(1)) / normalizer
 
     def present(self, logits: Tensor) -> Tensor:
         """The loss (...) of logits (...) of classes that are there."""
@@ -82,17 +82,17 @@ class SoftmaxLoss:
         """Whether queries (..., K + 1) answer with an object (...): where "no object" is not the best class."""
         return logits.argmax(-1) != self.background(logits)
 
-    def normaliser(self, batch: EffectiveBatch, logits: Tensor) -> Tensor:
+    def normalizer(self, batch: EffectiveBatch, logits: Tensor) -> Tensor:
         """The weights of all queries, of which those with an object have 1."""
         num_queries = logits.shape[2]
         matched = batch.matched(num_queries, logits)
         return matched + self.no_object * (batch.queries(num_queries) - matched)
 
-    def __call__(self, logits: Tensor, labels: Tensor, normaliser: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, normalizer: Tensor) -> Tensor:
         """logits (L, B, Q, K + 1) and labels (L, B, Q) to the loss (L,) of each layer."""
         entropy = F.cross_entropy(logits.flatten(0, 2), labels.flatten(), reduction="none").view_as(labels)
         weight = torch.ones_like(entropy).masked_fill(labels == self.background(logits), self.no_object)
-        return (weight * entropy).flatten(1).sum(1) / normaliser
+        return (weight * entropy).flatten(1).sum(1) / normalizer
 
     def cost(self, logits: Tensor, labels: Tensor) -> Tensor:
         """What giving a query (L, B, Q, K + 1) each of the labels (B, N) costs, to (L, B, Q, N)."""

@@ -71,18 +71,18 @@ class SetCriterion:
         matches = self.matcher(Prediction(logits, boxes), targets)
         background = self.classification.background(logits)
         labels = matches.object.new_full(logits.shape[:3], background)
-        everyones = torch.cat([target.labels for target in targets])
-        labels[matches.query] = everyones[matches.object]
+        all_labels = torch.cat([target.labels for target in targets])
+        labels[matches.query] = all_labels[matches.object]
         if log:
-            log_diagnostics(Prediction(logits, boxes), labels, matches, len(everyones), self.classification)
-        wanted = torch.cat([target.boxes for target in targets])[matches.object]
-        by_layers = (len(logits), len(wanted) // len(logits), 4)  # every layer has as many matches
+            log_diagnostics(Prediction(logits, boxes), labels, matches, len(all_labels), self.classification)
+        target_boxes = torch.cat([target.boxes for target in targets])[matches.object]
+        by_layers = (len(logits), len(target_boxes) // len(logits), 4)  # every layer has as many matches
         return self.weighted(
             logits,
             labels,
             boxes[matches.query].view(by_layers),
-            wanted.view(by_layers),
-            self.classification.normaliser(batch, logits),
+            target_boxes.view(by_layers),
+            self.classification.normalizer(batch, logits),
             batch.num_boxes(boxes),
         )
 
@@ -90,9 +90,9 @@ class SetCriterion:
         """Losses of denoising queries; the padding among their slots has none."""
         logits, boxes = (x[:, noised.valid] for x in self.layers(prediction))
         labels = noised.labels[noised.valid].expand(len(logits), 1, -1)
-        wanted = noised.boxes[noised.valid].expand_as(boxes)
+        target_boxes = noised.boxes[noised.valid].expand_as(boxes)
         num_boxes = batch.num_boxes(boxes) * noised.groups  # and as many queries, all of them with an object
-        return self.weighted(logits[:, None], labels, boxes, wanted, num_boxes, num_boxes)
+        return self.weighted(logits[:, None], labels, boxes, target_boxes, num_boxes, num_boxes)
 
     def layers(self, prediction: Prediction) -> tuple[Tensor, Tensor]:
         """Logits and boxes of the layers that have losses, in full precision."""
@@ -100,13 +100,15 @@ class SetCriterion:
         return full_precision(prediction.logits[first:]), full_precision(prediction.boxes[first:])
 
     def weighted(
-        self, logits: Tensor, labels: Tensor, boxes: Tensor, wanted: Tensor, normaliser: Tensor, num_boxes: Tensor
+        self, logits: Tensor, labels: Tensor, boxes: Tensor, target_boxes: Tensor, normalizer: Tensor, num_boxes: Tensor
     ) -> dict[str, Tensor]:
         """Losses from logits (L, B, Q, K) and labels (L, B, Q), boxes (L, M, 4) and those they should be (L, M, 4)."""
-        overlap = generalized_iou(box_convert(boxes, "cxcywh", "xyxy"), box_convert(wanted, "cxcywh", "xyxy"), self.eps)
+        overlap = generalized_iou(
+            box_convert(boxes, "cxcywh", "xyxy"), box_convert(target_boxes, "cxcywh", "xyxy"), self.eps
+        )
         losses = {
-            "loss_ce": self.classification(logits, labels, normaliser),
-            "loss_bbox": (boxes - wanted).abs().sum((1, 2)) / num_boxes,
+            "loss_ce": self.classification(logits, labels, normalizer),
+            "loss_bbox": (boxes - target_boxes).abs().sum((1, 2)) / num_boxes,
             "loss_giou": (1 - overlap).sum(1) / num_boxes,
         }
         return by_layer({name: self.weights[name] * loss for name, loss in losses.items()})

@@ -64,12 +64,12 @@ class HungarianMatcher:
     def cost(self, prediction: Prediction, targets: Sequence[Target]) -> Tensor:
         """(L, B, Q, N) for N the most objects of an image; columns beyond an image's own mean nothing."""
         labels = pad_sequence([target.labels for target in targets], batch_first=True)
-        wanted = pad_sequence([target.boxes for target in targets], batch_first=True)[None]
+        target_boxes = pad_sequence([target.boxes for target in targets], batch_first=True)[None]
         boxes = full_precision(prediction.boxes)
-        distance = torch.cdist(boxes, wanted.to(boxes.dtype), p=1)
+        distance = torch.cdist(boxes, target_boxes.to(boxes.dtype), p=1)
         overlap = generalized_iou(
             box_convert(boxes, "cxcywh", "xyxy")[..., :, None, :],
-            box_convert(wanted, "cxcywh", "xyxy")[..., None, :, :],
+            box_convert(target_boxes, "cxcywh", "xyxy")[..., None, :, :],
             self.eps,
         )
         classes = self.classification.cost(full_precision(prediction.logits), labels)

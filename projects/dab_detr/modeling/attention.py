@@ -77,7 +77,7 @@ class Attention(nn.Module):
         self.heads, self.dropout = heads, dropout
         self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
 
-    def init_exceptions(self) -> None:
+    def reset_special_weights(self) -> None:
         nn.init.zeros_(self.out.bias)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None) -> Tensor:
@@ -88,9 +88,9 @@ class Attention(nn.Module):
 class SelfAttention(Attention):
     """Attention among queries with positions added to content: DETR's."""
 
-    def init_exceptions(self) -> None:
+    def reset_special_weights(self) -> None:
         """The three projections were one (3 * dim, dim) matrix where xavier was applied to them; its bias was 0."""
-        super().init_exceptions()
+        super().reset_special_weights()
         for projection in (self.query, self.key, self.value):
             nn.init.xavier_uniform_(projection.weight, gain=0.5**0.5)
             nn.init.zeros_(projection.bias)
@@ -104,7 +104,7 @@ class SelfAttention(Attention):
 class CrossAttention(SelfAttention):
     """The same over the memory, whose position is added to its content. The encoder uses it on its own memory."""
 
-    halved = False
+    splits_axes = False
 
     def forward(self, content: Tensor, position: Position, memory: Memory) -> Tensor:
         """(B, Q, C) content and its position, over the memory, to (B, Q, C)."""
@@ -134,7 +134,7 @@ class ConditionalCrossAttention(Attention):
     the content query inside each head, the memory's position to its content, so the two products are summed.
     """
 
-    halved, needs = False, ("a spatial position",)
+    splits_axes, needs = False, ("a spatial position",)
 
     def __init__(self, *, dim: int, heads: int, dropout: float = 0.0):
         super().__init__(dim=dim, heads=heads, dropout=dropout)

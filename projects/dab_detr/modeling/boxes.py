@@ -1,4 +1,4 @@
-"""Arithmetic of boxes and anchors: pure functions over normalised coordinates."""
+"""Arithmetic of boxes and anchors: pure functions over normalized coordinates."""
 
 import torch
 import torch.nn.functional as F

@@ -51,10 +51,10 @@ def check_levels(neck: nn.Module, encoder: nn.Module, decoder: nn.Module) -> Non
 
 def check_positions(neck: nn.Module, encoder: nn.Module, decoder: nn.Module) -> None:
     """The neck's position map has the halves y and x exactly where attention takes them apart."""
-    halved = getattr(neck.position, "halved", False)
+    splits_axes = getattr(neck.position, "splits_axes", False)
     for key, part in (("model.encoder", encoder), ("model.decoder.layers", decoder.layers)):
         for module in part.modules():
-            if getattr(module, "halved", halved) != halved:
+            if getattr(module, "splits_axes", splits_axes) != splits_axes:
                 raise ValueError(
                     f"the {type(module).__name__} of {key} does not go with the {type(neck.position).__name__} of "
                     "model.neck.position: row-column attention and RowColumnMap need each other"

@@ -14,7 +14,7 @@ def deformable_sample(value: Tensor, shapes: tuple[tuple[int, int], ...], points
     """Weighted sum of the values at sampled points, interpolated bilinearly; zero outside of the map.
 
     value: (B, S, heads, c), the levels' cells one after the other. shapes: (height, width) of each level.
-    points: (B, Q, heads, levels, P, 2) as (x, y), normalised by the whole map. weights: (B, Q, heads, levels, P).
+    points: (B, Q, heads, levels, P, 2) as (x, y), normalized by the whole map. weights: (B, Q, heads, levels, P).
     Returns (B, Q, heads * c). This one function is what a kernel can replace.
     """
     batch, queries, heads = points.shape[:3]
@@ -36,7 +36,7 @@ class DeformableAttention(nn.Module):
     itself. At the start each head looks in one of eight directions, its points ever further out.
     """
 
-    halved, needs = False, ("anchors",)
+    splits_axes, needs = False, ("anchors",)
 
     def __init__(self, *, dim: int, heads: int, levels: int, points: int):
         super().__init__()
@@ -47,7 +47,7 @@ class DeformableAttention(nn.Module):
         self.weights = nn.Linear(dim, heads * levels * points)
         self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
-    def init_exceptions(self) -> None:
+    def reset_special_weights(self) -> None:
         """Offsets and weights do not depend on the content at first: each head samples in its direction."""
         for module in (self.offsets, self.weights):
             nn.init.zeros_(module.weight)
@@ -72,7 +72,7 @@ class DeformableAttention(nn.Module):
         return self.out(deformable_sample(value, memory.shapes, points.to(value.dtype), weights))
 
     def sampling_points(self, anchors: Tensor, offsets: Tensor, memory: Memory) -> Tensor:
-        """Anchors (B, Q, D) and offsets (B, Q, heads, levels, points, 2) to points normalised by the whole map."""
+        """Anchors (B, Q, D) and offsets (B, Q, heads, levels, points, 2) to points normalized by the whole map."""
         ratios = memory.valid_ratios[:, None, None, :, None]
         anchors = anchors[:, :, None, None, None]
         if anchors.shape[-1] == 4:

@@ -20,7 +20,7 @@ class Denoising(nn.Module):
     content_dim, anchor_dim: of the query head. Its content has `dim` channels, or dim - 1 where it is learned and only
         the last channel is missing, as in DN-DAB-Deformable-DETR.
     label_noise: the probability that a label is replaced by a random one.
-    box_noise: the most that centres move, in halves of the box's size, and that sizes change, in sizes.
+    box_noise: the most that centers move, in halves of the box's size, and that sizes change, in sizes.
     eps: of the inverse sigmoid that anchors go through.
     see_padding: whether objects attend to the empty slots of images with fewer than the most, as in the original, whose
         answers depend on the other images of the batch by that.

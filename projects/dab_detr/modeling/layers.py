@@ -26,7 +26,7 @@ class FeedForward(nn.Module):
 
 
 def init_xavier(module: nn.Module, *, matrices: bool = True) -> None:
-    """Xavier-uniform on every matrix below `module`, then each part's own exceptions (`init_exceptions`).
+    """Xavier-uniform on every matrix below `module`, then each part's own exceptions (`reset_special_weights`).
 
     matrices: else they stay as they are, and only the exceptions are made.
     """
@@ -34,5 +34,5 @@ def init_xavier(module: nn.Module, *, matrices: bool = True) -> None:
         if matrices and parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)
     for part in module.modules():
-        if hasattr(part, "init_exceptions"):
-            part.init_exceptions()
+        if hasattr(part, "reset_special_weights"):
+            part.reset_special_weights()

@@ -32,7 +32,7 @@ class SingleScaleNeck(nn.Module):
 
 
 class MultiScaleNeck(nn.Module):
-    """Several feature maps, each projected to `dim` channels and group-normalised, and maps of further stride-2
+    """Several feature maps, each projected to `dim` channels and group-normalized, and maps of further stride-2
     convolutions below them until there are `num_levels`.
 
     in_channels: channels of each of the backbone's outputs to take, e.g. {"res3": 512, "res4": 1024, "res5": 2048}.

@@ -33,7 +33,7 @@ class PositionMap(nn.Module):
 
     A cell's coordinate is its rank among the unpadded cells of its column (or row) over their number, so padding
     moves nothing. `temperature_x` and `temperature_y` sharpen each axis (Sec. 4.4 of the paper; 20 in DAB-DETR,
-    10000 in its relatives); `offset` is -0.5 where a family measures at the centres of cells.
+    10000 in its relatives); `offset` is -0.5 where a family measures at the centers of cells.
     """
 
     def __init__(self, *, dim: int, temperature_x: float = 20.0, temperature_y: float = 20.0, offset: float = 0.0):
@@ -58,10 +58,10 @@ class PositionMap(nn.Module):
 class RowColumnMap(nn.Module):
     """Encodings of a cell's y and x, each of `dim` channels through one MLP, which anchor points share.
 
-    Coordinates are centres of cells over the extent of the image in the map's first row and column.
+    Coordinates are centers of cells over the extent of the image in the map's first row and column.
     """
 
-    halved = True
+    splits_axes = True
 
     def __init__(self, *, dim: int, temperature: float = 10000.0):
         super().__init__()

@@ -81,7 +81,7 @@ class DeformableAnchorPrior(nn.Module):
     """Positions for deformable attention: P_q = MLP(PE(A_q)) * scale, and the anchor boxes to sample around.
 
     Anchors are measured in the whole padded map of the first level, as DAB-Deformable-DETR does. anchor_dim is 4, or 2
-    to take positions from the centres alone.
+    to take positions from the centers alone.
     """
 
     needs, gives = ("anchors",), ("anchors",)

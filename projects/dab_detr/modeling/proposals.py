@@ -17,7 +17,7 @@ class ProposalQueries(nn.Module):
     class_head, box_head: the encoder's, on the transformed memory (..., dim).
     class_agnostic: rank by the logit of class 0 and train all cells to tell objects from background there, as the
         original Deformable DETR does; else rank by the best class and train the chosen cells on their true classes.
-    size: side of the boxes that cells of the first level start from, normalised; doubled from level to level.
+    size: side of the boxes that cells of the first level start from, normalized; doubled from level to level.
     """
 
     gives = ("anchors",)
@@ -97,9 +97,9 @@ def proposal_logits(memory: Memory, size: float) -> tuple[Tensor, Tensor]:
     Cells in the padding are not, nor are those whose box has a coordinate outside of (0.01, 0.99); their logits are
     infinite, which makes their boxes (1, 1, 1, 1) whatever the box head says.
     """
-    centres = memory.centres()
-    sides = torch.cat([centres.new_full((h * w, 2), size * 2.0**level) for level, (h, w) in enumerate(memory.shapes)])
-    sides = sides.expand(len(centres), -1, -1)
-    boxes = torch.cat([centres, sides], -1)
+    centers = memory.centers()
+    sides = torch.cat([centers.new_full((h * w, 2), size * 2.0**level) for level, (h, w) in enumerate(memory.shapes)])
+    sides = sides.expand(len(centers), -1, -1)
+    boxes = torch.cat([centers, sides], -1)
     valid = ((boxes > 0.01) & (boxes < 0.99)).all(-1) & ~memory.padding
     return torch.logit(boxes).masked_fill(~valid[..., None], torch.inf), valid

@@ -17,8 +17,8 @@ class AnchorBoxQueries(nn.Module):
     num_patterns: 0, or how many learned vectors are added to the content of every anchor (the models with "3
         patterns"); the decoder then has num_patterns * num_queries queries, pattern by pattern.
     anchor_dim: 4 for boxes cxcywh, 2 for points.
-    uniform_xy: spread the centres evenly over the image at the start, where else anchors are N(0, 1) logits.
-    fixed_xy: centres stay as they start (spread evenly). They are a buffer then: no gradient, no weight decay.
+    uniform_xy: spread the centers evenly over the image at the start, where else anchors are N(0, 1) logits.
+    fixed_xy: centers stay as they start (spread evenly). They are a buffer then: no gradient, no weight decay.
     """
 
     gives = ("anchors",)
@@ -41,7 +41,7 @@ class AnchorBoxQueries(nn.Module):
         self.anchor_dim = anchor_dim
         centre = torch.randn(num_queries, 2)
         if uniform_xy or fixed_xy:
-            # A buffer is not sent to other processes as parameters are: where centres stay, all must draw the same.
+            # A buffer is not sent to other processes as parameters are: where centers stay, all must draw the same.
             generator = torch.Generator().manual_seed(0) if fixed_xy else None
             centre = inverse_sigmoid(torch.rand(num_queries, 2, generator=generator), eps=1e-3)
         if fixed_xy:

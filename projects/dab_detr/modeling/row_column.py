@@ -13,7 +13,7 @@ class RowColumnAttention(nn.Module):
     are encoded as (y, x), (..., 2C): see `positional.RowColumnMap`.
     """
 
-    levels, halved, needs = 1, True, ("points encoded as cells",)
+    levels, splits_axes, needs = 1, True, ("points encoded as cells",)
 
     def __init__(self, *, dim: int, heads: int):
         super().__init__()
@@ -23,7 +23,7 @@ class RowColumnAttention(nn.Module):
         self.query_row, self.query_column, self.key_row, self.key_column = (nn.Linear(dim, dim) for _ in range(4))
         self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
-    def init_exceptions(self) -> None:
+    def reset_special_weights(self) -> None:
         """The five projections were one (5 * dim, dim) matrix where xavier was applied to them; biases were 0."""
         for module in (self.query_row, self.query_column, self.key_row, self.key_column, self.value):
             nn.init.xavier_uniform_(module.weight, gain=(1 / 3) ** 0.5)

@@ -30,15 +30,15 @@ class Memory:
     valid_ratios: Tensor
     encode: Callable[[Tensor], Tensor]
 
-    def centres(self) -> Tensor:
-        """(B, S, 2) centre (x, y) of each cell, normalised by the part of its map that is image."""
-        centres = []
+    def centers(self) -> Tensor:
+        """(B, S, 2) centre (x, y) of each cell, normalized by the part of its map that is image."""
+        centers = []
         for (height, width), ratio in zip(self.shapes, self.valid_ratios.unbind(1), strict=True):
             y = torch.arange(0.5, height, device=ratio.device).to(ratio) / height
             x = torch.arange(0.5, width, device=ratio.device).to(ratio) / width
             grid = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], -1)
-            centres.append(grid.flatten(0, 1) / ratio[:, None])
-        return torch.cat(centres, 1)
+            centers.append(grid.flatten(0, 1) / ratio[:, None])
+        return torch.cat(centers, 1)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Noised:
     """Denoising queries, P slots for each image, and the objects they were made from. Their labels and boxes are
     the truth, not the noise; slots that `valid` (B, P) denies are padding.
 
-    labels: (B, P) int64 class indices. boxes: (B, P, 4) cxcywh, normalised. groups: number of noised copies.
+    labels: (B, P) int64 class indices. boxes: (B, P, 4) cxcywh, normalized. groups: number of noised copies.
     """
 
     valid: Tensor
@@ -60,7 +60,7 @@ class Queries:
     """What the decoder starts from, and after each layer goes on with.
 
     content: (B, Q, C) the content part.
-    anchors: (B, Q, D) the positional part, normalised to [0, 1]: cxcywh for D = 4, a point (x, y) for D = 2, none
+    anchors: (B, Q, D) the positional part, normalized to [0, 1]: cxcywh for D = 4, a point (x, y) for D = 2, none
         for D = 0.
     embed: (B, Q, C) a learned position, where it is not made from anchors.
     blocked: (Q, Q) or (B, 1, Q, Q) bool, True where query i (row) must not attend to query j.
@@ -94,7 +94,7 @@ class Prediction:
     """The answers of all decoder layers, the last layer last.
 
     logits: (L, B, Q, K).
-    boxes: (L, B, Q, 4) cxcywh, normalised by the size of the image.
+    boxes: (L, B, Q, 4) cxcywh, normalized by the size of the image.
     proposals: the encoder's answers as one layer, of two-stage detectors.
     denoised: the answers of the denoising queries, with what they should have been.
     """
@@ -109,7 +109,7 @@ class Target(NamedTuple):
     """The objects of one image.
 
     labels: (N,) int64 class indices.
-    boxes: (N, 4) cxcywh, normalised by the size of the image.
+    boxes: (N, 4) cxcywh, normalized by the size of the image.
     seed: of what is random about them, the noise of denoising; None for torch's own random numbers.
     """
 

@@ -12,7 +12,7 @@ from .structures import Memory, Position, Prediction, Queries
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention over the memory, then a feed-forward network; normalised after each residual."""
+    """Self-attention over the memory, then a feed-forward network; normalized after each residual."""
 
     def __init__(self, *, attention: nn.Module, ffn: FeedForward, dim: int, dropout: float = 0.0):
         super().__init__()
@@ -20,9 +20,9 @@ class EncoderLayer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, memory: Memory, centres: Tensor | None) -> Tensor:
+    def forward(self, memory: Memory, centers: Tensor | None) -> Tensor:
         """New content (B, S, C) of the memory, whose cells (B, S, 2) attend as queries."""
-        position = Position(embed=memory.position, spatial=memory.position, anchors=centres)
+        position = Position(embed=memory.position, spatial=memory.position, anchors=centers)
         content = self.norm1(memory.content + self.dropout(self.attention(memory.content, position, memory)))
         return self.norm2(content + self.dropout(self.ffn(content)))
 
@@ -38,13 +38,13 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(layers)
         init_xavier(self, matrices=xavier)
 
-    def forward(self, memory: Memory, centres: Tensor | None = None) -> Memory:
+    def forward(self, memory: Memory, centers: Tensor | None = None) -> Memory:
         content = memory.content
         for layer in self.layers:
-            content = layer(self.seen(replace(memory, content=content)), centres)
+            content = layer(self.layer_input(replace(memory, content=content)), centers)
         return replace(memory, content=content)
 
-    def seen(self, memory: Memory) -> Memory:
+    def layer_input(self, memory: Memory) -> Memory:
         """The memory as the next layer sees it."""
         return memory
 
@@ -60,15 +60,15 @@ class ScaledEncoder(Encoder):
         self.position_scale = position_scale
         init_xavier(self)
 
-    def seen(self, memory: Memory) -> Memory:
+    def layer_input(self, memory: Memory) -> Memory:
         return replace(memory, position=memory.position * self.position_scale(memory.content))
 
 
 class DeformableEncoder(Encoder):
-    """Encoder whose cells sample around their own centres."""
+    """Encoder whose cells sample around their own centers."""
 
     def forward(self, memory: Memory) -> Memory:
-        return super().forward(memory, memory.centres())
+        return super().forward(memory, memory.centers())
 
 
 class DecoderLayer(nn.Module):
@@ -134,7 +134,7 @@ class Decoder(nn.Module):
     prior: (queries, memory, layer) to the Position with which that layer attends.
     norm: applied to the content before the heads, not to what the next layer gets.
     class_heads, box_heads: one shared by all layers, or one for each layer. A box head answers twice: on the raw
-        content it refines the anchors, on the normalised content it predicts.
+        content it refines the anchors, on the normalized content it predicts.
     refinement: `RefinedAnchors`, `DetachedAnchors` or `FixedAnchors`: from this layer's boxes (to be asked for) and
         its anchors, the anchors of the next layer and the reference that its predicted boxes are relative to.
     eps: of the inverse sigmoid, see `boxes.inverse_sigmoid`.
