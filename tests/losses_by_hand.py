@@ -56,7 +56,8 @@ def noised_slots(targets: list[Target]) -> Noised:
     for b, target in enumerate(targets):
         n = len(target.labels)
         valid[b, :, :n], labels[b, :, :n], boxes[b, :, :n] = True, target.labels, target.boxes
-    return Noised(valid.flatten(1), labels.flatten(1), boxes.flatten(1, 2), groups=GROUPS)
+    valid = valid.flatten(1)
+    return Noised(labels.flatten(1), boxes.flatten(1, 2), positive=valid, weight=valid / GROUPS)
 
 
 def random_slots(noised: Noised, layers: int = 2) -> Prediction:

@@ -133,6 +133,31 @@ def test_padding_among_the_slots_costs_nothing():
     assert all(torch.equal(again[name], loss) for name, loss in losses.items())
 
 
+def test_slots_of_background_have_no_box_and_each_slot_its_weight():
+    """Image by image, with a weight that differs from slot to slot, and labels and boxes that must not count."""
+    targets = random_targets([2, 3])
+    noised = noised_slots(targets)
+    positive = noised.positive & (torch.arange(noised.weight.shape[1]) % 2 == 0)
+    weight = torch.rand_like(noised.weight) * (torch.arange(noised.weight.shape[1]) != 4)
+    noised = replace(noised, positive=positive & (weight > 0), weight=weight)
+    answers = random_slots(noised)
+    losses = criterion()(replace(random_prediction(), denoised=(answers, noised)), targets)
+    expected = dict.fromkeys(WEIGHTS, torch.tensor(0.0))
+    for b, slot in (weight > 0).nonzero().tolist():
+        wanted = torch.zeros(CLASSES)
+        if noised.positive[b, slot]:
+            wanted[noised.labels[b, slot]] = 1
+            guess, box = (box_convert(x[b, slot], "cxcywh", "xyxy") for x in (answers.boxes[-1], noised.boxes))
+            distance = (answers.boxes[-1, b, slot] - noised.boxes[b, slot]).abs().sum()
+            expected["loss_bbox"] = expected["loss_bbox"] + weight[b, slot] * distance
+            overlap = generalized_box_iou_loss(guess, box, eps=1e-6)
+            expected["loss_giou"] = expected["loss_giou"] + weight[b, slot] * overlap
+        focal = sigmoid_focal_loss(answers.logits[-1, b, slot], wanted, alpha=0.25, gamma=2, reduction="sum")
+        expected["loss_ce"] = expected["loss_ce"] + weight[b, slot] * focal
+    for name, total in expected.items():
+        torch.testing.assert_close(losses[f"{name}_dn"], WEIGHTS[name] * total / 5)
+
+
 def test_denoising_of_a_batch_without_objects_costs_nothing_and_is_still_part_of_the_graph():
     targets = random_targets([0, 0])
     noised = noised_slots(targets)

@@ -78,7 +78,8 @@ def test_slots(counts, monkeypatch):
     answer = module(queries, targets)
     slots, noised = GROUPS * single, answer.noised
     assert answer.content.shape == (len(counts), slots + Q, C) and answer.anchors.shape == (len(counts), slots + Q, 4)
-    assert noised.groups == GROUPS and noised.valid.shape == (len(counts), slots)
+    assert noised.valid.shape == noised.positive.shape == (len(counts), slots)
+    assert torch.equal(noised.weight, noised.valid / GROUPS) and torch.equal(noised.positive, noised.valid)
     for b, (labels, boxes, _) in enumerate(targets):
         for group in range(GROUPS):
             for i in range(single):

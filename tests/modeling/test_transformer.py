@@ -290,7 +290,7 @@ def test_answers_of_noised_queries_are_put_beside_those_of_the_others():
     plain = decoder(replace(queries, proposals=proposals), memory)
     assert plain.denoised is None and plain.proposals is proposals
     valid = torch.tensor([[True, False, False], [True, True, False]])
-    noised = Noised(valid, labels=torch.zeros(B, 3).long(), boxes=random_boxes(B, 3), groups=1)
+    noised = Noised(torch.zeros(B, 3).long(), random_boxes(B, 3), positive=valid, weight=valid.float())
     prediction = decoder(replace(queries, proposals=proposals, noised=noised), memory)
     answers, truth = prediction.denoised
     assert truth is noised and prediction.proposals is proposals

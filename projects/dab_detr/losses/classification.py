@@ -34,11 +34,12 @@ class FocalLoss:
         """Sum over all queries and classes by the normalizer, (L,) for each layer.
 
         logits: (L, B, Q, K). labels: (L, B, Q) class indices, `background` where a query has no object.
+        normalizer: one number, or one for each query (B, Q).
         """
-        every = self.absent(logits).flatten(1).sum(1)
+        every = self.absent(logits).sum(-1)
         own = logits.gather(-1, labels.clamp(max=logits.shape[-1] - 1)[..., None])[..., 0]
         change = torch.where(labels < logits.shape[-1], self.present(own) - self.absent(own), 0.0)
-        return (every + change.flatten(1).sum(1)) / normalizer
+        return ((every + change) / normalizer).flatten(1).sum(1)
 
     def present(self, logits: Tensor) -> Tensor:
         """The loss (...) of logits (...) of classes that are there."""
@@ -89,10 +90,13 @@ class SoftmaxLoss:
         return matched + self.no_object * (batch.queries(num_queries) - matched)
 
     def __call__(self, logits: Tensor, labels: Tensor, normalizer: Tensor) -> Tensor:
-        """logits (L, B, Q, K + 1) and labels (L, B, Q) to the loss (L,) of each layer."""
+        """logits (L, B, Q, K + 1) and labels (L, B, Q) to the loss (L,) of each layer.
+
+        normalizer: one number, or one for each query (B, Q).
+        """
         entropy = F.cross_entropy(logits.flatten(0, 2), labels.flatten(), reduction="none").view_as(labels)
         weight = torch.ones_like(entropy).masked_fill(labels == self.background(logits), self.no_object)
-        return (weight * entropy).flatten(1).sum(1) / normalizer
+        return (weight * entropy / normalizer).flatten(1).sum(1)
 
     def cost(self, logits: Tensor, labels: Tensor) -> Tensor:
         """What giving a query (L, B, Q, K + 1) each of the labels (B, N) costs, to (L, B, Q, N)."""

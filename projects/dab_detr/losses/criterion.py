@@ -22,7 +22,7 @@ class SetCriterion:
     divided by the number of objects in the effective batch, over the number of processes.
 
     Predictions that carry them have further losses: `_enc`, the same for the proposals of two-stage detectors, and
-    `_dn`, of denoising queries, which know their object without matching.
+    `_dn`, of denoising queries, which know their answer without matching.
 
     auxiliary: whether the layers before the last, and proposals, have losses too.
     class_agnostic: whether proposals learn only to tell objects from background, as class 0.
@@ -60,7 +60,7 @@ class SetCriterion:
                 targets = [target._replace(labels=torch.zeros_like(target.labels)) for target in targets]
             losses |= renamed(self.matched(prediction.proposals, targets, batch, log=False), "enc")
         if prediction.denoised is not None:
-            losses |= renamed(self.denoised(*prediction.denoised, batch), "dn")
+            losses |= renamed(self.known(*prediction.denoised, batch.num_boxes(prediction.boxes)), "dn")
         return losses
 
     def matched(
@@ -86,13 +86,23 @@ class SetCriterion:
             batch.num_boxes(boxes),
         )
 
-    def denoised(self, prediction: Prediction, noised: Noised, batch: EffectiveBatch) -> dict[str, Tensor]:
-        """Losses of denoising queries; the padding among their slots has none."""
-        logits, boxes = (x[:, noised.valid] for x in self.layers(prediction))
-        labels = noised.labels[noised.valid].expand(len(logits), 1, -1)
-        target_boxes = noised.boxes[noised.valid].expand_as(boxes)
-        num_boxes = batch.num_boxes(boxes) * noised.groups  # and as many queries, all of them with an object
-        return self.weighted(logits[:, None], labels, boxes, target_boxes, num_boxes, num_boxes)
+    def known(self, prediction: Prediction, noised: Noised, num_boxes: Tensor) -> dict[str, Tensor]:
+        """Losses of queries that know their answer: empty slots have none, those of background only `loss_ce`.
+
+        num_boxes: what all losses are divided by, after each slot's weight.
+        """
+        logits, boxes = self.layers(prediction)
+        valid, positive = noised.valid, noised.positive
+        labels = noised.labels.masked_fill(~positive, self.classification.background(logits))
+        target_boxes = noised.boxes[positive].expand(len(boxes), -1, -1)
+        return self.weighted(
+            logits[:, None, valid],
+            labels[valid].expand(len(logits), 1, -1),
+            boxes[:, positive],
+            target_boxes,
+            num_boxes / noised.weight[valid],
+            num_boxes / noised.weight[positive],
+        )
 
     def layers(self, prediction: Prediction) -> tuple[Tensor, Tensor]:
         """Logits and boxes of the layers that have losses, in full precision."""
@@ -102,14 +112,17 @@ class SetCriterion:
     def weighted(
         self, logits: Tensor, labels: Tensor, boxes: Tensor, target_boxes: Tensor, normalizer: Tensor, num_boxes: Tensor
     ) -> dict[str, Tensor]:
-        """Losses from logits (L, B, Q, K) and labels (L, B, Q), boxes (L, M, 4) and those they should be (L, M, 4)."""
+        """Losses from logits (L, B, Q, K) and labels (L, B, Q), boxes (L, M, 4) and those they should be (L, M, 4).
+
+        normalizer, num_boxes: what the losses are divided by, each one number, or (B, Q) and (M,).
+        """
         overlap = generalized_iou(
             box_convert(boxes, "cxcywh", "xyxy"), box_convert(target_boxes, "cxcywh", "xyxy"), self.eps
         )
         losses = {
             "loss_ce": self.classification(logits, labels, normalizer),
-            "loss_bbox": (boxes - target_boxes).abs().sum((1, 2)) / num_boxes,
-            "loss_giou": (1 - overlap).sum(1) / num_boxes,
+            "loss_bbox": ((boxes - target_boxes).abs().sum(2) / num_boxes).sum(1),
+            "loss_giou": ((1 - overlap) / num_boxes).sum(1),
         }
         return by_layer({name: self.weights[name] * loss for name, loss in losses.items()})
 

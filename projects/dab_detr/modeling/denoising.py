@@ -90,10 +90,10 @@ class Denoising(nn.Module):
             anchors=torch.cat([anchors[..., : self.anchor_dim], queries.anchors], 1),
             blocked=blocked,
             noised=Noised(
-                valid=valid,
                 labels=scatter(labels.new_zeros(batch, slots), image, slot, labels),
                 boxes=scatter(boxes.new_zeros(batch, slots, 4), image, slot, boxes),
-                groups=self.groups,
+                positive=valid,
+                weight=valid.to(boxes.dtype) / self.groups,
             ),
         )
 

@@ -43,16 +43,24 @@ class Memory:
 
 @dataclass(frozen=True)
 class Noised:
-    """Denoising queries, P slots for each image, and the objects they were made from. Their labels and boxes are
-    the truth, not the noise; slots that `valid` (B, P) denies are padding.
+    """Queries that know their answer without matching, P slots for each image: the noised copies of denoising.
 
-    labels: (B, P) int64 class indices. boxes: (B, P, 4) cxcywh, normalized. groups: number of noised copies.
+    labels and boxes are the truth, not the noise. Only positive slots have them; the others are background.
+
+    labels: (B, P) int64 class indices. boxes: (B, P, 4) cxcywh, normalized.
+    positive: (B, P) bool, True where the slot has an object.
+    weight: (B, P) how much the losses of a slot count; 0 where the slot is empty.
     """
 
-    valid: Tensor
     labels: Tensor
     boxes: Tensor
-    groups: int
+    positive: Tensor
+    weight: Tensor
+
+    @property
+    def valid(self) -> Tensor:
+        """(B, P) bool, True where the slot is not empty."""
+        return self.weight > 0
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def split_noised(queries: Queries, logits: Tensor, boxes: Tensor) -> Prediction:
     """The prediction of the matching queries, with that of the denoising queries, which come first, beside it."""
     if queries.noised is None:
         return Prediction(logits=logits, boxes=boxes, proposals=queries.proposals)
-    slots = queries.noised.valid.shape[1]
+    slots = queries.noised.weight.shape[1]
     return Prediction(
         logits=logits[:, :, slots:],
         boxes=boxes[:, :, slots:],
