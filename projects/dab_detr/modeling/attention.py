@@ -3,12 +3,14 @@
 Names: B images, Q queries, S memory cells, C channels.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_flop_count
 
-from .structures import Memory, Position
+from .structures import Look, Memory, Position
 
 # On CPU torch's fused kernel wins from about this many scores a head on.
 FUSED_FROM = 2**17
@@ -26,7 +28,7 @@ def attend(
 
     blocked: bool, broadcast to (B, heads, Q, S), True where a query must not see a key.
     """
-    query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    query, key, value = (in_heads(x, heads) for x in (query, key, value))
     if fused_is_faster(query, key, value):
         allowed = None if blocked is None else ~blocked
         out = F.scaled_dot_product_attention(query, key, value, allowed, dropout)
@@ -58,6 +60,22 @@ def scores(query: Tensor, key: Tensor, blocked: Tensor | None) -> Tensor:
     return products.unflatten(0, query.shape[:2])
 
 
+def products_of(terms: "Terms", rows: Tensor, heads: int) -> dict[str, Tensor]:
+    """The products (heads, n, S) of `Look` for the queries `rows` (n,) of the first image."""
+    content_query, position_query = (in_heads(x[:1, rows], heads) for x in terms[:2])
+    content_key, position_key = (in_heads(x[:1], heads) for x in terms[2:])
+    return {
+        "content": scores(content_query, content_key, None)[0],
+        "position": scores(position_query, position_key, None)[0],
+        "mixed": (scores(content_query, position_key, None) + scores(position_query, content_key, None))[0],
+    }
+
+
+def in_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, N, E) as (B, heads, N, E / heads)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
 # torch's FLOP counter knows the fused kernels of GPUs but passes over the CPU's
 FUSED_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 if FUSED_ON_CPU not in flop_registry:
@@ -65,6 +83,25 @@ if FUSED_ON_CPU not in flop_registry:
     @register_flop_formula(FUSED_ON_CPU)
     def fused_on_cpu_flop(query_shape, key_shape, value_shape, *args, **kwargs) -> int:
         return sdpa_flop_count(query_shape, key_shape, value_shape)
+
+
+class Projected(NamedTuple):
+    """What an attention computes with: queries (B, Q, E), keys (B, S, E), values (B, S, C), and which query must not
+    see which key, bool, broadcast to (B, heads, Q, S), or None."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    blocked: Tensor | None
+
+
+class Terms(NamedTuple):
+    """Queries and keys of a cross-attention as sums of content and position, each (B, Q, E) or (B, S, E)."""
+
+    content_query: Tensor
+    position_query: Tensor
+    content_key: Tensor
+    position_key: Tensor
 
 
 class Attention(nn.Module):
@@ -80,9 +117,32 @@ class Attention(nn.Module):
     def reset_special_weights(self) -> None:
         nn.init.zeros_(self.out.bias)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None) -> Tensor:
+    def forward(self, content: Tensor, position: Position, source: Memory | Tensor | None) -> Tensor:
+        """(B, Q, C) content and its position to (B, Q, C).
+
+        source: the memory that cross-attention looks at; in self-attention which query must not see which, or None.
+        """
         dropout = self.dropout if self.training else 0.0
+        query, key, value, blocked = self.project(content, position, source)
         return self.out(attend(query, key, value, self.heads, blocked, dropout))
+
+    def project(self, content: Tensor, position: Position, source: Memory | Tensor | None) -> Projected:
+        """Queries, keys and values of `forward`'s arguments."""
+        raise NotImplementedError
+
+    def terms(self, content: Tensor, position: Position, memory: Memory) -> Terms | None:
+        """The queries and keys of `project`, split into content and position, if the attention can tell."""
+        return None
+
+    def look(self, content: Tensor, position: Position, source: Memory | Tensor | None, rows: Tensor) -> Look:
+        """What the queries `rows` (n,) of the first image see; the arguments are those of `forward`."""
+        query, key, value, blocked = self.project(content, position, source)
+        if blocked is not None:
+            blocked = blocked.expand(len(query), 1, query.shape[1], key.shape[1])[:1, :, rows]
+        parts = self.terms(content, position, source) if isinstance(source, Memory) else None
+        products = {} if parts is None else products_of(parts, rows, self.heads)
+        query, key, value = (in_heads(x[:1], self.heads) for x in (query[:, rows], key, value))
+        return Look(weights=scores(query, key, blocked).softmax(-1)[0], values=value[0], **products)
 
 
 class SelfAttention(Attention):
@@ -95,10 +155,9 @@ class SelfAttention(Attention):
             nn.init.xavier_uniform_(projection.weight, gain=0.5**0.5)
             nn.init.zeros_(projection.bias)
 
-    def forward(self, content: Tensor, position: Position, blocked: Tensor | None) -> Tensor:
-        """(B, Q, C) content and its position to (B, Q, C)."""
+    def project(self, content: Tensor, position: Position, blocked: Tensor | None) -> Projected:
         positioned = content + position.embed
-        return self.attend(self.query(positioned), self.key(positioned), self.value(content), blocked)
+        return Projected(self.query(positioned), self.key(positioned), self.value(content), blocked)
 
 
 class CrossAttention(SelfAttention):
@@ -106,11 +165,18 @@ class CrossAttention(SelfAttention):
 
     splits_axes = False
 
-    def forward(self, content: Tensor, position: Position, memory: Memory) -> Tensor:
-        """(B, Q, C) content and its position, over the memory, to (B, Q, C)."""
+    def project(self, content: Tensor, position: Position, memory: Memory) -> Projected:
         query = self.query(content + position.embed)
         key = self.key(memory.content + memory.position)
-        return self.attend(query, key, self.value(memory.content), memory.padding[:, None, None])
+        return Projected(query, key, self.value(memory.content), memory.padding[:, None, None])
+
+    def terms(self, content: Tensor, position: Position, memory: Memory) -> Terms:
+        return Terms(
+            content_query=self.query(content),
+            position_query=F.linear(position.embed.to(self.query.weight.dtype), self.query.weight),
+            content_key=self.key(memory.content),
+            position_key=F.linear(memory.position.to(self.key.weight.dtype), self.key.weight),
+        )
 
 
 class ConditionalSelfAttention(Attention):
@@ -120,11 +186,10 @@ class ConditionalSelfAttention(Attention):
         super().__init__(dim=dim, heads=heads, dropout=dropout)
         self.query_position, self.key_position = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
-    def forward(self, content: Tensor, position: Position, blocked: Tensor | None) -> Tensor:
-        """(B, Q, C) content and its position to (B, Q, C)."""
+    def project(self, content: Tensor, position: Position, blocked: Tensor | None) -> Projected:
         query = self.query(content) + self.query_position(position.embed)
         key = self.key(content) + self.key_position(position.embed)
-        return self.attend(query, key, self.value(content), blocked)
+        return Projected(query, key, self.value(content), blocked)
 
 
 class ConditionalCrossAttention(Attention):
@@ -140,12 +205,18 @@ class ConditionalCrossAttention(Attention):
         super().__init__(dim=dim, heads=heads, dropout=dropout)
         self.query_spatial, self.key_position = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
-    def forward(self, content: Tensor, position: Position, memory: Memory) -> Tensor:
-        """(B, Q, C) content and its position, over the memory, to (B, Q, C)."""
+    def project(self, content: Tensor, position: Position, memory: Memory) -> Projected:
         key_position = self.key_position(memory.position)
-        query = self.in_heads(self.content_query(content, position), self.query_spatial(position.spatial))
-        key = self.in_heads(self.content_key(memory, key_position), key_position)
-        return self.attend(query, key, self.value(memory.content), memory.padding[:, None, None])
+        query = self.join(self.content_query(content, position), self.query_spatial(position.spatial))
+        key = self.join(self.content_key(memory, key_position), key_position)
+        return Projected(query, key, self.value(memory.content), memory.padding[:, None, None])
+
+    def terms(self, content: Tensor, position: Position, memory: Memory) -> Terms:
+        whole = self.project(content, position, memory)
+        query, key = self.query(content), self.key(memory.content)
+        content_query = self.join(query, torch.zeros_like(query))
+        content_key = self.join(key, torch.zeros_like(key))
+        return Terms(content_query, whole.query - content_query, content_key, whole.key - content_key)
 
     def content_query(self, content: Tensor, position: Position) -> Tensor:
         return self.query(content)
@@ -153,7 +224,7 @@ class ConditionalCrossAttention(Attention):
     def content_key(self, memory: Memory, key_position: Tensor) -> Tensor:
         return self.key(memory.content)
 
-    def in_heads(self, content: Tensor, position: Tensor) -> Tensor:
+    def join(self, content: Tensor, position: Tensor) -> Tensor:
         """(B, N, C) and (B, N, C) to (B, N, 2C), concatenated inside each head."""
         heads = (self.heads, -1)
         return torch.cat([content.unflatten(-1, heads), position.unflatten(-1, heads)], -1).flatten(-2)

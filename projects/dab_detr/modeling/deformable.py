@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .boxes import full_precision
-from .structures import Memory, Position
+from .structures import Look, Memory, Position
 
 
 def deformable_sample(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor) -> Tensor:
@@ -62,6 +62,11 @@ class DeformableAttention(nn.Module):
 
     def forward(self, content: Tensor, position: Position, memory: Memory) -> Tensor:
         """(B, Q, C) content, its position and anchors, over the memory, to (B, Q, C)."""
+        value, points, weights = self.project(content, position, memory)
+        return self.out(deformable_sample(value, memory.shapes, points, weights))
+
+    def project(self, content: Tensor, position: Position, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
+        """Values (B, S, heads, c), points (B, Q, heads, levels, P, 2) and weights (B, Q, heads, levels, P)."""
         query = content + position.embed
         each = (self.heads, self.levels, self.points)
         offsets = self.offsets(query).unflatten(-1, (*each, 2))
@@ -69,7 +74,17 @@ class DeformableAttention(nn.Module):
         value = self.value(memory.content).masked_fill(memory.padding[..., None], 0.0)
         points = self.sampling_points(position.anchors, offsets, memory)
         value = full_precision(value).unflatten(-1, (self.heads, -1))  # 16 bits would shift points by parts of a cell
-        return self.out(deformable_sample(value, memory.shapes, points.to(value.dtype), weights))
+        return value, points.to(value.dtype), weights
+
+    def look(self, content: Tensor, position: Position, memory: Memory, rows: Tensor) -> Look:
+        """What the queries `rows` (n,) of the first image see; the other arguments are those of `forward`."""
+        value, points, weights = self.project(content, position, memory)
+        points = points[0, rows] / memory.valid_ratios[0][:, None]
+        return Look(
+            weights=weights[0, rows].flatten(-2).transpose(0, 1),
+            values=value[0].transpose(0, 1),
+            points=points.flatten(-3, -2).transpose(0, 1),
+        )
 
     def sampling_points(self, anchors: Tensor, offsets: Tensor, memory: Memory) -> Tensor:
         """Anchors (B, Q, D) and offsets (B, Q, heads, levels, points, 2) to points normalized by the whole map."""

@@ -71,10 +71,18 @@ class ModulatedAnchorPrior(AnchorPrior):
         self.reference_size = MLP(dim, dim, 2)
 
     def forward(self, queries: Queries, memory: Memory, layer: int) -> Position:
-        position = super().forward(queries, memory, layer)
-        reference = full_precision(self.reference_size(queries.content)).sigmoid()
-        ratio = (reference / full_precision(queries.anchors[..., 2:])).flip(-1)  # (h, w), for the halves are y, x
+        position = self.unmodulated(queries, memory, layer)
+        ratio = self.modulation(queries).flip(-1)  # (h, w), for the halves are y, x
         return position._replace(spatial=position.spatial * ratio.repeat_interleave(self.dim // 2, -1))
+
+    def unmodulated(self, queries: Queries, memory: Memory, layer: int) -> Position:
+        """The position that `forward` would give without the modulation."""
+        return super().forward(queries, memory, layer)
+
+    def modulation(self, queries: Queries) -> Tensor:
+        """Ratios (B, Q, 2) w_ref / w and h_ref / h."""
+        reference = full_precision(self.reference_size(queries.content)).sigmoid()
+        return reference / full_precision(queries.anchors[..., 2:])
 
 
 class DeformableAnchorPrior(nn.Module):

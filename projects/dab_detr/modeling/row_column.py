@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .structures import Memory, Position
+from .structures import Look, Memory, Position
 
 
 class RowColumnAttention(nn.Module):
@@ -32,15 +32,25 @@ class RowColumnAttention(nn.Module):
 
     def forward(self, content: Tensor, position: Position, memory: Memory) -> Tensor:
         """(B, Q, C) content and its spatial position (B, Q, 2C), over the memory's one level, to (B, Q, C)."""
+        row, column, value = self.project(content, position, memory)
+        out = torch.einsum("bnqw,bhwnc->bnqhc", row, value)
+        return self.out(torch.einsum("bnqh,bnqhc->bqnc", column, out).flatten(-2))
+
+    def project(self, content: Tensor, position: Position, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights along rows (B, heads, Q, W) and columns (B, heads, Q, H), and values (B, H, W, heads, c)."""
         cells = memory.content.unflatten(1, memory.shapes[0])
         along_y, along_x = memory.position.unflatten(1, memory.shapes[0]).chunk(2, -1)
         padding = memory.padding.unflatten(1, memory.shapes[0])
         query_y, query_x = (content + half for half in position.spatial.chunk(2, -1))
         row = self.weigh(self.query_row(query_x), self.key_row((cells + along_x).mean(1)), padding[:, 0])
         column = self.weigh(self.query_column(query_y), self.key_column((cells + along_y).mean(2)), padding[:, :, 0])
-        value = self.value(cells).unflatten(-1, (self.heads, -1))
-        out = torch.einsum("bnqw,bhwnc->bnqhc", row, value)
-        return self.out(torch.einsum("bnqh,bnqhc->bqnc", column, out).flatten(-2))
+        return row, column, self.value(cells).unflatten(-1, (self.heads, -1))
+
+    def look(self, content: Tensor, position: Position, memory: Memory, rows: Tensor) -> Look:
+        """What the queries `rows` (n,) of the first image see; the other arguments are those of `forward`."""
+        row, column, value = self.project(content, position, memory)
+        weights = column[0, :, rows, :, None] * row[0, :, rows, None]
+        return Look(weights=weights.flatten(2), values=value[0].flatten(0, 1).transpose(0, 1))
 
     def weigh(self, query: Tensor, key: Tensor, padding: Tensor) -> Tensor:
         """Attention weights (B, heads, Q, N) of queries (B, Q, C) over keys (B, N, C), padding (B, N) left out."""
