@@ -19,11 +19,12 @@ MAY_IMPORT = {
     "overrides": (),
     "version": (),
     # the parts of a model know what they are made of, never each other: no variant imports another
-    "modeling": ("modeling.boxes", "modeling.layers", "modeling.positional", "modeling.structures"),
+    "modeling": ("modeling.boxes", "modeling.layers", "modeling.part", "modeling.positional", "modeling.structures"),
     "modeling.structures": (),
     "modeling.boxes": (),
     "modeling.layers": (),
-    "modeling.positional": ("modeling.boxes", "modeling.layers"),
+    "modeling.part": (),
+    "modeling.positional": ("modeling.boxes", "modeling.layers", "modeling.part"),
     "modeling.onednn": (),
     "modeling.residual": ("modeling.onednn",),
     "modeling.backbone": ("modeling.residual",),
@@ -33,9 +34,9 @@ MAY_IMPORT = {
     "modeling.optimization": ("modeling.heads", "modeling.onednn", "modeling.precision", "modeling.residual"),
     # given its parts: no attention, no prior, no queries
     "modeling.transformer": ("modeling.boxes", "modeling.layers", "modeling.structures"),
-    "losses": ("compat", "losses", "modeling.boxes", "modeling.structures"),
+    "losses": ("compat", "losses", "modeling.boxes", "modeling.part", "modeling.structures"),
     "losses.batch": (),
-    "losses.classification": ("losses.batch",),
+    "losses.classification": ("losses.batch", "modeling.part"),
     "detector": (
         "losses.batch",
         "losses.criterion",

@@ -43,7 +43,9 @@ TEST.EVAL_PERIOD 0
 
 def shrink(model: DictConfig) -> DictConfig:
     """The node of any model, changed in place: 32 channels, 1 + 2 layers, 10 queries, a thin backbone."""
-    missing = model.neck.dim - model.queries.dim  # the channel that denoising adds to learned content
+    missing = model.neck.dim - model.queries.get(
+        "dim", model.neck.dim
+    )  # the channel that denoising adds to learned content
     model.backbone.depth, model.backbone.width = 50 if model.backbone.dilated else 18, 4
     shapes = instantiate(model.backbone).output_shape()
     if "feature" in model.neck:
@@ -52,7 +54,9 @@ def shrink(model: DictConfig) -> DictConfig:
         model.neck.in_channels = {name: shapes[name].channels for name in model.neck.in_channels}
         model.neck.groups = 8
     model.neck.dim, model.encoder.num_layers, model.decoder.layers.num_layers = 32, 1, 2
-    model.encoder.heads, model.encoder.hidden, model.queries.num_queries = 4, 64, 10
+    model.encoder.heads, model.encoder.hidden = 4, 64
+    if "num_queries" in model.queries:
+        model.queries.num_queries = 10
     if missing:
         model.queries.dim = 32 - missing
     return model

@@ -61,6 +61,7 @@ class DABDETR(nn.Module):
             neck=neck,
             encoder=encoder,
             queries=queries,
+            denoising=denoising,
             decoder=decoder,
             classification=criterion.classification,
             selection=selection,

@@ -1,8 +1,12 @@
 """Parts that do not fit each other stop when the model is built, with an error that names the config keys."""
 
 import pytest
+import torch
+from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
+from torch import nn
 
+from dab_detr.modeling.structures import Queries
 from dab_detr.models import (
     MODELS,
     anchor_detr,
@@ -40,6 +44,45 @@ def anchor_prior():
     return prior
 
 
+class Undeclared(nn.Module):
+    """A user's own query head, which says nothing about itself and calls its arguments otherwise."""
+
+    def __init__(self, *, count: int, width: int, columns: int = 4):
+        super().__init__()
+        self.content, self.logits = (nn.Parameter(torch.randn(count, x)) for x in (width, columns))
+
+    def forward(self, memory) -> Queries:
+        content, anchors = (x.expand(len(memory.content), -1, -1) for x in (self.content, self.logits.sigmoid()))
+        return Queries(content=content, anchors=anchors)
+
+
+class Declared(Undeclared):
+    gives = ("anchors",)
+
+
+class Points(Declared):
+    anchor_dim = 2
+
+
+class Misdeclared(Undeclared):
+    gives = "anchors"
+
+
+class OwnPrior(nn.Module):
+    """A user's own prior, which says nothing about itself."""
+
+
+class OwnNeck(nn.Module):
+    """A user's own neck, which says nothing about itself."""
+
+    def __init__(self, *, dim: int):
+        super().__init__()
+
+
+def own(queries: type, *, columns: int = 4):
+    return L(queries)(count=10, width="${..neck.dim}", columns=columns)
+
+
 # what fits together too: one line on another model
 GOOD = {
     "DAB with denoising": lambda: combined(dab_detr(), "denoising.groups=5"),
@@ -52,6 +95,11 @@ GOOD = {
     "patterns in DAB": lambda: combined(dab_detr(), "queries.num_patterns=3"),
     "anchors that are not refined": lambda: combined(
         dab_deformable_detr(), "decoder.refinement._target_=dab_detr.FixedAnchors"
+    ),
+    "a user's own queries": lambda: combined(dab_detr(), queries=own(Declared)),
+    "a user's own queries with denoising": lambda: combined(dab_detr(), "denoising.groups=2", queries=own(Declared)),
+    "a user's own points": lambda: combined(
+        dab_detr(), queries=own(Points, columns=2), decoder__prior=anchor_prior(), denoising=anchor_detr().denoising
     ),
     "Anchor DETR with denoising": lambda: combined(anchor_detr(), "denoising.groups=2"),
 }
@@ -66,6 +114,7 @@ def test_what_fits_trains(name):
     assert sum(losses.values()).isfinite()
 
 
+PAGE = r" \(docs/extending\.md\)"
 TWO_STAGE = dab_deformable_detr(two_stage=True).queries
 BAD = {
     "two-stage with DETR's static positions": (
@@ -76,6 +125,33 @@ BAD = {
     "two-stage with Conditional DETR's": (
         lambda: combined(conditional_detr(), queries=TWO_STAGE),
         r"model\.decoder\.prior \(ConditionalPrior\) needs queries with learned positions.*model\.queries",
+    ),
+    "a user's own queries that say nothing": (
+        lambda: combined(dab_detr(), queries=own(Undeclared)),
+        r"model\.decoder\.prior \(ModulatedAnchorPrior\) needs queries with anchors, model\.queries \(Undeclared\) "
+        r"gives nothing: change one of the two, or add 'anchors' to Undeclared\.gives if it has them" + PAGE,
+    ),
+    "a user's own queries that say it wrongly": (
+        lambda: combined(dab_detr(), queries=own(Misdeclared)),
+        r"Misdeclared\.gives must be a tuple of strings, got 'anchors'" + PAGE,
+    ),
+    "a user's own points for a prior of boxes": (
+        lambda: combined(dab_detr(), queries=own(Points, columns=2)),
+        r"model\.decoder\.prior\.anchor_dim is 4 \(ModulatedAnchorPrior\), the anchors of model\.queries have 2 "
+        r"columns \(Points\.anchor_dim\): set model\.decoder\.prior\.anchor_dim=2",
+    ),
+    "denoising of boxes for points": (
+        lambda: combined(anchor_detr(), "denoising.groups=2", "denoising.anchor_dim=4"),
+        r"model\.denoising\.anchor_dim is 4 \(Denoising\).*2 columns \(AnchorPointQueries\.anchor_dim\)",
+    ),
+    "a user's own prior that says nothing": (
+        lambda: combined(dab_detr(), decoder__prior=L(OwnPrior)()),
+        r"the \w+CrossAttention of model\.decoder\.layers needs a spatial position, model\.decoder\.prior "
+        r"\(OwnPrior\) gives nothing: .* add 'a spatial position' to OwnPrior\.gives if it has them" + PAGE,
+    ),
+    "a user's own neck that says nothing": (
+        lambda: combined(dab_detr(), neck=L(OwnNeck)(dim=32)),
+        r"the OwnNeck of model\.neck must have the attribute 'in_channels'" + PAGE,
     ),
     "anchors from queries that have none": (
         lambda: combined(dab_detr(), queries=detr().queries, denoising=detr().denoising, decoder__prior=anchor_prior()),
@@ -128,11 +204,13 @@ BAD = {
     ),
     "row-column attention with a map that is one piece": (
         lambda: combined(anchor_detr(), neck__position=dab_detr().neck.position),
-        r"RowColumnAttention of model\.encoder does not go with the PositionMap of model\.neck\.position",
+        r"RowColumnAttention of model\.encoder \(splits_axes=True\) does not go with the PositionMap of "
+        r"model\.neck\.position \(splits_axes=False\)",
     ),
     "plain attention with a map in halves": (
         lambda: combined(dab_detr(), neck__position=anchor_detr().neck.position),
-        r"CrossAttention of model\.encoder does not go with the RowColumnMap of model\.neck\.position",
+        r"CrossAttention of model\.encoder \(splits_axes=False\) does not go with the RowColumnMap of "
+        r"model\.neck\.position \(splits_axes=True\)",
     ),
     "proposals of another width": (
         lambda: combined(dab_deformable_detr(two_stage=True), "denoising.groups=2", "queries.dim=31"),
@@ -141,12 +219,12 @@ BAD = {
     ),
     "softmax over classes without 'no object'": (
         lambda: combined(dab_detr(), criterion__classification=detr().criterion.classification),
-        r"for all parts or for none: model\.decoder\.class_heads \(ClassHead\) has not, "
-        r"model\.criterion\.classification \(SoftmaxLoss\) has, model\.selection \(TopPairs\) has not",
+        r"must agree on a \"no object\" class: model\.decoder\.class_heads \(ClassHead\) has none, "
+        r"model\.criterion\.classification \(SoftmaxLoss\) has one, model\.selection \(TopPairs\) has none",
     ),
     "the best pairs of classes with 'no object'": (
         lambda: combined(detr(), selection=dab_detr().selection),
-        r"model\.selection \(TopPairs\) has not",
+        r"model\.selection \(TopPairs\) has none",
     ),
     "fewer levels than maps": (
         lambda: combined(deformable_detr(), "neck.num_levels=2"),

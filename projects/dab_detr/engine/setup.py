@@ -46,7 +46,9 @@ def num_classes_for(
     for name in (train, *val):
         check_annotations_exist(name)
     is_set = is_set or configured != COCO_CLASSES
-    num_queries = queries and queries.num_queries * max(1, queries.get("num_patterns", 0))
+    num_queries = (
+        queries and queries.get("num_queries") and queries.num_queries * max(1, queries.get("num_patterns", 0))
+    )
     num_classes = check_datasets(train, val, configured if is_set else None, key=key, num_queries=num_queries)
     if num_classes != configured:
         logger.info("The data has %d classes: %s is set to that.", num_classes, key)

@@ -4,10 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..modeling.part import Part
 from .batch import EffectiveBatch
 
 
-class FocalLoss:
+class FocalLoss(Part):
     """Sigmoid focal loss, and its part in the cost of matching.
 
     alpha weighs objects against background, gamma how much easy answers are played down.
@@ -64,7 +65,7 @@ def softplus(x: Tensor) -> Tensor:
     return larger + torch.log(torch.exp(-larger) + torch.exp(x - larger))
 
 
-class SoftmaxLoss:
+class SoftmaxLoss(Part):
     """Cross-entropy over the classes and "no object", the last one, which weighs only `no_object`: DETR's.
 
     It is a weighted mean over all queries of the effective batch.

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_flop_count
 
+from .part import SPATIAL, Part
 from .structures import Look, Memory, Position
 
 # On CPU torch's fused kernel wins from about this many scores a head on.
@@ -104,7 +105,7 @@ class Terms(NamedTuple):
     position_key: Tensor
 
 
-class Attention(nn.Module):
+class Attention(Part, nn.Module):
     """What all attentions share: heads, dropout on the weights, value and output projections of `dim` channels."""
 
     def __init__(self, *, dim: int, heads: int, dropout: float = 0.0):
@@ -199,7 +200,7 @@ class ConditionalCrossAttention(Attention):
     the content query inside each head, the memory's position to its content, so the two products are summed.
     """
 
-    splits_axes, needs = False, ("a spatial position",)
+    splits_axes, needs = False, (SPATIAL,)
 
     def __init__(self, *, dim: int, heads: int, dropout: float = 0.0):
         super().__init__(dim=dim, heads=heads, dropout=dropout)

@@ -1,6 +1,8 @@
-"""Checks that the parts of a detector fit each other, when it is built and not after a night."""
+"""Checks, at construction, that the parts of a detector fit together."""
 
 from torch import nn
+
+from .part import ANCHORS, PAGE, declared, required
 
 
 def check_combination(
@@ -9,22 +11,25 @@ def check_combination(
     neck: nn.Module,
     encoder: nn.Module,
     queries: nn.Module,
+    denoising: nn.Module,
     decoder: nn.Module,
     classification: object,
     selection: object,
 ) -> None:
-    """Raises ValueError, with the config keys to change, for parts that cannot work together."""
+    """Raises ValueError for parts that cannot work together. The message names the config keys to change and, for what
+    a part declares (see `part.Part`), the class and the attribute."""
     check_features(backbone, neck)
     check_levels(neck, encoder, decoder)
     check_positions(neck, encoder, decoder)
     check_needs(neck, queries, decoder)
+    check_anchors(queries, denoising, decoder)
     check_classes(decoder, classification, selection)
 
 
 def check_features(backbone: nn.Module, neck: nn.Module) -> None:
-    """The neck takes what the backbone gives."""
-    shapes = backbone.output_shape()
-    for feature, channels in neck.in_channels.items():
+    """The neck takes feature maps that the backbone has, with their number of channels."""
+    shapes = required(backbone, "output_shape", "model.backbone")()
+    for feature, channels in required(neck, "in_channels", "model.neck").items():
         if feature not in shapes:
             raise ValueError(
                 f"model.neck takes {feature!r}, model.backbone gives {sorted(shapes)}: "
@@ -38,57 +43,88 @@ def check_features(backbone: nn.Module, neck: nn.Module) -> None:
 
 
 def check_levels(neck: nn.Module, encoder: nn.Module, decoder: nn.Module) -> None:
-    """All attend to as many levels as the neck gives."""
+    """Attention goes to as many levels as the neck gives."""
+    num_levels = required(neck, "num_levels", "model.neck")
     for key, part in (("model.encoder", encoder), ("model.decoder", decoder)):
         for module in part.modules():
-            levels = getattr(module, "levels", neck.num_levels)
-            if levels != neck.num_levels:
+            if declared(module, "levels") not in (None, num_levels):
                 raise ValueError(
-                    f"the {type(module).__name__} of {key} attends to {levels} levels, model.neck gives "
-                    f"{neck.num_levels} ({type(neck).__name__}): set model.neck.num_levels, or use the neck that fits"
+                    f"the {type(module).__name__} of {key} attends to {module.levels} levels, model.neck gives "
+                    f"{num_levels} ({type(neck).__name__}): set model.neck.num_levels, or use the neck that fits"
                 )
 
 
 def check_positions(neck: nn.Module, encoder: nn.Module, decoder: nn.Module) -> None:
-    """The neck's position map has the halves y and x exactly where attention takes them apart."""
-    splits_axes = getattr(neck.position, "splits_axes", False)
-    for key, part in (("model.encoder", encoder), ("model.decoder.layers", decoder.layers)):
+    """The neck's position map has a half for y and a half for x exactly where attention splits them."""
+    position = required(neck, "position", "model.neck")
+    split = bool(declared(position, "splits_axes"))
+    layers = required(decoder, "layers", "model.decoder")
+    for key, part in (("model.encoder", encoder), ("model.decoder.layers", layers)):
         for module in part.modules():
-            if getattr(module, "splits_axes", splits_axes) != splits_axes:
+            if declared(module, "splits_axes") not in (None, split):
                 raise ValueError(
-                    f"the {type(module).__name__} of {key} does not go with the {type(neck.position).__name__} of "
-                    "model.neck.position: row-column attention and RowColumnMap need each other"
+                    f"the {type(module).__name__} of {key} (splits_axes={module.splits_axes}) does not go with the "
+                    f"{type(position).__name__} of model.neck.position (splits_axes={split}): row-column attention "
+                    f"and RowColumnMap need each other"
                 )
 
 
 def check_needs(neck: nn.Module, queries: nn.Module, decoder: nn.Module) -> None:
-    """Attention gets from the prior, the prior from the queries, and the queries from the memory, what it needs."""
-    if getattr(queries, "memory_dim", neck.dim) != neck.dim:
+    """Attention gets what it needs from the prior, the prior from the queries, and the queries from the memory."""
+    dim, memory_dim = required(neck, "dim", "model.neck"), declared(queries, "memory_dim")
+    if memory_dim not in (None, dim):
         raise ValueError(
             f"the {type(queries).__name__} of model.queries are cells of the memory: model.queries.dim must be "
-            f"model.neck.dim={neck.dim}, got {queries.memory_dim}"
+            f"model.neck.dim={dim}, got {memory_dim}"
         )
-    prior = type(decoder.prior).__name__
-    needs = {need: type(part).__name__ for part in decoder.layers.modules() for need in getattr(part, "needs", ())}
-    for need, name in needs.items():
-        if need not in decoder.prior.gives:
+    prior = required(decoder, "prior", "model.decoder")
+    attention = {need: module for module in decoder.layers.modules() for need in declared(module, "needs")}
+    for need, module in attention.items():
+        check_given(
+            f"the {type(module).__name__} of model.decoder.layers needs {need}", need, "model.decoder.prior", prior
+        )
+    for need in (*declared(prior, "needs"), *({ANCHORS} & set(attention))):
+        asking = f"model.decoder.prior ({type(prior).__name__}) needs queries with {need}"
+        check_given(asking, need, "model.queries", queries)
+
+
+def check_given(asking: str, need: str, key: str, part: nn.Module) -> None:
+    """Raises ValueError, which begins with `asking`, where the part at the config `key` does not give `need`."""
+    given, name = declared(part, "gives"), type(part).__name__
+    if need not in given:
+        raise ValueError(
+            f"{asking}, {key} ({name}) gives {' and '.join(given) or 'nothing'}: change one of the two, or add "
+            f"{need!r} to {name}.gives if it has them ({PAGE})"
+        )
+
+
+def check_anchors(queries: nn.Module, denoising: nn.Module, decoder: nn.Module) -> None:
+    """The prior reads no more columns of the anchors than the queries have; denoising makes as many as they have."""
+    columns = declared(queries, "anchor_dim")
+    if columns is None:
+        return
+    prior, noised = declared(decoder.prior, "anchor_dim"), declared(denoising, "anchor_dim")
+    for key, part, fits in (
+        ("model.decoder.prior", decoder.prior, prior is None or prior <= columns),
+        ("model.denoising", denoising, noised in (None, columns)),
+    ):
+        if not fits:
             raise ValueError(
-                f"the {name} of model.decoder.layers needs {need}, model.decoder.prior ({prior}) gives "
-                f"{' and '.join(decoder.prior.gives)}: change one of the two"
-            )
-    for need in (*decoder.prior.needs, *({"anchors"} & set(needs))):
-        if need not in queries.gives:
-            raise ValueError(
-                f"model.decoder.prior ({prior}) needs queries with {need}, model.queries "
-                f"({type(queries).__name__}) gives {' and '.join(queries.gives)}: change one of the two"
+                f"{key}.anchor_dim is {part.anchor_dim} ({type(part).__name__}), the anchors of model.queries have "
+                f"{columns} columns ({type(queries).__name__}.anchor_dim): set {key}.anchor_dim={columns}"
             )
 
 
 def check_classes(decoder: nn.Module, classification: object, selection: object) -> None:
     """Heads, loss and selection agree on whether the last class is "no object"."""
-    parts = {"model.decoder.class_heads": decoder.class_heads[0], "model.criterion.classification": classification}
+    heads = required(decoder, "class_heads", "model.decoder")
+    parts = {"model.decoder.class_heads": heads[0], "model.criterion.classification": classification}
     parts["model.selection"] = selection
-    kinds = {key: getattr(part, "no_object_class", None) for key, part in parts.items()}
+    kinds = {key: declared(part, "no_object_class") for key, part in parts.items()}
     if {True, False} <= set(kinds.values()):
-        told = ", ".join(f"{key} ({type(parts[key]).__name__}) {'has' if x else 'has not'}" for key, x in kinds.items())
-        raise ValueError(f'the last class is "no object" for all parts or for none: {told}')
+        found = ", ".join(
+            f"{key} ({type(parts[key]).__name__}) has {'one' if kind else 'none'}"
+            for key, kind in kinds.items()
+            if kind is not None
+        )
+        raise ValueError(f'class heads, loss and selection must agree on a "no object" class: {found}')

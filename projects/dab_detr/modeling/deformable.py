@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .boxes import full_precision
+from .part import ANCHORS, Part
 from .structures import Look, Memory, Position
 
 
@@ -29,14 +30,14 @@ def deformable_sample(value: Tensor, shapes: tuple[tuple[int, int], ...], points
     return out.view(batch, -1, queries).transpose(1, 2)
 
 
-class DeformableAttention(nn.Module):
+class DeformableAttention(Part, nn.Module):
     """Attention over `points` sampled points in each of `levels` maps, around the query's anchor.
 
     Offsets are in cells around 2-D anchors, in halves of the box's size around 4-D ones, so that a box looks at
     itself. At the start each head looks in one of eight directions, its points ever further out.
     """
 
-    splits_axes, needs = False, ("anchors",)
+    splits_axes, needs = False, (ANCHORS,)
 
     def __init__(self, *, dim: int, heads: int, levels: int, points: int):
         super().__init__()

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .boxes import full_precision
 from .layers import MLP
+from .part import Part
 
 
 class InFullPrecision:
@@ -19,7 +20,7 @@ class InFullPrecision:
             return super().forward(full_precision(x))
 
 
-class ClassHead(InFullPrecision, nn.Linear):
+class ClassHead(Part, InFullPrecision, nn.Linear):
     """Content (..., dim) to class logits (..., num_classes).
 
     It starts out giving every class the probability `prior`, so that the many queries without an object do not
@@ -33,7 +34,7 @@ class ClassHead(InFullPrecision, nn.Linear):
         nn.init.constant_(self.bias, -math.log((1 - prior) / prior))
 
 
-class SoftmaxClassHead(InFullPrecision, nn.Linear):
+class SoftmaxClassHead(Part, InFullPrecision, nn.Linear):
     """Content (..., dim) to class logits (..., num_classes + 1), the last one for "no object"."""
 
     no_object_class = True

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .boxes import full_precision
 from .layers import MLP
+from .part import Part
 
 EPS = 1e-6  # keeps columns that are all padding finite
 
@@ -28,7 +29,7 @@ def sine_embedding(coordinates: Tensor, dim: int, temperature: float | Tensor = 
     return torch.cat([y, x, *sizes], -1)
 
 
-class PositionMap(nn.Module):
+class PositionMap(Part, nn.Module):
     """Sine encoding of the cells of a feature map, relative to the part of it that is image.
 
     A cell's coordinate is its rank among the unpadded cells of its column (or row) over their number, so padding
@@ -55,7 +56,7 @@ class PositionMap(nn.Module):
         return sine_embedding(points, self.dim // 2, self.temperature)
 
 
-class RowColumnMap(nn.Module):
+class RowColumnMap(Part, nn.Module):
     """Encodings of a cell's y and x, each of `dim` channels through one MLP, which anchor points share.
 
     Coordinates are centers of cells over the extent of the image in the map's first row and column.

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from .boxes import full_precision
 from .layers import MLP
+from .part import ANCHORS, ENCODED, LEARNED, SPATIAL, Part
 from .positional import sine_embedding
 from .structures import Memory, Position, Queries
 
@@ -35,24 +36,24 @@ class LayerScale(nn.Module):
         return self.weight[layer]
 
 
-class AnchorPrior(nn.Module):
+class AnchorPrior(Part, nn.Module):
     """Positions from anchors: P_q = MLP(PE(A_q)) (Eq. 3 of the paper) and a spatial query PE(x, y) * scale (Eq. 5).
 
     anchor_dim is 4 for boxes, 2 for the ablation with points. `temperature` is that of the anchors' encoding:
     10000 in every released checkpoint, although the paper says 20.
     """
 
-    needs, gives = ("anchors",), ("a spatial position",)
+    needs, gives = (ANCHORS,), (SPATIAL,)
 
     def __init__(self, *, dim: int, anchor_dim: int, scale: nn.Module, temperature: float = 10000.0):
         super().__init__()
-        self.dim, self.temperature = dim, temperature
+        self.dim, self.anchor_dim, self.temperature = dim, anchor_dim, temperature
         self.embed = MLP(anchor_dim * dim // 2, dim, dim)
         self.scale = scale
 
     def forward(self, queries: Queries, memory: Memory, layer: int) -> Position:
         """Position of the queries that enter decoder layer `layer`."""
-        sine = sine_embedding(queries.anchors, self.dim // 2, self.temperature)
+        sine = sine_embedding(queries.anchors[..., : self.anchor_dim], self.dim // 2, self.temperature)
         spatial = sine[..., : self.dim] * self.scale(queries.content, layer)
         return Position(embed=self.embed(sine), spatial=spatial)
 
@@ -85,14 +86,14 @@ class ModulatedAnchorPrior(AnchorPrior):
         return reference / full_precision(queries.anchors[..., 2:])
 
 
-class DeformableAnchorPrior(nn.Module):
+class DeformableAnchorPrior(Part, nn.Module):
     """Positions for deformable attention: P_q = MLP(PE(A_q)) * scale, and the anchor boxes to sample around.
 
     Anchors are measured in the whole padded map of the first level, as DAB-Deformable-DETR does. anchor_dim is 4, or 2
     to take positions from the centers alone.
     """
 
-    needs, gives = ("anchors",), ("anchors",)
+    needs, gives = (ANCHORS,), (ANCHORS,)
 
     def __init__(self, *, dim: int, anchor_dim: int, scale: nn.Module, temperature: float = 10000.0):
         super().__init__()
@@ -106,19 +107,19 @@ class DeformableAnchorPrior(nn.Module):
         return Position(embed=embed * self.scale(queries.content, layer), anchors=queries.anchors)
 
 
-class StaticPrior(nn.Module):
+class StaticPrior(Part, nn.Module):
     """Positions that were learned, the same in every layer: DETR's and Deformable DETR's."""
 
-    needs, gives = ("learned positions",), ("anchors",)
+    needs, gives = (LEARNED,), (ANCHORS,)
 
     def forward(self, queries: Queries, memory: Memory, layer: int) -> Position:
         return Position(embed=queries.embed, anchors=queries.anchors)
 
 
-class ConditionalPrior(nn.Module):
+class ConditionalPrior(Part, nn.Module):
     """Learned positions, and a spatial query PE(x, y) * scale for conditional cross-attention: Conditional DETR's."""
 
-    needs, gives = ("learned positions", "anchors"), ("a spatial position",)
+    needs, gives = (LEARNED, ANCHORS), (SPATIAL,)
 
     def __init__(self, *, dim: int, scale: nn.Module, temperature: float = 10000.0):
         super().__init__()
@@ -129,11 +130,11 @@ class ConditionalPrior(nn.Module):
         return Position(embed=queries.embed, spatial=sine * self.scale(queries.content, layer))
 
 
-class AnchorPointPrior(nn.Module):
+class AnchorPointPrior(Part, nn.Module):
     """Positions from anchor points: P_q = MLP(PE(x, y)), and the points as the memory encodes its cells; for Anchor
     DETR, whose image and queries share one encoding."""
 
-    needs, gives = ("anchors",), ("a spatial position", "points encoded as cells")
+    needs, gives = (ANCHORS,), (SPATIAL, ENCODED)
 
     def __init__(self, *, dim: int, temperature: float = 10000.0):
         super().__init__()

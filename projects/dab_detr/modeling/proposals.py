@@ -4,11 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from .boxes import move_anchors
+from .part import ANCHORS, LEARNED, Part
 from .positional import sine_embedding
 from .structures import Memory, Prediction, Queries
 
 
-class ProposalQueries(nn.Module):
+class ProposalQueries(Part, nn.Module):
     """Every cell of the memory proposes a box; the `num_queries` best become queries.
 
     The anchors are the chosen boxes, the content is what the encoder saw there (as in DAB-Deformable-DETR, two-stage);
@@ -20,7 +21,7 @@ class ProposalQueries(nn.Module):
     size: side of the boxes that cells of the first level start from, normalized; doubled from level to level.
     """
 
-    gives = ("anchors",)
+    gives, anchor_dim = (ANCHORS,), 4
 
     def __init__(
         self,
@@ -68,10 +69,7 @@ class ProposalQueries(nn.Module):
 class EncodedProposalQueries(ProposalQueries):
     """Two-stage queries whose content and learned position are both made from the chosen box: Deformable DETR's."""
 
-    gives = (
-        "anchors",
-        "learned positions",
-    )
+    gives = (ANCHORS, LEARNED)
 
     def __init__(self, *, num_queries: int, dim: int, **options):
         super().__init__(num_queries=num_queries, dim=dim, **options)

@@ -5,10 +5,11 @@ from torch import Tensor, nn
 
 from .boxes import inverse_sigmoid
 from .layers import init_xavier
+from .part import ANCHORS, LEARNED, Part
 from .structures import Memory, Queries
 
 
-class AnchorBoxQueries(nn.Module):
+class AnchorBoxQueries(Part, nn.Module):
     """The anchor-box query head: learned anchors as positional queries; zeros, learned vectors or patterns as content.
 
     Anchors are learned as logits, `centre` (num_queries, 2) and, for boxes, `size` (num_queries, 2).
@@ -21,7 +22,7 @@ class AnchorBoxQueries(nn.Module):
     fixed_xy: centers stay as they start (spread evenly). They are a buffer then: no gradient, no weight decay.
     """
 
-    gives = ("anchors",)
+    gives = (ANCHORS,)
 
     def __init__(
         self,
@@ -67,10 +68,10 @@ class AnchorBoxQueries(nn.Module):
         return Queries(content=per_image(content, memory), anchors=per_image(anchors, memory))
 
 
-class AnchorPointQueries(nn.Module):
+class AnchorPointQueries(Part, nn.Module):
     """Anchor DETR's queries: points (num_queries, 2) learned as they are, each with every one of the patterns."""
 
-    gives = ("anchors",)
+    gives, anchor_dim = (ANCHORS,), 2
 
     def __init__(self, *, num_queries: int, dim: int, num_patterns: int):
         super().__init__()
@@ -85,7 +86,7 @@ class AnchorPointQueries(nn.Module):
         return Queries(content=per_image(content, memory), anchors=per_image(anchors, memory))
 
 
-class LearnedQueries(nn.Module):
+class LearnedQueries(Part, nn.Module):
     """Queries with a learned position (num_queries, dim), from which an anchor may be read.
 
     point_head: (Q, dim) to the logits (Q, D) of anchors: D = 2 in Conditional DETR and Deformable DETR, where DETR
@@ -106,9 +107,11 @@ class LearnedQueries(nn.Module):
         if num_patterns:
             raise ValueError("model.queries.num_patterns needs anchors to repeat: this model's queries are learned")
         self.num_queries, self.dim, self.point_head = num_queries, dim, point_head
-        if point_head is not None:
+        if point_head is None:
+            self.anchor_dim = 0
+        else:
             init_xavier(point_head)
-        self.gives = ("learned positions",) if point_head is None else ("learned positions", "anchors")
+        self.gives = (LEARNED,) if point_head is None else (LEARNED, ANCHORS)
         self.embed = nn.Parameter(torch.randn(num_queries, dim))
         if learned_content:
             self.content = nn.Parameter(torch.randn(num_queries, dim))

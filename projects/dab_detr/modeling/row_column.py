@@ -3,17 +3,18 @@
 import torch
 from torch import Tensor, nn
 
+from .part import ENCODED, Part
 from .structures import Look, Memory, Position
 
 
-class RowColumnAttention(nn.Module):
+class RowColumnAttention(Part, nn.Module):
     """Attention over a map as attention over its rows times attention over its columns.
 
     Keys of a column are means over it, and of a row likewise (padded cells included, as in the original). Positions
     are encoded as (y, x), (..., 2C): see `positional.RowColumnMap`.
     """
 
-    levels, splits_axes, needs = 1, True, ("points encoded as cells",)
+    levels, splits_axes, needs = 1, True, (ENCODED,)
 
     def __init__(self, *, dim: int, heads: int):
         super().__init__()

@@ -3,9 +3,10 @@
 from torch import Tensor
 
 from .boxes import full_precision
+from .part import Part
 
 
-class TopPairs:
+class TopPairs(Part):
     """The `num_select` best pairs of query and class by sigmoid score; a query may answer with several classes."""
 
     no_object_class = False
@@ -20,7 +21,7 @@ class TopPairs:
         return scores, index // logits.shape[-1], index % logits.shape[-1]
 
 
-class BestClasses:
+class BestClasses(Part):
     """The best class of each query by softmax score, "no object" (the last) left out: DETR's."""
 
     no_object_class = True

@@ -61,7 +61,7 @@ def dab_detr(
             layers=nodes.layers_node(conditional_layers, keep_query_pos=False),
             prior=L(anchor_prior)(
                 dim="${...neck.dim}",
-                anchor_dim="${...queries.anchor_dim}",
+                anchor_dim="${oc.select:...queries.anchor_dim,4}",
                 num_layers="${..layers.num_layers}",
                 query_scale="content",
                 modulate=None,

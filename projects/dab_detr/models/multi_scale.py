@@ -112,11 +112,11 @@ def dab_deformable_detr(
         refine=refine,
         two_stage=two_stage,
         prior=L(deformable_prior)(
-            dim="${...neck.dim}", anchor_dim=4 if two_stage else "${...queries.anchor_dim}", temperature=10000.0
+            dim="${...neck.dim}", anchor_dim="${oc.select:...queries.anchor_dim,4}", temperature=10000.0
         ),
         eps=1e-3,
         queries=proposal_node(ProposalQueries, class_agnostic=False) if two_stage else queries,
-        denoising=nodes.denoising_node(4 if two_stage else "${..queries.anchor_dim}"),
+        denoising=nodes.denoising_node(),
         criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6, class_agnostic=False),
         selection=L(TopPairs)(num_select=300),
     )

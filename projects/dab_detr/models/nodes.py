@@ -93,12 +93,15 @@ def denoising(*, groups: int, dim: int, content_dim: int, **options) -> Denoisin
     return NoDenoising()
 
 
-def denoising_node(anchor_dim: int | str = "${..queries.anchor_dim}") -> DictConfig:
-    """Denoising, switched off; `model.denoising.groups=5` switches it on. anchor_dim: 0 for queries without anchors."""
+def denoising_node(anchor_dim: int | str = "${oc.select:..queries.anchor_dim,4}") -> DictConfig:
+    """Denoising, switched off; `model.denoising.groups=5` switches it on.
+
+    anchor_dim: 0 for queries without anchors; by default that of the queries' node, or 4 where it has none.
+    """
     return L(denoising)(
         groups=0,
         dim="${..neck.dim}",
-        content_dim="${..queries.dim}",
+        content_dim="${oc.select:..queries.dim,${..neck.dim}}",
         anchor_dim=anchor_dim,
         num_classes="${..num_classes}",
         label_noise=0.2,
