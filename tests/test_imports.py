@@ -16,6 +16,7 @@ ROOT = Path(dab_detr.__file__).parent
 # and with ".*" for that without itself.
 MAY_IMPORT = {
     "compat": (),
+    "download": (),
     "overrides": (),
     "version": (),
     # the parts of a model know what they are made of, never each other: no variant imports another
@@ -81,7 +82,7 @@ MAY_IMPORT = {
     ),
     "checkpoint.description": ("checkpoint.reading", "version"),
     "checkpoint.allow_list": (),
-    "data": ("compat", "data"),
+    "data": ("compat", "data", "download"),
     "doctor": ("data", "doctor"),
     "evaluation": ("compat", "data", "evaluation", "losses.batch", "modeling.mode", "visualization"),
     "visualization": ("compat", "data", "modeling.mode", "visualization"),
@@ -103,6 +104,7 @@ MAY_IMPORT = {
         "checkpoint",
         "config",
         "data",
+        "download",
         "engine",
         "inference",
         "modeling.optimization",

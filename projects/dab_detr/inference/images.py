@@ -1,6 +1,7 @@
-"""Images to look at, wherever they are."""
+"""Finds and reads the images of a prediction: files, folders, URLs, and images in memory."""
 
 import io
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,26 +14,33 @@ from urllib.request import url2pathname
 
 import numpy as np
 import torch
-from detectron2.data.detection_utils import read_image
-from fvcore.common.download import download
-from PIL import Image, ImageOps
+from PIL import Image
+
+from ..data.pictures import decode, read_image, suffixes, to_array
+from ..download import fetch, is_url
 
 Picture = str | os.PathLike | bytes | io.BufferedIOBase | np.ndarray | torch.Tensor | Image.Image
 
+logger = logging.getLogger(__name__)
+
 
 class UnreadableImage(ValueError):
-    """An image that is damaged, that is none, or that cannot be fetched; the message names it."""
+    """An image cannot be read, fetched or resized; the message names it."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """An image that has not been read yet. load: gives it as (H, W, 3) uint8, RGB, or raises anything."""
+    """An image that has not been read yet.
+
+    name: its path or URL as it was given; otherwise its number.
+    load: returns it as (H, W, 3) uint8, RGB; it may raise anything.
+    """
 
     name: str
     load: Callable[[], np.ndarray]
 
     def read(self) -> np.ndarray:
-        """Raises UnreadableImage."""
+        """Return the image, (H, W, 3) uint8, RGB. Raises UnreadableImage, which names it."""
         try:
             return self.load()
         except Exception as error:  # decoders raise all kinds
@@ -42,11 +50,13 @@ class Source:
 
 
 def sources_of(images: Picture | Iterable[Picture | Source]) -> Iterable[Source]:
-    """Each image of `images`: a file, a URL, a folder with all images below it, the bytes of a file or an open one, an
-    array (H, W, 3) or a tensor (3, H, W) uint8 in RGB, a PIL image; or any number of these, one after the other.
+    """Return the images to read; a list for one image or a sequence of them, otherwise an iterator.
 
-    Raises, for a list at once, ValueError where a file does not exist or a folder has no images, and TypeError for
-    anything else.
+    images: a file, a URL, a folder with all images below it, the bytes of a file or an open one, an array (H, W, 3) or
+        a tensor (3, H, W) uint8 in RGB, a PIL image; or any number of these.
+
+    Raises ValueError for a file that does not exist and for a folder without images, and TypeError for anything that
+    is not an image. For a sequence it does so at once.
     """
     if isinstance(images, Picture) or not isinstance(images, Iterable):
         images = [images]
@@ -71,55 +81,74 @@ def _sources(images: Iterable[Picture | Source]) -> Iterator[Source]:
 
 
 def paths_of(path: str) -> list[str]:
-    """The path itself, or of a folder those of all images in it and below, sorted."""
+    """Return the path itself, or for a folder the paths of all images in it and below, sorted.
+
+    Hidden files and folders are left out, such as the `._a.png` that macOS adds; a log line counts other files.
+
+    Raises ValueError for a path that does not exist or is no regular file, and for a folder without images.
+    """
     if path.startswith("file://"):
         path = url2pathname(urlsplit(path).path)
     if os.path.isdir(path):
-        suffixes = Image.registered_extensions()
-        found = sorted(str(x) for x in Path(path).rglob("*") if x.suffix.lower() in suffixes and x.is_file())
-        if not found:
-            raise ValueError(f"folder {path} has no images")
-        return found
-    if "://" not in path and not os.path.isfile(path):
+        return images_below(path)
+    if "://" in path:
+        return [path]
+    if not os.path.exists(path):
         raise ValueError(f"{path} does not exist")
+    if not os.path.isfile(path):
+        raise ValueError(f"{path} is not a regular file")
     return [path]
 
 
+def images_below(folder: str) -> list[str]:
+    """Return the images in a folder and below, as `paths_of` does."""
+    known, found, others = suffixes(), [], []
+    for here, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [Path(here, name) for name in names if not name.startswith(".")]
+        for path in filter(Path.is_file, paths):
+            (found if path.suffix.lower() in known else others).append(str(path))
+    if others:
+        shown = f"{', '.join(sorted(others)[:5])}{', ...' if others[5:] else ''}"
+        logger.info("%s: left out %d files that are not images: %s", folder, len(others), shown)
+    if not found:
+        raise ValueError(f"folder {folder} has no images")
+    return sorted(found)
+
+
 def read(path: str) -> np.ndarray:
-    """A file or URL as in training, turned as its EXIF data say."""
-    if not path.startswith(("http://", "https://")):
-        return read_image(path, "RGB")
-    with TemporaryDirectory() as folder:  # PathManager's cache would take one server's image for another's
-        return read_image(download(path, folder, filename="image", progress=False), "RGB")
-
-
-def upright(image: Image.Image) -> np.ndarray:
-    """A PIL image, turned as its EXIF data say."""
-    return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    """Read a file or URL as training does, upright as its EXIF data say."""
+    if not is_url(path):
+        return read_image(path)
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "image")
+        fetch(path, file)
+        return read_image(file)
 
 
 def checked(image: np.ndarray) -> np.ndarray:
+    """Return the array as it is. Raises ValueError unless it is (H, W, 3) uint8."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"an array must be (H, W, 3) uint8, RGB; got {image.shape} {image.dtype}")
     return image
 
 
 def channels_last(image: torch.Tensor) -> np.ndarray:
-    """A tensor (3, H, W) uint8, RGB, as an array."""
+    """Return a tensor (3, H, W) uint8, RGB, as an array (H, W, 3). Raises ValueError for any other."""
     if image.ndim != 3 or len(image) != 3 or image.dtype != torch.uint8:
         raise ValueError(f"a tensor must be (3, H, W) uint8, RGB; got {tuple(image.shape)} {image.dtype}")
     return checked(image.permute(1, 2, 0).cpu().numpy())
 
 
 def decoded(file: bytes | io.BufferedIOBase) -> np.ndarray:
-    """The content of an image file."""
-    return upright(Image.open(io.BytesIO(file) if isinstance(file, bytes) else file))
+    """Decode the content of an image file."""
+    return decode(file if isinstance(file, bytes) else file.read())
 
 
 LOADS = {
     bytes | io.BufferedIOBase: decoded,
     np.ndarray: checked,
     torch.Tensor: channels_last,
-    Image.Image: upright,
+    Image.Image: to_array,
 }
-"""What makes an array of an image that is in memory."""
+"""The function that turns an image in memory into an array, by the image's type."""

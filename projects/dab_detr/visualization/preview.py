@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.data import Metadata
-from detectron2.data.detection_utils import read_image
 from detectron2.engine import HookBase
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import BoxMode, Instances
@@ -19,6 +18,7 @@ from PIL import Image
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..data.pictures import read_image
 from ..modeling.mode import evaluating
 from .drawing import COLORS, draw_boxes
 
