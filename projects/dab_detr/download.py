@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 from urllib.request import urlopen
 
 from detectron2.utils.file_io import PathManager
@@ -39,21 +39,25 @@ def local_path(path: str) -> str:
         logger.info("%s was downloaded before: %s", path, kept)
     else:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        fetch(path, kept)
+        try:
+            fetch(path, kept)
+        except OSError as error:
+            raise OSError(f"cannot download {path}: {error}") from error
     return str(kept)
 
 
 def cache_name(url: str) -> str:
     """Return the file name of a URL in the cache: its last part, after a number that differs for every URL."""
-    last = re.sub(r"[^\w.-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])
-    return f"{hashlib.sha256(url.encode()).hexdigest()[:16]}_{last[-LONGEST_NAME:]}"
+    last = unquote(re.split("[?#]", url)[0]).rpartition("/")[2]
+    number = hashlib.sha256(url.encode(errors="surrogatepass")).hexdigest()[:16]
+    return f"{number}_{re.sub('[^a-zA-Z0-9_.-]', '_', last)[-LONGEST_NAME:]}"
 
 
 def fetch(url: str, path: Path) -> None:
     """Download `url` to the file `path`, which is there afterwards as a whole or not at all.
 
-    Raises OSError, naming the URL, for a server that does not answer in time, a download that ends early, and a web
-    page, such as that of a login.
+    Raises OSError for a server that does not answer in time, a download that ends early, and a web page, such as the
+    one of a login.
     """
     incomplete = Path(tempfile.mkstemp(prefix=f"{path.name}.", suffix=".incomplete", dir=path.parent)[1])
     try:
@@ -65,7 +69,7 @@ def fetch(url: str, path: Path) -> None:
             if length is not None and file.tell() != int(length):
                 raise OSError(f"the download ended after {file.tell()} of {length} bytes")
         incomplete.replace(path)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise OSError(f"cannot download {url}: {error}") from error
+    except (ValueError, http.client.HTTPException) as error:
+        raise OSError(str(error) or type(error).__name__) from error
     finally:
         incomplete.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from ..download import local_path
 # Formats of Pillow that are no pictures, or that start another program to be drawn.
 NOT_DECODED = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"}
 SIXTEEN_BITS = {"I;16", "I;16B", "I;16L", "I;16N"}
+SIXTEEN_AS_32 = {"PNG", "PPM"}  # formats of which Pillow gives 16 bits as 32
 DARK = 4096  # a 16-bit picture below this value has 12 bits or fewer: it becomes nearly black
 
 
@@ -66,7 +67,7 @@ def to_array(image: Image.Image, image_format: str = "RGB") -> np.ndarray:
     nobody knows, and whatever Pillow raises for damaged pixels.
     """
     image.load()  # before the EXIF data are asked for, where a failure to decode would be ignored
-    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+    if image.mode == "F" or (image.mode == "I" and image.format not in SIXTEEN_AS_32):
         raise ValueError(
             f"its pixels are {'floating-point' if image.mode == 'F' else '32-bit'} numbers, whose range is not "
             "known: save it with 8 or 16 bits"

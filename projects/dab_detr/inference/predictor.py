@@ -1,8 +1,6 @@
 """Detection in one line: `Predictor.from_checkpoint("model_final.pth")("street.jpg")`."""
 
-import logging
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from operator import length_hint
 
@@ -22,19 +20,21 @@ from ..engine.device import available_device
 from ..modeling.optimization import optimize_for_inference
 from .detections import Detections
 from .images import Picture, Source, UnreadableImage, sources_of
+from .pipeline import Prepared, in_groups, read_ahead, readable
 from .recipe import build_stored, dataset_of, load_config, recipe_of
 
-logger = logging.getLogger(__name__)
+THREADS = min(4, os.cpu_count() or 1)
+"""Threads that read images, by default."""
 
 
 class Predictor:
-    """A model with all that turns images into detections with names.
+    """A model with everything that turns images into detections with names.
 
-    model: takes Detectron2's inputs and gives `instances`; what works is a faster copy of it, on `device`.
-    augmentations: what is done to an image before, as at test time.
-    class_names: of the model's classes; without, classes are called by their numbers.
+    model: takes Detectron2's inputs and returns `instances`; the predictor runs a faster copy of it, on `device`.
+    augmentations: how an image is resized before, as at test time; threads call them.
+    class_names: of the model's classes; without them, classes are called by their numbers.
     category_ids: the dataset's ids of the classes, for COCO files; by default they count from 1.
-    device: as torch names it; the CPU with a warning where that is CUDA and there is none.
+    device: as torch names it; for "cuda" on a machine without it, the CPU with a warning.
     autocast: type for automatic mixed precision, such as torch.bfloat16; None for none.
     """
 
@@ -118,8 +118,12 @@ class Predictor:
         )
 
     def __call__(self, image: Picture, *, threshold: float = 0.3) -> Detections:
-        """Detections in one image: a file, a URL, the bytes of a file, an array (H, W, 3) or a tensor (3, H, W) uint8
-        in RGB, or a PIL image."""
+        """Detect objects in one image.
+
+        image: a file, a URL, the bytes of a file, an array (H, W, 3) or a tensor (3, H, W) uint8 in RGB, or a PIL
+            image.
+        threshold: lowest score of a detection.
+        """
         sources = sources_of(image)
         if len(sources) != 1:
             raise ValueError(f"{len(sources)} images instead of one: predict() takes any number")
@@ -134,89 +138,69 @@ class Predictor:
         pad: bool = False,
         skip_unreadable: bool = False,
         progress: bool = False,
+        threads: int = THREADS,
     ) -> Iterator[Detections]:
-        """Detections in each of `images`, in their order, while they are read.
+        """Detect objects in any number of images, in their order.
+
+        Memory does not grow with the number of images: for a sequence or a folder, at most
+        `4 * batch_size + 2 * threads` of them are held at once; for any other iterable, such as a Video, `batch_size`.
 
         images: as `__call__` takes them, any number; folders, with all images below them; a Video.
-        threshold: lowest score of a detection that is given.
-        batch_size: images that are read before the model looks at them; those of one size go through it together,
-            and give what each gives alone.
-        pad: all of a batch go together, padded to the largest of them, which may be faster on a GPU. Their
-            detections are not quite those of each alone, for a backbone sees padding at an image's border.
-        skip_unreadable: leave out images that cannot be read and name them in a warning, instead of
-            raising UnreadableImage.
+        threshold: lowest score of a detection.
+        batch_size: how many images go through the model together, if they are of one size. In a sequence or a folder
+            they need not be neighbors. Each gives what it gives alone.
+        pad: run images of different sizes together, padded to the largest of them, which may be faster on a GPU. Their
+            detections differ slightly from those of each image alone, because a backbone sees the padding.
+        skip_unreadable: name images that cannot be read in a warning and continue, instead of raising UnreadableImage.
         progress: show a progress bar.
+        threads: threads that read and resize images while the model works, for a sequence or a folder; 0 for none.
 
         Raises ValueError at once for files that do not exist, folders without images and a batch_size below 1, and
-        TypeError for what is no image.
+        TypeError for what is not an image.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
         sources = sources_of(images)
+        known = isinstance(sources, Sequence)
+        threads = min(threads, len(sources) - 1) if known else 0
         total = length_hint(sources) or length_hint(images) or None
         bar = tqdm(sources, total=total, unit="image", disable=not progress)
-        return self._detections(_readable(bar, skip_unreadable), threshold, batch_size, pad)
+        prepared = read_ahead(bar, self.prepare, threads=threads, ahead=2 * threads)
+        found = in_groups(
+            readable(prepared, skip=skip_unreadable),
+            self.run,
+            size=batch_size,
+            window=4 * batch_size if known and batch_size > 1 and not pad else batch_size,
+            key=lambda x: None if pad else x.inputs["image"].shape,
+        )
+        return (self.detections(image, instances, threshold) for image, instances in found)
 
-    def _detections(
-        self, images: Iterator[tuple[str, np.ndarray]], threshold: float, batch_size: int, pad: bool
-    ) -> Iterator[Detections]:
-        for batch in _batches(images, batch_size):
-            for (name, image), instances in zip(batch, self._instances([x for _, x in batch], pad), strict=True):
-                instances = instances[instances.scores.argsort(descending=True)]
-                instances = instances[instances.scores >= threshold]
-                yield Detections(name=name, image=image, instances=instances, class_names=self.class_names)
-
-    @torch.no_grad()
-    def _instances(self, images: list[np.ndarray], pad: bool) -> list[Instances]:
-        """Of each image, on the CPU."""
-        inputs = [self._input(image) for image in images]
-        groups = defaultdict(list)  # of images that go through the model together, by their places
-        for i, x in enumerate(inputs):
-            groups[None if pad else x["image"].shape].append(i)
-        found = {}
-        for places in groups.values():
-            with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-                outputs = self.model([inputs[i] for i in places])
-            found.update(zip(places, (x["instances"].to("cpu") for x in outputs), strict=True))
-        return [found[i] for i in range(len(images))]
-
-    def _input(self, image: np.ndarray) -> dict:
-        """What Detectron2's DatasetMapper makes of an image at test time."""
+    def prepare(self, source: Source) -> Prepared:
+        """Read an image and resize it as Detectron2's DatasetMapper does at test time. Raises UnreadableImage."""
+        image = source.read()
         height, width = image.shape[:2]
         augmented = T.AugInput(image[:, :, ::-1] if self.model.input_format == "BGR" else image)
-        self.augmentations(augmented)
+        try:
+            self.augmentations(augmented)
+        except Exception as error:  # libraries raise all kinds for sizes below a pixel
+            raise UnreadableImage(f"cannot resize {source.name} of {width} x {height} pixels: {error}") from error
         tensor = torch.as_tensor(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
-        return {"image": tensor, "height": height, "width": width}
+        return Prepared(name=source.name, image=image, inputs={"image": tensor, "height": height, "width": width})
+
+    @torch.no_grad()
+    def run(self, images: Sequence[Prepared]) -> list[Instances]:
+        """Run the model on some images together. Returns their instances, on the CPU."""
+        with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            outputs = self.model([x.inputs for x in images])
+        return [x["instances"].to("cpu") for x in outputs]
+
+    def detections(self, image: Prepared, instances: Instances, threshold: float) -> Detections:
+        """Return the instances of an image from `threshold` up, the highest score first."""
+        instances = instances[instances.scores.argsort(descending=True)]
+        instances = instances[instances.scores >= threshold]
+        return Detections(name=image.name, image=image.image, instances=instances, class_names=self.class_names)
 
 
 def load(model: nn.Module, checkpoint: str | os.PathLike, class_names: Sequence[str] | None) -> None:
     """All weights of a model whose classes have these names. Raises ValueError for those that do not fill it."""
     DABDETRCheckpointer(model, class_names=class_names, strict=True).load(os.fspath(checkpoint), checkpointables=[])
-
-
-def _batches(images: Iterator[tuple[str, np.ndarray]], size: int) -> Iterator[list[tuple[str, np.ndarray]]]:
-    """So many images at a time; where one cannot be read, first those before it."""
-    batch = []
-    try:
-        for image in images:
-            batch.append(image)
-            if len(batch) == size:
-                yield batch
-                batch = []
-    except UnreadableImage:
-        yield batch
-        raise
-    yield batch
-
-
-def _readable(sources: Iterable[Source], skip_unreadable: bool) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and image of each source."""
-    for source in sources:
-        try:
-            image = source.read()
-        except UnreadableImage as error:
-            if not skip_unreadable:
-                raise
-            logger.warning("Left out: %s", error)
-            continue
-        yield source.name, image
