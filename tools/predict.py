@@ -28,6 +28,12 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config-file", help="for weights that come without: a LazyConfig or a yaml config")
     parser.add_argument("--opts", nargs="+", default=[], help="overrides of the config, as for train_net.py")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        help="a class of your own that the checkpoint's config may build; repeatable",
+    )
     parser.add_argument("--output", type=Path, help="folder for the pictures, or the video, with what was found")
     parser.add_argument("--json", type=Path, help="file for what was found, in COCO's format")
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score of a detection (default 0.3)")
@@ -77,7 +83,7 @@ def check_output(args: argparse.Namespace) -> None:
 def predictor_of(args: argparse.Namespace) -> Predictor:
     options = {"device": args.device, "autocast": getattr(torch, args.autocast) if args.autocast else None}
     if not args.config_file:
-        return Predictor.from_checkpoint(args.checkpoint, **options)
+        return Predictor.from_checkpoint(args.checkpoint, allow=args.allow, **options)
     return Predictor.from_config(load_config(args.config_file, args.opts), args.checkpoint, **options)
 
 

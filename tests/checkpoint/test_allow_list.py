@@ -1,13 +1,18 @@
 """What a config inside a checkpoint may build, and attempts at more."""
 
+import copy
+
+import numpy as np
 import pytest
+import torch
 from detectron2 import modeling
 from detectron2.config import LazyConfig
 from detectron2.data import transforms
 from detectron2.utils.registry import locate
 
 import described
-from dab_detr.checkpoint.allow_list import ALLOWED, TIMM, check_config
+import own_parts
+from dab_detr.checkpoint.allow_list import ALLOWED, RENAMED, TIMM, check_config, refused_targets
 from dab_detr.engine.description import plain_lazy
 from dab_detr.inference import Predictor
 from dab_detr.inference.recipe import recipe_of, recipe_of_stored, yacs_defaults
@@ -176,4 +181,83 @@ def test_a_yacs_config_takes_no_code_from_strings(tmp_path, executed):
         ValueError, match=r"the config inside \S+\.pth cannot be built: TypeError: .*invalid combination"
     ):
         Predictor.from_checkpoint(path, device="cpu")
+    assert not executed.exists()
+
+
+OLD_NAMES = {new: old for old, new in RENAMED.items()}
+
+
+def as_older_versions_wrote_it(node):
+    """A plain config with the names that renamed modules had before."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            module = value.rpartition(".")[0] if name == "_target_" else None
+            node[name] = value.replace(module, OLD_NAMES[module]) if module in OLD_NAMES else value
+            as_older_versions_wrote_it(value)
+    for inner in node if isinstance(node, list) else ():
+        as_older_versions_wrote_it(inner)
+
+
+@pytest.mark.parametrize("name", ["dab_detr_r50_50ep", "dab_deformable_detr_r50_two_stage_50ep", "detr_r50_50ep"])
+def test_configs_of_older_versions_build_the_same(name):
+    stored = plain_lazy(LazyConfig.load(str(CONFIGS / f"{name}.py")))
+    older = copy.deepcopy(stored)
+    as_older_versions_wrote_it(older)
+    assert older != stored
+    assert recipe_of_stored(older) == recipe_of_stored(stored)
+    assert refused_targets(older) == []
+
+
+def test_a_checkpoint_of_an_older_version_predicts(tmp_path):
+    image = np.zeros((60, 90, 3), np.uint8)
+    path = described.save_lazy(tmp_path)
+    expected = Predictor.from_checkpoint(path, device="cpu")(image, threshold=0)
+    described.change(path, lambda about: as_older_versions_wrote_it(about["config"]))
+    assert "dab_detr.models.layers.scaled_encoder" in str(torch.load(path)["dab_detr"]["config"])
+    assert np.array_equal(Predictor.from_checkpoint(path, device="cpu")(image, threshold=0).boxes, expected.boxes)
+
+
+PRIOR, QUERIES = described.OWN_PRIOR, "own_parts.build_queries"
+
+
+def test_training_names_the_parts_that_prediction_refuses(tmp_path, caplog):
+    described.save_lazy(tmp_path)
+    assert "allow=" not in caplog.text
+    described.save_own_prior(tmp_path)
+    assert f"Predictor.from_checkpoint(path, allow=['{PRIOR}']), or predict.py --allow {PRIOR}" in caplog.text
+
+
+def test_refused_names_are_told_once_and_only_those_that_would_be_built():
+    part = {"_target_": PRIOR}
+    config = {
+        "model": {"_target_": "dab_detr.DABDETR", "a": [part, {"b": part}], "queries": {"_target_": QUERIES}},
+        "dataloader": {"train": {"_target_": "mine.loader"}, "test": {"mapper": {"augmentations": [bad()]}}},
+        "optimizer": {"_target_": "mine.optimizer"},
+    }
+    assert refused_targets(config) == [PRIOR, QUERIES, "os.system"]
+    assert refused_targets(config, allow=[PRIOR]) == [QUERIES, "os.system"]
+    assert refused_targets({}) == refused_targets({"model": None, "dataloader": 3}) == []
+
+
+@pytest.fixture
+def with_own_prior(tmp_path):
+    return described.save_own_prior(tmp_path)
+
+
+@pytest.mark.parametrize("allow", [[PRIOR], (PRIOR, QUERIES), PRIOR])
+def test_what_is_allowed_by_name_is_built(allow, with_own_prior):
+    predictor = Predictor.from_checkpoint(with_own_prior, allow=allow, device="cpu")
+    assert type(predictor.model.decoder.prior).__name__ == own_parts.CenterPrior.__name__
+
+
+@pytest.mark.parametrize("allow", [[], [QUERIES], [PRIOR.upper()], ["own_parts"], f"{PRIOR}s", [f"{PRIOR}.__init__"]])
+def test_without_its_name_a_part_is_refused_and_the_way_out_is_told(allow, with_own_prior):
+    with pytest.raises(ValueError, match=rf"refused: model\.decoder\.prior .* names '{PRIOR}'.*--allow {PRIOR}"):
+        Predictor.from_checkpoint(with_own_prior, allow=allow, device="cpu")
+
+
+def test_allowing_one_name_allows_no_other(with_own_prior, executed):
+    path = described.change(with_own_prior, lambda about: about["config"]["model"].update(selection=bad()))
+    with pytest.raises(ValueError, match=r"refused: model\.selection .* names 'os\.system'"):
+        Predictor.from_checkpoint(path, allow=[PRIOR], device="cpu")
     assert not executed.exists()

@@ -62,6 +62,15 @@ def test_everything_at_urls(checkpoint, tmp_path, monkeypatch):
     assert len(found["annotations"]) == 30
 
 
+def test_parts_of_the_users_own_are_allowed_by_name(tmp_path):
+    save_picture(tmp_path / "1.png")
+    path = described.save_own_prior(tmp_path)
+    args = [f"{tmp_path}/1.png", "--checkpoint", str(path), "--json", str(tmp_path / "found.json"), "--device", "cpu"]
+    with pytest.raises(ValueError, match=f"predict.py --allow {described.OWN_PRIOR}"):
+        predict.run(predict.parser().parse_args(args))
+    assert predict.run(predict.parser().parse_args([*args, "--allow", described.OWN_PRIOR])) == 1
+
+
 def test_a_video(call, tmp_path):
     with VideoWriter(tmp_path / "film.mp4", 10) as writer:
         for shade in range(5):

@@ -1,11 +1,12 @@
-"""What a config that travels inside a checkpoint may build: names of this list and nothing else.
+"""The names that a config inside a checkpoint may build: those of this list, and those that the user allows.
 
-Such a config is data from whoever wrote the file, and Detectron2's `instantiate` calls whatever it names. A name is
-allowed as it stands, in full: no prefix, so that nothing is reached through a module of ours that imports it. None of
-these runs code, opens files or calls what it is given otherwise than as a part of the network.
+Such a config is data from whoever wrote the file, and Detectron2's `instantiate` calls everything that it names. A name
+is allowed as it stands, in full. Prefixes are not enough: they would reach what a module of ours imports. Nothing on
+the list runs code or opens files, and nothing calls its arguments except as parts of the network.
 """
 
 import re
+from collections.abc import Collection, Iterator, Mapping
 
 PARTS = {
     "dab_detr": ["DABDETR", "FixedAnchors", "RefinedAnchors"],
@@ -46,40 +47,97 @@ PARTS = {
 }
 ALLOWED = {f"{module}.{name}" for module, names in PARTS.items() for name in names}
 
+# modules that had another name when older checkpoints were written
+RENAMED = {
+    "dab_detr.models.deformable": "dab_detr.models.multi_scale",
+    "dab_detr.models.layers": "dab_detr.models.builders",
+}
+
+# where a stored LazyConfig has the nodes that are built for a prediction
+BUILT = ("model", "dataloader.test.mapper.augmentations")
+
 # timm can fetch networks and weights from wherever its names and options say
 TIMM = "dab_detr.modeling.backbone.TimmBackbone"
 TIMM_ARGUMENTS = {"_target_", "name", "out_features", "pretrained"}
 
 
-def check_config(node: object, key: str = "config") -> None:
-    """Raises ValueError for a `_target_` anywhere in `node` that is not in the list, and for an interpolation.
+def current_names(node: object) -> object:
+    """The same plain config, with targets of modules that were renamed under their names of today."""
+    if isinstance(node, dict):
+        return {name: renamed(x) if name == "_target_" else current_names(x) for name, x in node.items()}
+    return [current_names(x) for x in node] if isinstance(node, list) else node
 
-    `node` is plain data, but that a target may be a class or function itself, which only code can have put there.
+
+def renamed(target: object) -> object:
+    """A target of an earlier version by its name of today; anything else as it is."""
+    if not isinstance(target, str):
+        return current_names(target)
+    module, _, name = target.rpartition(".")
+    return f"{RENAMED[module]}.{name}" if module in RENAMED else target
+
+
+def refused_targets(config: Mapping, allow: Collection[str] = ()) -> list[str]:
+    """The names that a LazyConfig, as a checkpoint stores it, may not build; each once, in their order.
+
+    allow: further names that may be built.
+    """
+    names = dict.fromkeys(name for path in BUILT for name in targets(inside(config, path)))
+    return [x for x in names if renamed(x) not in ALLOWED and x not in allow]
+
+
+def inside(config: object, path: str) -> object:
+    """What plain data has under a dotted path; None where it has nothing there."""
+    for key in path.split("."):
+        config = config.get(key) if isinstance(config, Mapping) else None
+    return config
+
+
+def targets(node: object) -> Iterator[str]:
+    """Every name under `_target_` in plain data."""
+    if isinstance(node, Mapping):
+        if isinstance(node.get("_target_"), str):
+            yield node["_target_"]
+        node = list(node.values())
+    for inner in node if isinstance(node, list) else ():
+        yield from targets(inner)
+
+
+def check_config(node: object, key: str = "config", allow: Collection[str] = ()) -> None:
+    """Raises ValueError for a `_target_` anywhere in `node` that is not allowed, and for an interpolation.
+
+    node: plain data, except that a target may be a class or function, which only code can have put there.
+    allow: names that may be built beside those of the list.
     """
     if isinstance(node, dict):
         if "_target_" in node:
-            check_target(node, key)
+            check_target(node, key, allow)
         for name, inner in node.items():
-            check_config(inner, f"{key}.{name}")
+            check_config(inner, f"{key}.{name}", allow)
     elif isinstance(node, (list, tuple)):
         for i, inner in enumerate(node):
-            check_config(inner, f"{key}.{i}")
+            check_config(inner, f"{key}.{i}", allow)
     elif isinstance(node, str) and "${" in node:
         raise ValueError(f"refused: {key} in the checkpoint is {node!r}; interpolations are not followed")
 
 
-def check_target(node: dict, key: str) -> None:
+def check_target(node: dict, key: str, allow: Collection[str] = ()) -> None:
     """Raises ValueError where `node` may not be built."""
     target = node["_target_"]
     if callable(target):
         return
-    if not isinstance(target, str) or target not in ALLOWED:
+    if not isinstance(target, str) or target not in ALLOWED and target not in allow:
         raise ValueError(
             f"refused: {key} in the checkpoint names {target!r}, which is not in the list of what may be built from "
-            "a checkpoint"
+            f"a checkpoint. If it is code of your own, name it: {way_to_allow([target])}"
         )
     if target == TIMM and not (set(node) <= TIMM_ARGUMENTS and re.fullmatch(r"[\w.]+", str(node.get("name")))):
         raise ValueError(
             f"refused: {key} in the checkpoint may give timm one of its models' names and out_features, "
             f"and gives { ({k: v for k, v in node.items() if k != '_target_'}) }"
         )
+
+
+def way_to_allow(names: Collection[str]) -> str:
+    """How a user allows these names, in Python and on the command line."""
+    options = " ".join(f"--allow {name}" for name in names)
+    return f"Predictor.from_checkpoint(path, allow={list(names)}), or predict.py {options}"

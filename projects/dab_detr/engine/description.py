@@ -12,6 +12,7 @@ from detectron2.utils.registry import _convert_target_to_string as name_of_targe
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from ..checkpoint.allow_list import refused_targets, way_to_allow
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..checkpoint.description import Description, check_plain
 
@@ -46,6 +47,11 @@ def describer(
     except ValueError as error:
         logger.warning("Checkpoints will not carry their config, and need it to predict: %s.", error)
         plain = None
+    if refused := refused_targets(plain or {}):
+        logger.warning(
+            "To predict with the checkpoints of this training, allow the parts of your own in their config: %s",
+            way_to_allow(refused),
+        )
     names, ids = classes_of(dataset)
     about = Description(
         class_names=names,

@@ -1,7 +1,7 @@
 """Detection in one line: `Predictor.from_checkpoint("model_final.pth")("street.jpg")`."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from operator import length_hint
 
 import numpy as np
@@ -59,21 +59,29 @@ class Predictor:
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | os.PathLike, *, device: str = "cuda", autocast: torch.dtype | None = None
+        cls,
+        path: str | os.PathLike,
+        *,
+        allow: Collection[str] = (),
+        device: str = "cuda",
+        autocast: torch.dtype | None = None,
     ) -> "Predictor":
-        """By a checkpoint of train_net.py, a file or URL, and nothing else.
+        """Build a predictor from a checkpoint of train_net.py, a file or URL, and nothing else.
 
-        The config inside it builds what the project's own configs are made of, and nothing that could run code.
+        The config inside the checkpoint builds the parts of this project and nothing that could run code.
 
-        Raises ValueError for a checkpoint that does not describe itself, that cannot be read, or whose config
-        cannot be built or names what it may not.
+        allow: full names of further classes and functions that the config may build, such as "my_package.MyPrior".
+            They are imported and called: name only code that you trust.
+
+        Raises ValueError for a checkpoint that cannot be read or has no description, and for a config that cannot be
+        built or names something that is not allowed.
         """
         about = read_description(os.fspath(path))
         if about.config is None:
             raise ValueError(
                 f"checkpoint {path} carries no config: give it, with --config-file or Predictor.from_config"
             )
-        model, augmentations = build_stored(about.config, path)
+        model, augmentations = build_stored(about.config, path, allow)
         load(model, path, about.class_names)
         return cls(
             model,

@@ -3,7 +3,7 @@
 import copy
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from detectron2.config import CfgNode, LazyCall, LazyConfig, get_cfg, instantiate
@@ -11,7 +11,7 @@ from detectron2.data import transforms as T
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from ..checkpoint.allow_list import check_config
+from ..checkpoint.allow_list import BUILT, check_config, current_names
 from ..config import add_dab_detr_config, is_lazy, model_node, register_datasets
 from ..data.coco import dataset_name
 from ..overrides import apply_overrides, merge_overrides
@@ -78,28 +78,37 @@ def dataset_of(cfg: DictConfig | CfgNode) -> str | None:
         return None
 
 
-def recipe_of_stored(config: Mapping) -> Recipe:
-    """Of the config that a checkpoint carries. Raises ValueError where that names what is not to be built from one."""
+def recipe_of_stored(config: Mapping, allow: Collection[str] = ()) -> Recipe:
+    """The recipe of the config that a checkpoint carries.
+
+    allow: names that it may build beside those of `checkpoint.allow_list`.
+
+    Raises ValueError where the config names anything else.
+    """
+    config = current_names(config)
     if "MODEL" not in config:
         recipe = recipe_of(config)
-        check_config(recipe.model, "model")
-        check_config(recipe.augmentations, "dataloader.test.mapper.augmentations")
+        for node, key in zip((recipe.model, recipe.augmentations), BUILT, strict=True):
+            check_config(node, key, allow)
         return recipe
     check_config(config)
     cfg = yacs_defaults()
     cfg.merge_from_other_cfg(CfgNode(config))
     recipe = recipe_of(cfg)
-    check_config(OmegaConf.to_container(recipe.model, resolve=True), "model")
+    check_config(OmegaConf.to_container(recipe.model, resolve=True), "model", allow)
     return recipe
 
 
-def build_stored(config: Mapping, path: str | os.PathLike) -> tuple[nn.Module, T.AugmentationList]:
-    """Model and augmentations by the config that the checkpoint at `path` carries.
+def build_stored(
+    config: Mapping, path: str | os.PathLike, allow: Collection[str] = ()
+) -> tuple[nn.Module, T.AugmentationList]:
+    """Model and augmentations by the config that the checkpoint at `path` carries, see `recipe_of_stored`.
 
-    Raises ValueError, which names the file, for whatever there is in it that cannot or must not be built.
+    Raises ValueError, which names the file, for anything in it that cannot or must not be built.
     """
+    allow = [allow] if isinstance(allow, str) else allow
     try:
-        model, augmentations = recipe_of_stored(config).build()
+        model, augmentations = recipe_of_stored(config, allow).build()
         if not hasattr(model, "num_classes"):
             raise ValueError(f"model is of {type(model).__name__}, which is no detector")
         return model, augmentations
