@@ -116,7 +116,7 @@ def test_inference_answers_in_the_size_that_is_asked_for(model):
     assert [x.image_size for x in own] == [(96, 128), (64, 160)]
     assert [x.image_size for x in asked] == [(192, 64), (64, 160)]
     for instances in own + asked:
-        assert set(instances.get_fields()) == {"pred_boxes", "scores", "pred_classes"}
+        assert set(instances.get_fields()) == {"pred_boxes", "scores", "pred_classes", "query"}
         assert len(instances) == QUERIES * CLASSES
         height, width = instances.image_size
         limits = instances.pred_boxes.tensor.new_tensor([width, height, width, height])
@@ -136,6 +136,7 @@ def test_detections_are_the_best_of_all_queries_and_classes(model, num_select):
         pairs = sorted(pairs, reverse=True)[:num_select]
         instances = results[image]["instances"]
         assert instances.pred_classes.tolist() == [k for _, _, k in pairs]
+        assert instances.query.tolist() == [q for _, q, _ in pairs] and instances.query.dtype == torch.int64
         torch.testing.assert_close(instances.scores, torch.tensor([score for score, _, _ in pairs]).sigmoid())
         for found, (_, q, _) in zip(instances.pred_boxes.tensor, pairs, strict=True):
             x, y, w, h = boxes[1, image, q]
@@ -143,7 +144,18 @@ def test_detections_are_the_best_of_all_queries_and_classes(model, num_select):
             assert worst(found, expected * torch.tensor([width, height, width, height])) < 1e-4
 
 
-def test_targets_are_normalised_by_the_size_of_their_own_image(model):
+def test_detections_keep_the_index_of_their_query_where_others_are_dropped(model):
+    """Detectron2 drops boxes without an area in the size that is asked for."""
+    logits, boxes = torch.randn(1, 1, QUERIES, CLASSES), random_boxes(1, 1, QUERIES)
+    boxes[..., ::2, 2] = 0.0
+    (result,) = model.postprocess(Prediction(logits, boxes), [(50, 80)], [{"height": 500, "width": 800}])
+    found = result["instances"]
+    assert len(found) == QUERIES * CLASSES / 2 and (found.query % 2 == 1).all()
+    expected = boxes[0, 0, found.query, :2] * torch.tensor([800.0, 500.0])
+    assert worst(found.pred_boxes.get_centers(), expected) < 1e-3
+
+
+def test_targets_are_normalized_by_the_size_of_their_own_image(model):
     inputs = [random_input(100, 200, 1), random_input(50, 40, 1)]
     for entry in inputs:
         entry["instances"].gt_boxes = Boxes(torch.tensor([[10.0, 5, 30, 25]]))

@@ -93,8 +93,9 @@ class DABDETR(nn.Module):
 
         batch: for training, the effective batch that these inputs are a part of; without one they are the whole.
 
-        Returns the losses in training, else a list of {"instances": Instances} with `pred_boxes` (xyxy pixels),
-        `scores` and `pred_classes`, in the size (height, width) that the input asks for or else the image's own.
+        Returns the losses in training, otherwise a list of {"instances": Instances} with `pred_boxes` (xyxy pixels),
+        `scores`, `pred_classes` and `query` (int64, the index of the query that answered), in the size (height, width)
+        that the input asks for, by default that of the image.
         """
         images = self.preprocess(batched_inputs)
         targets = self.targets(batched_inputs) if self.training else None
@@ -148,7 +149,7 @@ class DABDETR(nn.Module):
         for i, ((height, width), x) in enumerate(zip(image_sizes, batched_inputs, strict=True)):
             instances = Instances((height, width))
             instances.pred_boxes = Boxes(boxes[i] * boxes.new_tensor([width, height, width, height]))
-            instances.scores, instances.pred_classes = scores[i], labels[i]
+            instances.scores, instances.pred_classes, instances.query = scores[i], labels[i], query[i]
             # Detectron2 asserts that boxes are finite, which those of an image full of inf are not
             instances = instances[boxes[i].isfinite().all(1) & scores[i].isfinite()]
             instances = detector_postprocess(instances, x.get("height", height), x.get("width", width))

@@ -89,7 +89,7 @@ def test_answers_as_the_model_in_evaluation(tmp_path, monkeypatch):
     theirs = DefaultPredictor(cfg)(np.ascontiguousarray(image[:, :, ::-1]))["instances"]
     ours = Predictor.from_checkpoint(path, device="cpu")(image, threshold=0).instances
     assert theirs.scores.equal(ours.scores) and theirs.pred_classes.equal(ours.pred_classes)
-    assert theirs.pred_boxes.tensor.equal(ours.pred_boxes.tensor)
+    assert theirs.pred_boxes.tensor.equal(ours.pred_boxes.tensor) and theirs.query.equal(ours.query)
 
 
 def test_channels_come_as_the_model_wants_them(tmp_path):

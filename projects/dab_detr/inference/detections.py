@@ -18,7 +18,8 @@ class Detections:
 
     name: where the image comes from, a path or URL as it was given; else its number.
     image: (H, W, 3) uint8, RGB.
-    instances: Detectron2's, on the CPU: `pred_boxes` (N, 4), xyxy in the image's pixels, `scores`, `pred_classes`.
+    instances: Detectron2's, on the CPU: `pred_boxes` (N, 4), xyxy in the image's pixels, `scores`, `pred_classes`,
+        `query` (the index of the query that answered).
     class_names: of the model's classes.
     """
 
