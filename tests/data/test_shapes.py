@@ -192,7 +192,7 @@ def test_registers_once(few, catalogs):
 
 def test_default_names_and_place(few, tmp_path, monkeypatch, catalogs):
     asked = []
-    monkeypatch.setattr(shapes, "_generate", lambda root, _: asked.append(root) or few)
+    monkeypatch.setattr(shapes, "generate", lambda root, _: asked.append(root) or few)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     assert register_shapes() == ("shapes_train", "shapes_val")
     monkeypatch.delenv("DETECTRON2_DATASETS")
@@ -209,7 +209,7 @@ def test_registering_from_another_place_moves_the_names(few, tmp_path, catalogs)
 
 
 def test_a_name_of_someone_else_is_left_alone(few, catalogs, monkeypatch):
-    name = shapes._Parameters(**FEW).dataset_name("val")
+    name = shapes.Parameters(**FEW).dataset_name("val")
     DatasetCatalog.register(name, list)
     with pytest.raises(ValueError, match=name):
         register_shapes(few.parent, **FEW)

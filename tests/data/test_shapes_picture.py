@@ -56,10 +56,10 @@ def test_objects_are_in_range_apart_and_inside(index, seed, least, factor, room)
 
 def test_a_mask_is_where_the_object_is_seen(monkeypatch):
     """On black and without noise, with objects in red, green, blue and white from the front."""
-    monkeypatch.setattr(shapes_picture, "_NOISE", (0.0, 0.0))
-    monkeypatch.setattr(shapes_picture, "_draw_background", lambda rng, n: np.zeros((n, n, 3)))
+    monkeypatch.setattr(shapes_picture, "NOISE", (0.0, 0.0))
+    monkeypatch.setattr(shapes_picture, "draw_background", lambda rng, n: np.zeros((n, n, 3)))
     paints = 255.0 * np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1)])
-    monkeypatch.setattr(shapes_picture, "_choose_colours", lambda rng, _, m: paints[: len(m)])
+    monkeypatch.setattr(shapes_picture, "choose_colors", lambda rng, _, m: paints[: len(m)])
     half = 128  # the level of a pixel that is covered by half
     for index in range(40):
         image, _, masks = draw_picture(0, index)
@@ -78,7 +78,7 @@ def test_a_shape_fills_its_window(kind, least, most):
     rng = np.random.default_rng(0)
     areas = []
     for _ in range(200):
-        coverage = shapes_picture._cover(rng, kind, 40, 20)
+        coverage = shapes_picture.cover(rng, kind, 40, 20)
         rows, columns = coverage.max(axis=1), coverage.max(axis=0)
         assert coverage.shape == (20, 40)
         assert min(rows[0], rows[-1], columns[0], columns[-1]) > 0
@@ -105,7 +105,7 @@ def test_an_object_behind_others_stays_visible():
     taken[:, 48:] = True  # half of the picture, so that many places are refused
     shares = []
     for kind in SHAPES_CLASSES * 20:
-        stencil, mask = shapes_picture._place(rng, kind, taken, (10, 56))
+        stencil, mask = shapes_picture.find_place(rng, kind, taken, (10, 56))
         shares.append(mask.sum() / (stencil.coverage >= 0.5).sum())
         assert not (mask & taken).any()
     assert MIN_VISIBLE <= min(shares) < 1.0
@@ -113,19 +113,19 @@ def test_an_object_behind_others_stays_visible():
 
 def test_no_room_gives_no_object():
     full = np.ones((96, 96), dtype=bool)
-    assert shapes_picture._place(np.random.default_rng(0), "box", full, (10, 56)) is None
+    assert shapes_picture.find_place(np.random.default_rng(0), "box", full, (10, 56)) is None
 
 
-def test_colours_stand_out():
+def test_colors_stand_out():
     rng = np.random.default_rng(0)
     masks = np.eye(4, dtype=bool).repeat(24, axis=0).repeat(24, axis=1).reshape(4, 24, 96)
     for _ in range(50):
-        canvas = shapes_picture._draw_background(rng, 96)[:24]
-        colours = shapes_picture._choose_colours(rng, canvas, list(masks))
-        for i, (colour, mask) in enumerate(zip(colours, masks, strict=True)):
-            others = [canvas[mask].mean(axis=0), *colours[:i]]
+        canvas = shapes_picture.draw_background(rng, 96)[:24]
+        colors = shapes_picture.choose_colors(rng, canvas, list(masks))
+        for i, (color, mask) in enumerate(zip(colors, masks, strict=True)):
+            others = [canvas[mask].mean(axis=0), *colors[:i]]
             # the canvas is compared after rounding, half a level per channel at most
-            assert min(np.linalg.norm(colour - other) for other in others) >= MIN_CONTRAST - 1
+            assert min(np.linalg.norm(color - other) for other in others) >= MIN_CONTRAST - 1
 
 
 def test_tight_box():

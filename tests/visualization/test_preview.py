@@ -57,8 +57,8 @@ def mapper(record: dict) -> dict:
 
 def halves(path) -> tuple[np.ndarray, np.ndarray]:
     """The two images of a picture, without their titles."""
-    picture = np.asarray(Image.open(path)).astype(int)[preview._TITLE_HEIGHT :]
-    width = (picture.shape[1] - preview._GAP) // 2
+    picture = np.asarray(Image.open(path)).astype(int)[preview.TITLE_HEIGHT :]
+    width = (picture.shape[1] - preview.GAP) // 2
     return picture[:, :width], picture[:, -width:]
 
 
@@ -109,13 +109,13 @@ def test_labels_and_threshold(tmp_path, dataset, texts):
 )
 def test_titles(tmp_path, dataset, monkeypatch, detector, record, titles):
     given = []
-    panel = preview._Style.panel
+    panel = preview.Style.panel
 
     def recorded(self, image, title, *args):
         given.append(title)
         return panel(self, image, title, *args)
 
-    monkeypatch.setattr(preview._Style, "panel", recorded)
+    monkeypatch.setattr(preview.Style, "panel", recorded)
     draw_preview(detector, [dataset[record]], mapper=mapper, output_dir=tmp_path, score_threshold=0.5)
     assert given == titles
 
@@ -138,7 +138,7 @@ def test_contact_sheet_shows_all(tmp_path, dataset):
     dataset[0].update(height=64)
     path = draw_preview(Detector(), dataset, mapper=mapper, output_dir=tmp_path, side=96)
     sheet = np.asarray(Image.open(path))
-    gap = preview._GAP
+    gap = preview.GAP
     pictures = [Image.open(tmp_path / f"{i:02d}_image{i}.png") for i in range(5)]
     height, width = max(p.height for p in pictures) + 2 * gap, max(p.width for p in pictures) + 2 * gap
     assert sheet.shape == (3 * height, 2 * width, 3)

@@ -1,4 +1,4 @@
-"""The course of a training as one picture, from the metrics that Detectron2 writes."""
+"""Curves of a training in one picture, from the metrics that Detectron2 writes."""
 
 import json
 import logging
@@ -16,22 +16,22 @@ __all__ = ["CurvesHook", "draw_metrics", "plot_losses", "read_metrics"]
 
 logger = logging.getLogger(__name__)
 
-_PARTS = {
+PARTS = {
     "loss_ce": "loss_ce (classification)",
     "loss_bbox": "loss_bbox (L1)",
     "loss_giou": "loss_giou (1 - GIoU)",
 }
-_AP = "bbox/AP"
+AP = "bbox/AP"
 
 Series = list[tuple[int, float]]
 
 
 class CurvesHook(HookBase):
-    """Draws `output_dir/metrics.json` to `output_dir/curves.png` after training, also after one that failed.
+    """Draw `output_dir/metrics.json` to `output_dir/curves.png` after training, even if the training failed.
 
-    Its place is behind the PeriodicWriter, which writes the last metrics after training too.
+    The hook belongs behind the PeriodicWriter, which also writes the last metrics after training.
 
-    period: iterations between drawings during training; 0 for none.
+    period: iterations between drawings during training; 0 draws only at the end.
     """
 
     def __init__(self, *, output_dir: str | os.PathLike, period: int = 0):
@@ -49,14 +49,12 @@ class CurvesHook(HookBase):
 def plot_losses(metrics_json: str | os.PathLike, out_png: str | os.PathLike) -> Path | None:
     """Draw total loss, the last layer's three losses, learning rate and AP over iterations.
 
-    What is not finite leaves a gap in the curve and is counted in the title.
+    A value that is not finite leaves a gap in its curve. The title counts these values.
 
-    Args:
-        metrics_json: what Detectron2's JSONWriter has written.
-        out_png: picture to write.
+    metrics_json: the file that Detectron2's JSONWriter writes.
+    out_png: the picture to write.
 
-    Returns:
-        The path of the picture; None, with a warning, where there is nothing to draw.
+    Returns the path of the picture, or None, with a warning, if there is no total loss to draw.
     """
     series = read_metrics(metrics_json)
     if "total_loss" not in series:
@@ -67,9 +65,9 @@ def plot_losses(metrics_json: str | os.PathLike, out_png: str | os.PathLike) -> 
 
 
 def read_metrics(metrics_json: str | os.PathLike) -> dict[str, Series]:
-    """The (iteration, value) pairs of each metric, ascending; nothing where there is no file.
+    """The (iteration, value) pairs of each metric, ascending; an empty dict if there is no file.
 
-    Where a resumed training repeats iterations, the later ones count. A line cut short by a kill is passed over.
+    If a resumed training repeats iterations, the later values count. A line that a kill cut short is skipped.
     """
     path = Path(metrics_json)
     series: dict[str, Series] = defaultdict(list)
@@ -81,7 +79,7 @@ def read_metrics(metrics_json: str | os.PathLike) -> dict[str, Series]:
             continue
         for key, value in record.items():
             if isinstance(value, int | float):
-                # Each metric on its own: a line with an evaluation may stand behind one of a later iteration.
+                # each metric separately: the line of an evaluation may come after one of a later iteration
                 points = series[key]
                 while points and points[-1][0] >= iteration:
                     points.pop()
@@ -90,27 +88,30 @@ def read_metrics(metrics_json: str | os.PathLike) -> dict[str, Series]:
 
 
 def draw_metrics(series: dict[str, Series]) -> Figure:
-    """The figure of :func:`plot_losses`, of metrics as :func:`read_metrics` gives them; what is missing is empty."""
+    """The figure of `plot_losses` from the result of `read_metrics`; a missing metric leaves its axes empty."""
     figure = Figure(figsize=(11, 7), layout="constrained")
     total, parts, rate, precision = figure.subplots(2, 2, sharex=True).flat
-    _draw(total, "total loss of all layers", {"total_loss": series.get("total_loss", [])})
-    _draw(parts, "weighted losses of the last layer", {label: series.get(key, []) for key, label in _PARTS.items()})
-    _draw(rate, "learning rate", {"lr": series.get("lr", [])})
+    draw_curves(total, "total loss of all layers", {"total_loss": series.get("total_loss", [])})
+    draw_curves(
+        parts, "weighted losses of the last layer", {label: series.get(key, []) for key, label in PARTS.items()}
+    )
+    draw_curves(rate, "learning rate", {"lr": series.get("lr", [])})
     rate.ticklabel_format(axis="y", style="scientific", scilimits=(0, 0))
-    evaluations = {key: values for key, values in series.items() if key == _AP or key.endswith("/" + _AP)}
-    _draw(precision, "AP on the validation set", evaluations, marker="o")
+    evaluations = {key: values for key, values in series.items() if key == AP or key.endswith("/" + AP)}
+    draw_curves(precision, "AP on the validation set", evaluations, marker="o")
     precision.set_ylim(0, 100)
     for axes in (rate, precision):
         axes.set_xlabel("iteration")
     return figure
 
 
-def _draw(axes: Axes, title: str, curves: dict[str, Series], marker: str | None = None) -> None:
+def draw_curves(axes: Axes, title: str, curves: dict[str, Series], marker: str | None = None) -> None:
+    """Draw (iteration, value) curves by label; the title counts the values that are not finite."""
     gaps = 0
     for label, points in curves.items():
         values = [value if math.isfinite(value) else math.nan for _, value in points]
         gaps += sum(map(math.isnan, values))
-        sparse = sum(map(math.isfinite, values)) < 3  # a line through so few is hardly seen
+        sparse = sum(map(math.isfinite, values)) < 3  # a line through so few points is hard to see
         axes.plot([i for i, _ in points], values, marker=marker or ("o" if sparse else None), markersize=4, label=label)
     if not any(curves.values()):
         axes.text(0.5, 0.5, "not in the metrics", ha="center", va="center", transform=axes.transAxes, color="gray")

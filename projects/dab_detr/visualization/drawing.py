@@ -13,9 +13,9 @@ COLORS = colormap(rgb=True, maximum=1)  # by class
 def draw_boxes(
     image: np.ndarray, boxes: np.ndarray, *, labels: Sequence[int], texts: Sequence[str], colors: np.ndarray = COLORS
 ) -> np.ndarray:
-    """`image` (H, W, 3), RGB, with boxes (N, 4), xyxy in its pixels, in the colours (C, 3) of their labels.
+    """`image` (H, W, 3), RGB, with boxes (N, 4), xyxy in its pixels, in the colors (C, 3) of their labels.
 
-    `colors` are RGB from 0 to 1, and are used again where there are more classes.
+    `colors` are RGB from 0 to 1. They repeat if there are more classes.
     """
     canvas = Visualizer(image)
     assigned = [tuple(colors[label % len(colors)]) for label in labels]
@@ -25,7 +25,7 @@ def draw_boxes(
 
 
 def make_readable(drawn: VisImage) -> None:
-    """Boxes opaque with a dark rim, for any colour meets a background like it; labels moved inside the image."""
+    """Make boxes opaque with a dark rim, visible on any background, and move labels inside the image."""
     for box in drawn.ax.patches:
         rim = withStroke(linewidth=box.get_linewidth() + 2, foreground="black")
         box.set(alpha=1, path_effects=[rim])

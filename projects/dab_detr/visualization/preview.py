@@ -26,22 +26,22 @@ __all__ = ["PreviewHook", "draw_preview"]
 
 logger = logging.getLogger(__name__)
 
-_TITLE_HEIGHT, _GAP = 30, 8  # pixels
-_BACKGROUND = (32, 32, 32)
+TITLE_HEIGHT, GAP = 30, 8  # pixels
+BACKGROUND = (32, 32, 32)
 
 
 class PreviewHook(HookBase):
-    """Draws some images of a dataset after training, and every `period` iterations, with :func:`draw_preview`.
+    """Draw images of a dataset with `draw_preview`, after training and every `period` iterations.
 
-    The same images each time, spread evenly over the dataset, in `output_dir/preview`: one PNG each, overwritten,
-    and the contact sheet of all of them, of which those drawn during training are kept with their iteration in
-    the name. Only the main process draws; nothing is drawn after a training that failed.
+    The images are the same each time, spread evenly over the dataset. `output_dir/preview` gets a PNG for each image,
+    which the next drawing overwrites, and a contact sheet. Sheets drawn during training have the iteration in their
+    name and are kept. Only the main process draws. A training that failed gets no preview.
 
-    model: the model in training. It may be wrapped for distributed training; its mode is left as it was.
+    model: the model in training. It may be wrapped for distributed training. Its mode stays as it was.
     dataset: Detectron2's dataset dicts with their `annotations`.
     num_images: images to draw, at most.
     period: iterations between drawings; 0 to draw after training only.
-    options: of `draw_preview`: mapper, metadata, score_threshold.
+    options: mapper, metadata and score_threshold of `draw_preview`.
     """
 
     def __init__(
@@ -55,19 +55,20 @@ class PreviewHook(HookBase):
         **options,
     ):
         folder = Path(output_dir) / "preview"
-        self.draw = partial(draw_preview, model, _spread(dataset, num_images), output_dir=folder, **options)
+        self.draw = partial(draw_preview, model, spread(dataset, num_images), output_dir=folder, **options)
         self.period = period
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
         if self.period > 0 and done % self.period == 0 and done < self.trainer.max_iter:
-            self._draw(f"contact_sheet_{done:07d}.png")
+            self.draw_sheet(f"contact_sheet_{done:07d}.png")
 
     def after_train(self) -> None:
         if self.trainer.iter >= self.trainer.max_iter:
-            self._draw("contact_sheet.png")
+            self.draw_sheet("contact_sheet.png")
 
-    def _draw(self, sheet: str) -> None:
+    def draw_sheet(self, sheet: str) -> None:
+        """Draw the pictures and the contact sheet of this file name, in the main process."""
         if comm.is_main_process():
             self.draw(sheet=sheet)
 
@@ -85,18 +86,16 @@ def draw_preview(
 ) -> Path:
     """Draw every image of `dataset`, ground truth on the left and predictions on the right, and a sheet of all.
 
-    Args:
-        model: takes what `mapper` makes and gives `instances`; its mode is left as it was.
-        dataset: Detectron2's dataset dicts; `annotations` may be missing.
-        mapper: what makes the model's input of a dataset dict, as in the test loader.
-        output_dir: folder for the PNG files; made if missing.
-        metadata: of the dataset, for `thing_classes` and `thing_colors`; without, classes are numbers.
-        score_threshold: detections below it are not drawn.
-        side: pixels of an image's longer side in the pictures, so that small images are readable too.
-        sheet: file name of the contact sheet.
+    model: takes the output of `mapper` and returns `instances`. Its mode stays as it was.
+    dataset: Detectron2's dataset dicts; `annotations` may be missing.
+    mapper: turns a dataset dict into the model's input, as in the test loader.
+    output_dir: folder for the PNG files; made if missing.
+    metadata: the dataset's, for `thing_classes` and `thing_colors`; without it, classes are numbers.
+    score_threshold: lowest score of a detection that is drawn.
+    side: pixels of an image's longer side in the pictures, so that small images are readable too.
+    sheet: file name of the contact sheet.
 
-    Returns:
-        The path of the contact sheet.
+    Returns the path of the contact sheet. Raises ValueError for an empty dataset.
     """
     if not dataset:
         raise ValueError("a preview needs at least one image, the dataset has none")
@@ -104,21 +103,21 @@ def draw_preview(
     output_dir.mkdir(parents=True, exist_ok=True)
     if isinstance(model, DistributedDataParallel):
         model = model.module  # the other processes do not take part
-    style = _Style(metadata, side)
+    style = Style(metadata, side)
     pictures = []
     with evaluating(model), torch.no_grad():
         for number, record in enumerate(dataset):
             detections = model([mapper(record)])[0]["instances"].to("cpu")
-            pictures.append(_picture(record, detections, score_threshold, style))
+            pictures.append(draw_picture(record, detections, score_threshold, style))
             name = f"{number:02d}_{Path(record['file_name']).stem}.png"
             Image.fromarray(pictures[-1]).save(output_dir / name)
-    Image.fromarray(_contact_sheet(pictures)).save(output_dir / sheet)
+    Image.fromarray(contact_sheet(pictures)).save(output_dir / sheet)
     logger.info("Drew %d images with ground truth and predictions: %s", len(pictures), output_dir / sheet)
     return output_dir / sheet
 
 
-class _Style:
-    """Names and colours of the classes, and the size of the pictures."""
+class Style:
+    """Names and colors of the classes, and the size of the pictures."""
 
     def __init__(self, metadata: Metadata | None, side: int):
         self.names = metadata.get("thing_classes") if metadata else None
@@ -137,12 +136,13 @@ class _Style:
         height, width = (max(1, round(x * scale)) for x in image.shape[:2])
         resized = np.asarray(Image.fromarray(image).resize((width, height)))
         drawn = draw_boxes(resized, boxes * scale, labels=labels, texts=texts, colors=self.colors)
-        strip = VisImage(np.full((_TITLE_HEIGHT, width, 3), _BACKGROUND, np.uint8))
-        strip.ax.text(width / 2, _TITLE_HEIGHT / 2, title, size=12, color="w", ha="center", va="center")
+        strip = VisImage(np.full((TITLE_HEIGHT, width, 3), BACKGROUND, np.uint8))
+        strip.ax.text(width / 2, TITLE_HEIGHT / 2, title, size=12, color="w", ha="center", va="center")
         return np.concatenate([strip.get_image(), drawn])
 
 
-def _picture(record: dict, detections: Instances, score_threshold: float, style: _Style) -> np.ndarray:
+def draw_picture(record: dict, detections: Instances, score_threshold: float, style: Style) -> np.ndarray:
+    """Ground truth and predictions of one image, side by side, (H, W, 3) uint8."""
     image = read_image(record["file_name"], "RGB")
     objects = record.get("annotations", [])
     labels = [x["category_id"] for x in objects]
@@ -166,21 +166,22 @@ def _picture(record: dict, detections: Instances, score_threshold: float, style:
         labels,
         [f"{style.name(label)} {score:.0%}" for label, score in zip(labels, shown.scores.tolist(), strict=True)],
     )
-    gap = np.full((len(left), _GAP, 3), _BACKGROUND, np.uint8)
+    gap = np.full((len(left), GAP, 3), BACKGROUND, np.uint8)
     return np.concatenate([left, gap, right], axis=1)
 
 
-def _contact_sheet(pictures: list[np.ndarray], columns: int = 2) -> np.ndarray:
-    height, width = np.max([picture.shape[:2] for picture in pictures], axis=0) + 2 * _GAP
+def contact_sheet(pictures: list[np.ndarray], columns: int = 2) -> np.ndarray:
+    """All pictures on one sheet, (H, W, 3) uint8."""
+    height, width = np.max([picture.shape[:2] for picture in pictures], axis=0) + 2 * GAP
     rows = -(-len(pictures) // columns)
-    sheet = np.full((rows * height, min(columns, len(pictures)) * width, 3), _BACKGROUND, np.uint8)
+    sheet = np.full((rows * height, min(columns, len(pictures)) * width, 3), BACKGROUND, np.uint8)
     for i, picture in enumerate(pictures):
-        y, x = i // columns * height + _GAP, i % columns * width + _GAP
+        y, x = i // columns * height + GAP, i % columns * width + GAP
         sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
     return sheet
 
 
-def _spread(dataset: Sequence[dict], number: int) -> list[dict]:
+def spread(dataset: Sequence[dict], number: int) -> list[dict]:
     """`number` images evenly spread over the dataset, or all where it has fewer."""
     number = min(number, len(dataset))
     return [dataset[i * len(dataset) // number] for i in range(number)]

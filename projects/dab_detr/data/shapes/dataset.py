@@ -24,15 +24,15 @@ __all__ = ["SHAPES_CLASSES", "generate_shapes", "register_shapes", "shapes_split
 logger = logging.getLogger(__name__)
 
 VERSION = 1
-"""To be raised whenever the same parameters give other pictures or annotations."""
+"""Raise it whenever the same parameters give other pictures or annotations."""
 
-_SPLITS = ("train", "val")
-_RECORD = "parameters.json"
+SPLITS = ("train", "val")
+RECORD = "parameters.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Parameters:
-    """All that the content of a shapes dataset depends on, beside :data:`VERSION`."""
+class Parameters:
+    """Everything that the content of a shapes dataset depends on, besides `VERSION`."""
 
     num_train: int = 4000
     num_val: int = 500
@@ -61,10 +61,10 @@ class _Parameters:
         )
 
     def dataset_name(self, split: str) -> str:
-        return f"shapes_{split}" if self == _Parameters() else f"shapes_{self.folder_name}_{split}"
+        return f"shapes_{split}" if self == Parameters() else f"shapes_{self.folder_name}_{split}"
 
     def record(self) -> dict:
-        """What is written beside the data, in the types JSON gives back."""
+        """The parameters as they are written beside the data, in the types that JSON returns."""
         return {"dataset": "shapes", "version": VERSION, **asdict(self), "sides": list(self.sides)}
 
 
@@ -77,104 +77,98 @@ def generate_shapes(
     seed: int = 0,
     sides: tuple[int, int] = (10, 56),
 ) -> Path:
-    """Write a shapes dataset below ``root``, unless it is there already.
+    """Write a shapes dataset below `root`, unless it is there already.
 
-    The folder's name spells out the version and all parameters, so other parameters give another
-    folder. It holds ``annotations/{train,val}.json``, ``{train,val}/*.png`` and the parameters; it
-    appears only once complete, and of several processes that ask for it one writes and the others
-    wait. Picture i of a split is the same however many pictures the split has.
+    The folder's name spells out the version and all parameters, so other parameters give another folder. It holds
+    `annotations/{train,val}.json`, `{train,val}/*.png` and the parameters, and it appears only when it is complete. If
+    several processes ask for it, one writes and the others wait. Picture i of a split is the same for any number of
+    pictures in the split.
 
-    Args:
-        root: folder of shapes datasets; made if missing.
-        num_train: number of training pictures.
-        num_val: number of validation pictures.
-        image_size: height and width of the pictures in pixels.
-        seed: number of the dataset; other seeds give other pictures.
-        sides: least and greatest side of an object's box in pixels.
+    root: folder of shapes datasets; made if missing.
+    num_train: number of training pictures.
+    num_val: number of validation pictures.
+    image_size: height and width of the pictures in pixels.
+    seed: number of the dataset; other seeds give other pictures.
+    sides: least and greatest side of an object's box in pixels.
 
-    Returns:
-        The absolute folder of this dataset.
+    Returns the absolute folder of this dataset.
 
-    Raises:
-        ValueError: parameters that no dataset can be made with.
-        FileExistsError: the folder is there, but not with the content its name says.
+    Raises ValueError for parameters that make no dataset, FileExistsError for a folder whose content is not what its
+    name says.
     """
-    parameters = _Parameters(num_train=num_train, num_val=num_val, image_size=image_size, seed=seed, sides=tuple(sides))
-    return _generate(Path(root), parameters)
+    parameters = Parameters(num_train=num_train, num_val=num_val, image_size=image_size, seed=seed, sides=tuple(sides))
+    return generate(Path(root), parameters)
 
 
 def register_shapes(root: str | os.PathLike | None = None, **parameters) -> tuple[str, str]:
     """Register the splits of a shapes dataset with Detectron2; write the dataset first if needed.
 
-    To call it again with the same parameters changes nothing, except that another ``root`` is from
-    then on the place the (same) data is read from.
+    Calling it again with the same parameters changes nothing. With another `root`, the same data is read from there.
 
-    Args:
-        root: as for :func:`generate_shapes`. None is the folder ``shapes`` among Detectron2's
-            datasets: below ``$DETECTRON2_DATASETS``, or ``./datasets`` where that is not set.
-        **parameters: as for :func:`generate_shapes`.
+    root: as for `generate_shapes`. None is the folder `shapes` among Detectron2's datasets: below
+        `$DETECTRON2_DATASETS`, or `./datasets` where that is not set.
+    parameters: as for `generate_shapes`.
 
-    Returns:
-        The names of the training and the validation split in the catalogs: ``shapes_train`` and
-        ``shapes_val``; with the parameters in them where these are not the default.
+    Returns the names of the training and the validation split in the catalogs: `shapes_train` and `shapes_val`, with
+    the parameters in them where these are not the default.
 
-    Raises:
-        ValueError: as :func:`generate_shapes`, or a name is taken by another dataset.
-        FileExistsError: as :func:`generate_shapes`.
+    Raises ValueError and FileExistsError as `generate_shapes` does, and ValueError if another dataset has the name.
     """
     if root is None:
         root = Path(os.getenv("DETECTRON2_DATASETS", "datasets")).expanduser() / "shapes"
-    checked = _Parameters(**parameters)
-    folder = _generate(Path(root), checked)
-    train, val = (_register_split(checked.dataset_name(split), folder, split) for split in _SPLITS)
+    checked = Parameters(**parameters)
+    folder = generate(Path(root), checked)
+    train, val = (register_split(checked.dataset_name(split), folder, split) for split in SPLITS)
     return train, val
 
 
 def shapes_split(split: str, **parameters) -> str:
-    """The name of one split, "train" or "val", after :func:`register_shapes`: for the nodes of a LazyConfig."""
-    return dict(zip(_SPLITS, register_shapes(**parameters), strict=True))[split]
+    """The name of one split, "train" or "val", after `register_shapes`; for the nodes of a LazyConfig."""
+    return dict(zip(SPLITS, register_shapes(**parameters), strict=True))[split]
 
 
-def _generate(root: Path, parameters: _Parameters) -> Path:
+def generate(root: Path, parameters: Parameters) -> Path:
+    """The folder of the dataset, written first if needed; one process writes it, the others wait."""
     folder = root.expanduser().absolute() / parameters.folder_name
     if not folder.exists():  # without the lock, so that a finished dataset may be read-only
         with file_lock(str(folder)):
             if not folder.exists():
-                _write_dataset(folder, parameters)
-    _check_record(folder, parameters)
+                write_dataset(folder, parameters)
+    check_record(folder, parameters)
     return folder
 
 
-def _check_record(folder: Path, parameters: _Parameters) -> None:
+def check_record(folder: Path, parameters: Parameters) -> None:
+    """Raises FileExistsError for a folder that holds anything but the dataset of these parameters."""
     try:
-        found = json.loads((folder / _RECORD).read_text())
+        found = json.loads((folder / RECORD).read_text())
     except (OSError, ValueError):
         found = None
     if found != parameters.record():
         raise FileExistsError(
-            f"{folder} exists, but its {_RECORD} does not say that it is this shapes dataset "
+            f"{folder} exists, but its {RECORD} does not say that it is this shapes dataset "
             f"(expected {parameters.record()}, found {found}). Delete the folder or choose "
             "another root."
         )
 
 
-def _write_dataset(folder: Path, parameters: _Parameters) -> None:
-    """Write everything into a sibling of ``folder`` and give it its name at the very end."""
+def write_dataset(folder: Path, parameters: Parameters) -> None:
+    """Write everything into a sibling of `folder` and give it its name at the very end."""
     partial = folder.with_name(folder.name + ".partial")
     if partial.exists():
-        shutil.rmtree(partial)  # what an interrupted run has left
+        shutil.rmtree(partial)  # left by an interrupted run
     start = time.perf_counter()
     logger.info("Writing the shapes dataset to %s, once; this takes seconds ...", folder)
     (partial / "annotations").mkdir(parents=True)
-    for number, split in enumerate(_SPLITS):
-        content = _write_pictures(partial / split, number, parameters)
+    for number, split in enumerate(SPLITS):
+        content = write_pictures(partial / split, number, parameters)
         (partial / "annotations" / f"{split}.json").write_text(json.dumps(content))
-    (partial / _RECORD).write_text(json.dumps(parameters.record(), indent=2) + "\n")
+    (partial / RECORD).write_text(json.dumps(parameters.record(), indent=2) + "\n")
     partial.rename(folder)
     logger.info("Wrote the shapes dataset in %.1f seconds.", time.perf_counter() - start)
 
 
-def _write_pictures(folder: Path, split: int, parameters: _Parameters) -> dict:
+def write_pictures(folder: Path, split: int, parameters: Parameters) -> dict:
     """Write the pictures of a split; returns its annotations in COCO format."""
     folder.mkdir()
     size = parameters.image_size
@@ -205,7 +199,8 @@ def _write_pictures(folder: Path, split: int, parameters: _Parameters) -> dict:
     }
 
 
-def _register_split(name: str, folder: Path, split: str) -> str:
+def register_split(name: str, folder: Path, split: str) -> str:
+    """Register one split under `name` and return it. Raises ValueError if another dataset has the name."""
     json_file = folder / "annotations" / f"{split}.json"
     if name in DatasetCatalog:
         known = MetadataCatalog.get(name).get("json_file", "")
