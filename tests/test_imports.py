@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "download": (),
     "overrides": (),
     "version": (),
+    "yaml_file": (),
     # the parts of a model know what they are made of, never each other: no variant imports another
     "modeling": ("modeling.boxes", "modeling.layers", "modeling.part", "modeling.positional", "modeling.structures"),
     "modeling.structures": (),
@@ -53,7 +54,7 @@ MAY_IMPORT = {
     "models.*": ("detector", "losses", "modeling", "models.builders", "models.nodes"),
     "models.nodes": ("losses", "modeling", "models.builders"),
     "models.builders": ("modeling",),
-    "config": ("data", "models", "overrides"),
+    "config": ("data", "models", "overrides", "yaml_file"),
     # work on files and arrays, whatever the model
     "checkpoint": (),
     "checkpoint.*": ("checkpoint.blocks", "checkpoint.rename"),  # a table for each source of weights
@@ -99,6 +100,7 @@ MAY_IMPORT = {
         "modeling.optimization",
         "overrides",
         "visualization",
+        "yaml_file",
     ),
     "inference": (
         "checkpoint",
@@ -110,6 +112,7 @@ MAY_IMPORT = {
         "modeling.optimization",
         "overrides",
         "visualization",
+        "yaml_file",
     ),
     "": ("detector", "modeling.optimization", "modeling.transformer", "version"),  # the public names
 }

@@ -15,6 +15,7 @@ from ..checkpoint.allow_list import BUILT, check_config, current_names
 from ..config import add_dab_detr_config, is_lazy, model_node, register_datasets
 from ..data.coco import dataset_name
 from ..overrides import apply_overrides, merge_overrides
+from ..yaml_file import check_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ class Recipe:
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig | CfgNode:
     """A config file of either kind with overrides in its own way. Raises ValueError for a key that does not exist."""
+    if not path.endswith(".py"):
+        check_yaml(path)
     if is_lazy(path):
         cfg = LazyConfig.load(path)
         apply_overrides(cfg, overrides)
