@@ -170,7 +170,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
             return (open, (str(tmp_path / "executed"), "w"))
 
     with pytest.raises(
-        Exception, match=r"bad.pth is refused, nothing of it was run: it is a pickle that asks for io\.open"
+        Exception, match=r"bad.pth is refused, and nothing in it was run: it is a pickle that asks for io\.open"
     ):
         DABDETRCheckpointer(small_model()).load(save(tmp_path / "bad.pth", {"model": Malicious()}))
     assert not (tmp_path / "executed").exists()
@@ -182,5 +182,5 @@ def test_resuming_wants_the_same_classes(tmp_path):
     config = small_config()
     config.num_classes += 1
     DABDETRCheckpointer(instantiate(config)).load(str(tmp_path / "model_0000001.pth"))
-    with pytest.raises(CheckpointError, match=r"class_heads(.|\n)*Its classes are not those of the data"):
+    with pytest.raises(CheckpointError, match=r"class_heads(.|\n)*Its classes differ from those of the data"):
         DABDETRCheckpointer(instantiate(config), str(tmp_path)).resume_or_load("", resume=True)

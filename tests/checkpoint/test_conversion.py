@@ -249,5 +249,7 @@ def test_a_damaged_config_in_the_checkpoint_says_the_way_out(model, tmp_path):
         pixel_std=[1.0] * 3, input_format="RGB",
     )  # fmt: skip
     torch.save({"model": instantiate(node).state_dict(), KEY: about.to_dict()}, tmp_path / "ours.pth")
-    with pytest.raises(ValueError, match="lacks what transformers needs to know .*: give another with --config-file$"):
+    with pytest.raises(
+        ValueError, match="lacks a setting that transformers needs .*: give another with --config-file$"
+    ):
         convert(tmp_path / "ours.pth", tmp_path / "theirs", "--to", "transformers")

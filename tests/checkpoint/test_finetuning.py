@@ -45,9 +45,12 @@ def test_one_command_keeps_all_but_the_classes(way, coco, tmp_path):
     train_net.main(arguments("--config-file", config, *opts(tmp_path), *weights, *STILL[way]))
 
     log = (tmp_path / "output/log.txt").read_text()
-    told, started = log.index("What became of the weights"), log.index("Starting training")
+    told, started = log.index("What happened to the weights"), log.index("Starting training")
     assert told < started
-    assert f"{len(coco.state_dict()) - 2} tensors kept as they are\n2 tensors start anew, for no class is shared" in log
+    assert (
+        f"{len(coco.state_dict()) - 2} tensors kept as they are\n2 tensors start from scratch: no class is shared"
+        in log
+    )
     assert "decoder.class_heads.*.weight: 0 of 91, the model has 3; without: class 0, class 1, class 2" in log
 
     tuned = model(tmp_path, 3)
@@ -119,8 +122,8 @@ def nothing(path: Path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (malicious, r"refused, nothing of it was run: .* asks for _?io\.open"),
-        (malicious_arrays, r"refused, nothing of it was run: .* asks for _?io\.open"),
+        (malicious, r"refused, and nothing in it was run: .* asks for _?io\.open"),
+        (malicious_arrays, r"refused, and nothing in it was run: .* asks for _?io\.open"),
         (truncated, "truncated or damaged"),
         (page, "a web page"),
         (another_model, r"nothing in the checkpoint fits the model: it has \['bert\.embeddings\.weight'\]"),

@@ -74,7 +74,7 @@ def test_every_head_gets_its_rows():
 
 def test_strict_wants_all_classes():
     with pytest.raises(
-        ValueError, match=r"class_heads.*without: platelets(.|\n)*Its classes are not those of the data"
+        ValueError, match=r"class_heads.*without: platelets(.|\n)*Its classes differ from those of the data"
     ):
         Fit(3, NAMES, strict=True)(state(), state(num_classes=3))
 
@@ -112,7 +112,7 @@ def test_other_queries_are_refused_unless_asked_for(change, told, fate, of):
 
 def test_label_embeddings_without_a_place_are_refused():
     """They are the content of the matching queries, too: without them the model is another."""
-    with pytest.raises(ValueError, match=r"in the checkpoint, not in the model\n +denoising\.labels"):
+    with pytest.raises(ValueError, match=r"in the checkpoint, but not in the model\n +denoising\.labels"):
         Fit(91)(state(denoising=True), state())
 
 

@@ -85,7 +85,7 @@ def test_fills_our_model(name):
 def test_to_others_and_back(name, to):
     ours = formats.to_ours(theirs(name))[0]
     if to == "transformers" and ("deformable" in name or "dn_" in name):
-        with pytest.raises(ValueError, match=r"no such model: it goes to original or detrex|no place for denoising"):
+        with pytest.raises(ValueError, match=r"no such model: convert it to original or detrex|no place for denoising"):
             formats.table_to(to, ours)
         return
     assert_there_and_back(to, ours)

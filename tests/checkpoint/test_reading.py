@@ -78,7 +78,7 @@ def test_generic_names_are_none(tmp_path):
 def test_a_neighbouring_config_that_is_not_of_transformers(tmp_path, content):
     safetensors.torch.save_file(STATE, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ValueError, match=r"config\.json beside the weights is damaged or not of transformers"):
+    with pytest.raises(ValueError, match=r"config\.json beside the weights is damaged or not from transformers"):
         read(tmp_path / "model.safetensors")
 
 
@@ -112,7 +112,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, name):
     else:
         torch.save(content, tmp_path / name, _use_new_zipfile_serialization=name.endswith("pth"))
     with pytest.raises(
-        ValueError, match=rf"{name} is refused, nothing of it was run: .* asks for (_?io|builtins)\.open"
+        ValueError, match=rf"{name} is refused, and nothing in it was run: .* asks for (_?io|builtins)\.open"
     ):
         read(tmp_path / name)
     assert not executed.exists()
@@ -145,15 +145,15 @@ BUILTINS = {
 @pytest.mark.parametrize("name", BUILTINS)
 def test_a_pickle_that_calls_a_builtin_is_refused(tmp_path, name, zipped, capsys):
     torch.save({"model": STATE, "x": BUILTINS[name]}, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ValueError, match=rf"x\.pth is refused, nothing of it was run: .* asks for {name}, which"):
+    with pytest.raises(ValueError, match=rf"x\.pth is refused, and nothing in it was run: .* asks for {name}, which"):
         read(tmp_path / "x.pth")
     assert capsys.readouterr().out == ""
 
 
-def test_torch_does_not_speak_of_a_pickle_that_is_none_of_weights(tmp_path):
+def test_torch_does_not_speak_of_a_pickle_that_holds_no_weights(tmp_path):
     """It would advise to load it all the same."""
     torch.save({"model": STATE}, tmp_path / "x.pth", pickle_protocol=4)
-    with pytest.raises(ValueError, match=r"x\.pth is truncated or damaged: its pickle is none of weights$"):
+    with pytest.raises(ValueError, match=r"x\.pth is truncated or damaged: its pickle does not hold weights$"):
         read(tmp_path / "x.pth")
 
 
@@ -189,14 +189,14 @@ def test_a_truncated_file_is_named(tmp_path, name, part):
 )
 def test_what_is_no_file_of_weights(tmp_path, content, told):
     (tmp_path / "x.pth").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"x\.pth is no file of weights, .*{told}"):
+    with pytest.raises(ValueError, match=rf"x\.pth is not a weights file .*{told}"):
         read(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"model": {}}, {"model": {"a": 1}}, {"epoch": 3}, {"model": 3}])
 def test_no_state_dict(tmp_path, content):
     torch.save(content, tmp_path / "x.pth")
-    with pytest.raises(ValueError, match=r"x\.pth holds no state dict"):
+    with pytest.raises(ValueError, match=r"x\.pth has no state dict"):
         read(tmp_path / "x.pth")
 
 
@@ -213,13 +213,13 @@ def test_the_keys_of_a_file_without_a_state_dict_are_told(tmp_path, content, key
 @pytest.mark.parametrize("content", [{"blobs": [1, 2]}, {0: np.zeros(2), "a": 1}, {"blobs": {1: np.zeros(2)}}])
 def test_arrays_without_names(tmp_path, content):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
-    with pytest.raises(ValueError, match=r"x\.pkl holds no state dict"):
+    with pytest.raises(ValueError, match=r"x\.pkl has no state dict"):
         read(tmp_path / "x.pkl")
 
 
-def test_arrays_of_no_numbers(tmp_path):
+def test_arrays_without_numbers(tmp_path):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"model": {"a": np.array(["text"])}, "__author__": "x"}))
-    with pytest.raises(ValueError, match=r"x\.pkl has an array that is none of numbers: a"):
+    with pytest.raises(ValueError, match=r"x\.pkl has an array that does not hold numbers: a"):
         read(tmp_path / "x.pkl")
 
 
@@ -228,7 +228,7 @@ def test_arrays_of_no_numbers(tmp_path):
 )
 def test_tensors_that_are_no_weights(tmp_path, odd):
     torch.save({"model": STATE | {"odd.one": odd}}, tmp_path / "x.pth")
-    with pytest.raises(ValueError, match=r"x\.pth has a tensor of a kind that weights are not .*: odd\.one"):
+    with pytest.raises(ValueError, match=r"x\.pth has a tensor that cannot be a weight .*: odd\.one"):
         read(tmp_path / "x.pth")
 
 

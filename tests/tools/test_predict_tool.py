@@ -127,7 +127,7 @@ def test_weights_with_a_config(call, checkpoint, tmp_path):
     save_picture(tmp_path / "1.png")
     state = torch.load(checkpoint)["model"]
     torch.save(state, tmp_path / "bare.pth")
-    with pytest.raises(SystemExit, match="does not describe itself.*--config-file"):
+    with pytest.raises(SystemExit, match="has no description.*--config-file"):
         call("1.png", "--json", "found.json", "--checkpoint", "bare.pth")
     opts = [*described.lazy_opts(tmp_path), "model.num_classes=3"]
     call("1.png", "--json", "found.json", "--checkpoint", "bare.pth", "--config-file", str(described.LAZY),

@@ -56,7 +56,7 @@ RENAMED = {
 # where a stored LazyConfig has the nodes that are built for a prediction
 BUILT = ("model", "dataloader.test.mapper.augmentations")
 
-# timm can fetch networks and weights from wherever its names and options say
+# some names and options make timm fetch networks and weights from other places
 TIMM = "dab_detr.modeling.backbone.TimmBackbone"
 TIMM_ARGUMENTS = {"_target_", "name", "out_features", "pretrained"}
 
@@ -121,7 +121,7 @@ def check_config(node: object, key: str = "config", allow: Collection[str] = ())
 
 
 def check_target(node: dict, key: str, allow: Collection[str] = ()) -> None:
-    """Raises ValueError where `node` may not be built."""
+    """Raises ValueError if `node` may not be built."""
     target = node["_target_"]
     if callable(target):
         return
@@ -132,7 +132,7 @@ def check_target(node: dict, key: str, allow: Collection[str] = ()) -> None:
         )
     if target == TIMM and not (set(node) <= TIMM_ARGUMENTS and re.fullmatch(r"[\w.]+", str(node.get("name")))):
         raise ValueError(
-            f"refused: {key} in the checkpoint may give timm one of its models' names and out_features, "
+            f"refused: {key} in the checkpoint may give timm only a model's name and out_features, "
             f"and gives { ({k: v for k, v in node.items() if k != '_target_'}) }"
         )
 

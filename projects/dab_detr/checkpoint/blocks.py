@@ -1,4 +1,4 @@
-"""Rules for the blocks that several rename tables have."""
+"""Rules for blocks that several rename tables share."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -8,14 +8,14 @@ from .rename import Rule
 
 
 def mlp(theirs: str, ours: str, layers: int, copies: Sequence[str] = (), aliases: Sequence[str] = ()) -> Iterator[Rule]:
-    """An MLP: their `layers.0, 1, 2` are our 0, 2, 4, for ReLUs stand between them."""
+    """An MLP: their `layers.0, 1, 2` are our 0, 2, 4, because ours counts the ReLUs too."""
     for i in range(layers):
         others = (tuple(f"{name}.layers.{i}.{{p}}" for name in names) for names in (copies, aliases))
         yield Rule(f"{theirs}.layers.{i}.{{p}}", f"{ours}.{2 * i}.{{p}}", 0, *others)
 
 
 def anchor_mlps(theirs: str) -> Iterator[Rule]:
-    """What the decoder makes of anchors. Deformable models have no `ref_anchor_head`."""
+    """The MLPs over anchors in the decoder. Deformable models have no `ref_anchor_head`."""
     for name, ours in {
         "query_scale": "scale.mlp",
         "ref_point_head": "embed",
@@ -25,7 +25,7 @@ def anchor_mlps(theirs: str) -> Iterator[Rule]:
 
 
 def around_layers(*, projection: str, anchors: str, patterns: str, encoder: str, decoder: str, norm: str):
-    """What DAB-DETR with anchor boxes has outside of its layers, the box heads apart, by their names for it."""
+    """The parts of DAB-DETR with anchor boxes outside its layers, except the box heads. Arguments: their names."""
     yield Rule(f"{projection}.{{p}}", "neck.projection.{p}")
     yield Rule(anchors, ("queries.centre", "queries.size"), axis=1)
     yield Rule(patterns, "queries.patterns")
@@ -56,7 +56,7 @@ def multi_head_attention(theirs: str, ours: str) -> Iterator[Rule]:
 
 
 def feed_forward(theirs: str, ours: str, norms: Sequence[int]) -> Iterator[Rule]:
-    """What follows attention in a layer, and the layer's norms: their numbers, in the order of use."""
+    """The feed-forward network of a layer, and its norms: their numbers, in the order of use."""
     for name in ("linear1", "linear2"):
         yield Rule(f"{theirs}.{name}.{{p}}", f"{ours}.ffn.{name}.{{p}}")
     yield Rule(f"{theirs}.activation.weight", f"{ours}.ffn.activation.weight")
@@ -65,14 +65,14 @@ def feed_forward(theirs: str, ours: str, norms: Sequence[int]) -> Iterator[Rule]
 
 
 def deformable_attention(theirs: str, ours: str) -> Iterator[Rule]:
-    """Attention that samples several maps."""
+    """Deformable attention."""
     names = {"sampling_offsets": "offsets", "attention_weights": "weights", "value_proj": "value", "output_proj": "out"}
     for name, projection in names.items():
         yield Rule(f"{theirs}.{name}.{{p}}", f"{ours}.{projection}.{{p}}")
 
 
 def deformable_heads(num_layers: int, refined: bool, two_stage: bool) -> Iterator[Rule]:
-    """A head for each layer, and in two stages one more for the encoder; or one head under all their keys."""
+    """A head for each layer, and one more for the encoder in two stages; otherwise one head under all their keys."""
     decoder = "transformer.decoder."
     for i in range(num_layers + two_stage if refined else 1):
         ours = (
@@ -93,5 +93,5 @@ def deformable_heads(num_layers: int, refined: bool, two_stage: bool) -> Iterato
 
 
 def count_layers(state: Mapping[str, Tensor]) -> int:
-    """Decoder layers in a state dict of ours."""
+    """The number of decoder layers in a state dict of ours."""
     return sum(key.startswith("decoder.layers.") and key.endswith(".norm1.bias") for key in state)

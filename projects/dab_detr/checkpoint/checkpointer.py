@@ -1,4 +1,4 @@
-"""Detectron2's checkpointer, able to read other people's DAB-DETR weights."""
+"""Detectron2's checkpointer, which also reads DAB-DETR weights of other code."""
 
 import logging
 import shutil
@@ -22,22 +22,22 @@ logger = logging.getLogger(__name__)
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or does not fit the model: for the user to set right."""
+    """A checkpoint cannot be read or does not fit the model; the user can set it right."""
 
 
 class DABDETRCheckpointer(DetectionCheckpointer):
     """Loads our checkpoints, Detectron2's and torchvision's ImageNet backbones, and the DAB-DETR weights of the
-    original code, of detrex and of transformers; saves as Detectron2 does, but a kill leaves the checkpoint before as
-    it was.
+    original code, of detrex and of transformers. Saves as Detectron2 does, except that a kill during a save leaves the
+    earlier checkpoint as it was.
 
-    What a load keeps is told in a `LoadReport`, as `report` and in the log.
+    A load leaves a `LoadReport` in `report`, and in the log.
 
-    class_names: of the model's classes, by which rows of the checkpoint's class heads are found.
+    class_names: names of the model's classes, which find their rows in the checkpoint's class heads.
     strict: the checkpoint must fill the whole model, as evaluation needs it.
-    partial: whatever of it does not fit the model starts anew; else only classes may differ.
-    description: what each checkpoint says of itself when it is saved, as `Description.to_dict` gives it.
+    partial: tensors that do not fit the model start from scratch. Otherwise only classes may differ.
+    description: returns the result of `Description.to_dict` for a checkpoint that is about to be saved.
 
-    Raises CheckpointError for a file that cannot be read, or that does not fill what it should.
+    Raises CheckpointError for a file that cannot be read, or that does not fill the model as it must.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class DABDETRCheckpointer(DetectionCheckpointer):
 
         last: whether it becomes the checkpoint to resume from.
 
-        Raises OSError where it cannot be written, on a full disk for one; all that was there before is still there.
+        Raises OSError if it cannot be written, for example on a full disk. All earlier checkpoints are still there.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -75,7 +75,9 @@ class DABDETRCheckpointer(DetectionCheckpointer):
             if last:
                 self.tag_last_checkpoint(path.name)
         except (OSError, RuntimeError) as error:
-            cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch hides it behind its own
+            cause = (
+                error.__context__ if isinstance(error, RuntimeError) else error
+            )  # torch raises its own error instead
             if not isinstance(cause, OSError):
                 raise
             raise self._not_written(path, cause) from error
@@ -90,7 +92,7 @@ class DABDETRCheckpointer(DetectionCheckpointer):
         )
 
     def describe(self, name: str) -> None:
-        """Bring the description in a checkpoint that was saved up to date, in one step; all else in it stays."""
+        """Update the description in a saved checkpoint, in one step. The rest of the checkpoint stays."""
         path = Path(self.save_dir, f"{name}.pth")
         if not path.is_file():
             return
@@ -99,7 +101,7 @@ class DABDETRCheckpointer(DetectionCheckpointer):
             torch.save(content, file)
 
     def for_weights_of(self, model: nn.Module) -> "DABDETRCheckpointer":
-        """One for the weights of another model alone, in the same folder and with the same description."""
+        """A checkpointer for the weights of another model alone, with the same folder and description."""
         return DABDETRCheckpointer(model, self.save_dir, description=self.description)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
@@ -107,16 +109,16 @@ class DABDETRCheckpointer(DetectionCheckpointer):
             file.write(last_filename_basename.encode())
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """As Detectron2's; the path may also be a folder that transformers has written."""
+        """Load as Detectron2 does. The path may also be a folder written by transformers."""
         if not path and self.fit.strict:
-            logger.warning("There is no checkpoint to load: this evaluates random weights.")
+            logger.warning("No checkpoint to load: this evaluates random weights.")
         try:
             return super().load(weights_file(path) if path else path, *args, **kwargs)
         except (ValueError, AssertionError, OSError) as error:
             raise CheckpointError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """As Detectron2's. A checkpoint to resume from must be one of the same model."""
+        """Resume or load as Detectron2 does. A checkpoint to resume from must fill the whole model."""
         if resume and self.has_checkpoint():
             self.fit = replace(self.fit, strict=True)
         return super().resume_or_load(path, resume=resume)
@@ -132,11 +134,11 @@ class DABDETRCheckpointer(DetectionCheckpointer):
         else:
             state, found, unknown = to_ours(state)
             if found:
-                logger.info("The checkpoint is one of %s", found.name)
+                logger.info("The checkpoint has the format of %s", found.name)
         names = Description.from_dict(checkpoint[KEY]).class_names if KEY in checkpoint else None
         state, self.report = self.fit(state, model, names or checkpoint.get("class_names"), unknown)
-        logger.info("What became of the weights:\n%s", self.report)
+        logger.info("What happened to the weights:\n%s", self.report)
         return super()._load_model({"model": state})
 
     def _log_incompatible_keys(self, incompatible) -> None:
-        """Nothing more to tell: the report is complete."""
+        """Log nothing: the report is complete."""

@@ -1,4 +1,4 @@
-"""Which classes a checkpoint knows, and which of its rows are those of a dataset."""
+"""Finds the rows of a checkpoint that belong to the classes of a dataset."""
 
 from collections.abc import Sequence
 
@@ -11,17 +11,16 @@ COCO_OUTPUTS = {
     len(THINGS): list(THINGS.values()),  # numbered as Detectron2 does
     max(THINGS) + 1: [THINGS.get(i) for i in range(max(THINGS) + 1)],  # by category id, with gaps
 }
-"""Class names by the number of outputs of models that were trained on COCO."""
+"""Class names by the number of outputs of a model trained on COCO."""
 
 
 def class_rows(
     *, source: Sequence[str | None] | None, target: Sequence[str] | None, num_source: int, num_target: int
 ) -> list[int | None]:
-    """For each of the model's classes the row that it has in the checkpoint, None where it has none.
+    """The row in the checkpoint of each of the model's classes, None for a class that the checkpoint lacks.
 
-    source, target: names of the checkpoint's and the model's classes, None where they are not known. Classes are
-        the same by their names. Without names, equally many classes are taken for the same; 80 and 91 classes are
-        COCO's.
+    source, target: names of the checkpoint's and the model's classes, None if unknown. Classes match by name. Without
+        names, the same number of classes counts as the same classes, and 80 or 91 classes are COCO's.
     """
     if source is None and num_source == num_target:
         return list(range(num_source))
@@ -34,13 +33,13 @@ def class_rows(
 
 
 def normalized(name: str) -> str:
-    """Spellings of one name as one."""
+    """A class name in a spelling that ignores case, underscores and hyphens."""
     return name.lower().replace("_", " ").replace("-", " ").strip()
 
 
 def take_rows(theirs: Tensor, ours: Tensor, rows: Sequence[int | None]) -> Tensor:
-    """`ours` with the rows of `theirs` where they have the class. What follows the classes ("no object", "no label")
-    is theirs."""
+    """`ours` with the rows of `theirs` for the classes that they have. The rows after the classes ("no object",
+    "no label") come from `theirs`."""
     taken = ours.clone()
     kept = [(i, row) for i, row in enumerate(rows) if row is not None]
     kept += [(len(ours) - i, len(theirs) - i) for i in range(1, len(ours) - len(rows) + 1)]

@@ -1,4 +1,4 @@
-"""Writes our weights as other code has them."""
+"""Writes our weights in the formats of other code."""
 
 import json
 import math
@@ -21,25 +21,27 @@ FORMATS = ("dab_detr", "original", "detrex", "transformers")
 
 
 def num_classes_of(state: Mapping[str, Tensor]) -> int:
-    """Outputs of the class head of our state dict. Raises ValueError where it has none."""
+    """Number of outputs of the class head of our state dict. Raises ValueError if it has no class head."""
     if "decoder.class_heads.0.weight" not in state:
-        raise ValueError("the checkpoint has no class head: a backbone alone is not converted")
+        raise ValueError("the checkpoint has no class head: a backbone alone cannot be converted")
     return len(state["decoder.class_heads.0.weight"])
 
 
 def with_classes(state: Mapping[str, Tensor], num_classes: int) -> dict[str, Tensor]:
-    """Our state dict of a COCO model with 80 or 91 classes instead of 91 or 80. Rows that it lacks are those of a
-    class that is never seen: no weight, and the bias of a probability of 0.01."""
+    """Convert our state dict of a COCO model from 91 to 80 classes, or from 80 to 91. The rows of missing classes get
+    zero weights, and the bias of a probability of 0.01."""
     num_source = num_classes_of(state)
     if not {num_source, num_classes} <= COCO_OUTPUTS.keys():
-        raise ValueError(f"only COCO's 80 and 91 classes become each other, not {num_source} and {num_classes}")
+        raise ValueError(
+            f"only COCO's 80 and 91 classes can be converted into each other, not {num_source} and {num_classes}"
+        )
     rows = class_rows(source=None, target=None, num_source=num_source, num_target=num_classes)
     converted = dict(state)
     for name, tensor in state.items():
         if CLASS_TENSORS.fullmatch(name):
             prior = -math.log(99) if name.endswith("bias") else 0.0
-            anew = tensor.new_full((num_classes + len(tensor) - num_source, *tensor.shape[1:]), prior)
-            converted[name] = take_rows(tensor, anew, rows)
+            blank = tensor.new_full((num_classes + len(tensor) - num_source, *tensor.shape[1:]), prior)
+            converted[name] = take_rows(tensor, blank, rows)
     return converted
 
 
@@ -52,12 +54,12 @@ def write(
     class_names: Sequence[str | None] | None = None,
     torchvision_names: bool = False,
 ) -> int:
-    """Write our state dict to the file `out`, or for transformers to that folder. Returns how many tensors.
+    """Write our state dict to the file `out`, or for transformers to the folder `out`.
 
-    to: one of FORMATS. model: the model's node, which transformers needs; class_names: likewise, by output.
-    torchvision_names: of the backbone, for detrex' models with DC5.
+    to: one of FORMATS. model: the model's node, which transformers needs. class_names: by output, for transformers.
+    torchvision_names: whether the backbone gets torchvision's names, as in detrex' models with DC5.
 
-    Raises ValueError for a model that the other code does not have.
+    Returns the number of tensors. Raises ValueError for a model that the other code does not have.
     """
     if to == "dab_detr":
         save(out, {"model": dict(state), "class_names": class_names} if class_names else {"model": dict(state)})
@@ -67,7 +69,9 @@ def write(
         save(out, {"model": converted})
         return len(converted)
     if model is None:
-        raise ValueError("transformers needs to know the model, which the checkpoint does not tell: give --config-file")
+        raise ValueError(
+            "transformers needs the model's config, which this checkpoint does not have: give --config-file"
+        )
     names = class_names or COCO_OUTPUTS.get(num_classes_of(state))
     names = names or [f"LABEL_{i}" for i in range(num_classes_of(state))]
     try:
@@ -76,22 +80,22 @@ def write(
             "preprocessor_config.json": image_processor_config(model),
         }
         files = {name: json.dumps(config, indent=2) for name, config in configs.items()}
-    except (AttributeError, LookupError, TypeError) as error:  # of a config that was edited or damaged
+    except (AttributeError, LookupError, TypeError) as error:  # the config was edited or damaged
         cause = str(error).partition("\n")[0]
         raise ValueError(
-            f"the model's config lacks what transformers needs to know ({cause}): give another with --config-file"
+            f"the model's config lacks a setting that transformers needs ({cause}): give another with --config-file"
         ) from error
     out.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (out / name).write_text(text)
-    # one tensor under several keys is not allowed there
+    # safetensors does not allow one tensor under several keys
     tensors = {key: tensor.clone().contiguous() for key, tensor in converted.items()}
     safetensors.torch.save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
     return len(converted)
 
 
 def save(out: Path, content: dict[str, Any]) -> None:
-    """Write a file of torch, and its folder."""
+    """Write a file with torch.save; make its folder if needed."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out) as file:
         torch.save(content, file)

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself beside its weights: enough to predict with it and nothing else."""
+"""The description inside a checkpoint, which makes it enough for a prediction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -12,26 +12,26 @@ from detectron2.utils.file_io import PathManager
 from ..version import __version__
 from .reading import read
 
-KEY = "dab_detr"  # in the checkpoint's dict
+KEY = "dab_detr"  # in the dict of the checkpoint
 
 
 def versions() -> dict[str, str]:
-    """Of this package and what it stands on."""
+    """The versions of this package, torch and Detectron2."""
     return {"dab_detr": __version__, "torch": str(torch.__version__), "detectron2": detectron2.__version__}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """Plain data: dicts, lists, strings, numbers, which a checkpoint holds without any pickled object.
+    """What a checkpoint says about itself, in plain data: dicts, lists, strings and numbers, without pickled objects.
 
-    class_names: of the dataset, in the order of the model's classes; None where it has none.
-    category_ids: the dataset's ids of these classes, as its annotation file has them; None where it has none.
-    config: of the training, without interpolations: a LazyConfig, or a yacs config with its keys in capitals; None
-        where it holds what is not plain data.
-    pixel_mean, pixel_std: of the channels, in the order `input_format` ("RGB" or "BGR").
-    versions: of the libraries that wrote it.
-    metrics: what the last evaluation found, nested by task and name, or flat as "bbox/AP"; stored flat. Empty where
-        there was none.
+    class_names: the dataset's, in the order of the model's classes; None if it has none.
+    category_ids: the dataset's ids of these classes, as in its annotation file; None if it has none.
+    config: the training's, without interpolations: a LazyConfig, or a yacs config with its keys in capitals; None if
+        it is not plain data.
+    pixel_mean, pixel_std: by channel, in the order `input_format` ("RGB" or "BGR").
+    versions: of the libraries that wrote the checkpoint.
+    metrics: results of the last evaluation, nested by task and name, or flat as "bbox/AP"; stored flat. Empty without
+        an evaluation.
     """
 
     class_names: Sequence[str] | None
@@ -44,7 +44,7 @@ class Description:
     metrics: Mapping = field(default_factory=dict)
 
     def to_dict(self) -> dict:
-        """Raises ValueError for what is not plain data."""
+        """The description as a plain dict. Raises ValueError for anything that is not plain data."""
         data = asdict(self)
         data["metrics"] = {name: float(value) for name, value in flatten_results_dict(self.metrics).items()}
         check_plain(data, "description")
@@ -52,7 +52,7 @@ class Description:
 
     @classmethod
     def from_dict(cls, data: dict) -> "Description":
-        """Raises ValueError for what `to_dict` does not write."""
+        """Read the result of `to_dict`. Raises ValueError for anything else."""
         check_plain(data, "description")
         names = {x.name for x in fields(cls)}
         if type(data) is not dict or names - set(data):
@@ -69,7 +69,7 @@ class Description:
 
 
 def check_plain(value: object, key: str) -> None:
-    """Raises ValueError for anything in `value` but dicts, lists, strings, numbers, bools and None."""
+    """Raises ValueError for anything in `value` other than dicts, lists, strings, numbers, bools and None."""
     if type(value) is dict:
         for name, inner in value.items():
             check_plain(name, f"a key of {key}")
@@ -78,13 +78,13 @@ def check_plain(value: object, key: str) -> None:
         for i, inner in enumerate(value):
             check_plain(inner, f"{key}.{i}")
     elif value is not None and type(value) not in (str, int, float, bool):
-        raise ValueError(f"{key} is of {type(value).__name__}, not plain data")
+        raise ValueError(f"{key} is a {type(value).__name__}, not plain data")
 
 
 def description_of(content: Mapping, path: str | Path) -> Description | None:
-    """The description in what was read from the file at `path`, if there is one.
+    """The description in the content of the file at `path`, or None.
 
-    Raises ValueError, which names the file, for one that `to_dict` does not write.
+    Raises ValueError, which names the file, for a description that `to_dict` cannot have written.
     """
     try:
         return Description.from_dict(content[KEY]) if KEY in content else None
@@ -95,7 +95,7 @@ def description_of(content: Mapping, path: str | Path) -> Description | None:
 def read_description(path: str) -> Description:
     """The description in a checkpoint, a local file or a URL.
 
-    Raises ValueError for a file that cannot be read, or that has none.
+    Raises ValueError for a file that cannot be read or has no description.
     """
     local = PathManager.get_local_path(str(path))
     if not Path(local).is_file():
@@ -103,7 +103,7 @@ def read_description(path: str) -> Description:
     about = description_of(read(local), path)
     if about is None:
         raise ValueError(
-            f"checkpoint {path} does not describe itself: train_net.py did not write it, or an older one did. "
+            f"checkpoint {path} has no description: train_net.py did not write it, or an older version did. "
             "Give its config too, with --config-file or Predictor.from_config"
         )
     return about

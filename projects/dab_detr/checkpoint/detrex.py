@@ -24,8 +24,8 @@ def backbone(torchvision_names: bool) -> Iterator[Rule]:
 
 
 def feed_forward(theirs: str, ours: str, norms: tuple[int, ...]) -> Iterator[Rule]:
-    """What follows attention in a layer, and the layer's norms: our numbers, in the order of theirs. PReLU's slope is
-    stored twice; converted files may lack the second."""
+    """The feed-forward network of a layer, and its norms: our numbers, in the order of theirs. They store PReLU's slope
+    twice; converted files may lack the second copy."""
     for name, linear in {"0.0": "linear1", "1": "linear2"}.items():
         yield Rule(f"{theirs}.ffns.0.layers.{name}.{{p}}", f"{ours}.ffn.{linear}.{{p}}")
     yield Rule(
@@ -72,7 +72,7 @@ def dab_detr_table(*, torchvision_names: bool) -> RenameTable:
 
 
 def deformable_table(*, num_layers: int, num_maps: int, refined: bool, two_stage: bool) -> RenameTable:
-    """DAB-Deformable-DETR. num_maps: of the backbone, where further levels are convolved from the last of them."""
+    """DAB-Deformable-DETR. num_maps: the number of maps of the backbone; the last one makes the further levels."""
     encoder, decoder = "transformer.encoder", "transformer.decoder"
     layer = f"{decoder}.layers.{{i}}"
     neck = {f"neck.convs.{i}": f"neck.projections.{i}" for i in range(num_maps)}
@@ -100,7 +100,7 @@ def deformable_table(*, num_layers: int, num_maps: int, refined: bool, two_stage
 
 
 def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
-    """The table for a state dict of detrex, by what it holds."""
+    """The table for a state dict of detrex, chosen by its keys."""
     if "transformer.level_embeds" not in state:
         return dab_detr_table(torchvision_names="backbone.body.conv1.weight" in state)
     return deformable_table(
@@ -112,7 +112,7 @@ def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
 
 
 def table_of_ours(state: Mapping[str, Tensor], torchvision_names: bool = False) -> RenameTable:
-    """The table for a state dict of ours, by what it holds. torchvision_names: as detrex' models with DC5 have."""
+    """The table for a state dict of ours, chosen by its keys. torchvision_names: as in detrex' models with DC5."""
     if "neck.level_embed" not in state:
         return dab_detr_table(torchvision_names=torchvision_names)
     kernels = {key: x.shape[-1] for key, x in state.items() if key.startswith("neck.projections.") and x.ndim == 4}

@@ -1,4 +1,4 @@
-"""Fits a state dict to a model: what of it is kept, and what is refused."""
+"""Fits a state dict to a model, and refuses one that does not fit."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ QUERY_TENSORS = re.compile(r"queries\.(centre|size|content|embed|points|patterns
 
 PARTIAL = "train.init_partially=True (MODEL.DAB_DETR.INIT_PARTIALLY in a yaml config)"
 
-# the config key that decides over a tensor, to name in errors; the first that matches
+# the config key that determines the shape of a tensor, for error messages; the first match counts
 KEYS = {
     r"queries\.patterns": "model.queries.num_patterns",
     r"queries\.": "model.queries.num_queries",
@@ -32,9 +32,10 @@ KEYS = {
 class Fit:
     """How a checkpoint is fitted to a model.
 
-    num_classes: of the model; class_names: theirs, if known.
-    strict: the checkpoint must fill the whole model, all classes included, as evaluating and resuming need it.
-    partial: what does not fit starts anew; else only classes may differ, and a backbone alone may be given.
+    num_classes: number of classes of the model. class_names: their names, if known.
+    strict: the checkpoint must fill the whole model, all classes included. Evaluating and resuming need this.
+    partial: tensors that do not fit start from scratch. Otherwise only classes may differ, or the checkpoint may be a
+        backbone alone.
     """
 
     num_classes: int
@@ -49,24 +50,24 @@ class Fit:
         source_names: Sequence[str | None] | None = None,
         unknown: Sequence[str] = (),
     ) -> tuple[dict[str, Tensor], LoadReport]:
-        """Tensors to load, each with its shape in the model, and the report.
+        """The tensors to load, each with its shape in the model, and the report.
 
-        state: of the checkpoint, under our names. model: the model's own, as it is initialized. source_names: of the
-            checkpoint's classes, if known. unknown: keys of the checkpoint that have no name here.
+        state: the checkpoint's state dict, under our names. model: the state dict of the initialized model.
+        source_names: names of the checkpoint's classes, if known. unknown: keys of the checkpoint without a name here.
 
-        Raises ValueError with the list of what does not fit, and the way out.
+        Raises ValueError, which lists the tensors that do not fit, and the way out.
         """
         shared = [name for name in model if name in state]
         if not shared:
             raise ValueError(
                 f"nothing in the checkpoint fits the model: it has {list(state)[:3]} ..., "
-                f"the model wants {list(model)[:3]} ... Is train.init_checkpoint the right file?"
+                f"the model needs {list(model)[:3]} ... Is train.init_checkpoint the right file?"
             )
         fitted = {name: self.fit(name, state[name], model[name], source_names) for name in shared}
         entries = [entry for _, entry in fitted.values()]
         entries += [Entry(name, Fate.MISSING) for name in model if name not in state and not is_counter(name)]
         entries += [Entry(name, Fate.LEFT_OVER) for name in state if name not in model and not is_counter(name)]
-        entries += [Entry(name, Fate.LEFT_OVER, "no tensor that this project knows") for name in unknown]
+        entries += [Entry(name, Fate.LEFT_OVER, "not a tensor that this project knows") for name in unknown]
         report = LoadReport(tuple(entries))
         self.check(report, backbone_only=all(name.startswith("backbone.") for name in shared))
         return {name: tensor for name, (tensor, _) in fitted.items()}, report
@@ -91,7 +92,7 @@ class Fit:
     def fit_classes(
         self, name: str, theirs: Tensor, ours: Tensor, source_names: Sequence[str | None] | None
     ) -> tuple[Tensor, Entry]:
-        """A tensor with a row for each class, and maybe one more for "no object" or "no label"."""
+        """Fit a tensor with a row for each class, and possibly one more for "no object" or "no label"."""
         num_source = len(theirs) - (len(ours) - self.num_classes)
         rows = class_rows(
             source=source_names if source_names and len(source_names) == num_source else None,
@@ -104,13 +105,13 @@ class Fit:
         kept = len(rows) - rows.count(None)
         fate = Fate.CLASSES if kept == len(rows) else Fate.SOME_CLASSES if kept else Fate.NO_CLASSES
         names = self.class_names or [f"class {i}" for i in range(len(rows))]
-        anew = [name for name, row in zip(names, rows, strict=True) if row is None]
+        absent = [name for name, row in zip(names, rows, strict=True) if row is None]
         detail = f"{kept} of {num_source}, the model has {len(rows)}"
-        detail += f"; without: {', '.join(anew[:5])}{' ...' if anew[5:] else ''}" if anew else ""
+        detail += f"; without: {', '.join(absent[:5])}{' ...' if absent[5:] else ''}" if absent else ""
         return take_rows(theirs, ours, rows), Entry(name, fate, detail)
 
     def check(self, report: LoadReport, backbone_only: bool) -> None:
-        """Raises ValueError for a load that fills less than it should."""
+        """Raises ValueError for a load that fills less of the model than it must."""
         fine = FILLED if self.strict else frozenset(Fate) if self.partial else OTHER_CLASSES
         wrong = [x for x in report.entries if x.fate not in fine]
         if backbone_only and not self.strict:
@@ -121,15 +122,17 @@ class Fit:
             )
 
     def way_out(self, wrong: Sequence[Entry]) -> str:
-        """What the user may do about tensors that do not fit."""
+        """Advice for the user about tensors that do not fit."""
         if self.strict and all(x.fate in OTHER_CLASSES for x in wrong):
-            return "Its classes are not those of the data: fine-tune it first, or evaluate on data with its classes"
+            return "Its classes differ from those of the data: fine-tune it first, or evaluate on data with its classes"
         keys = [key for x in wrong for pattern, key in KEYS.items() if re.match(pattern, x.name)][:1]
         ways = [f"Give the model the shape of the checkpoint ({keys[0]} is the first key to look at)"] if keys else []
-        ways += [] if self.strict else [f"set {PARTIAL}: what fits is kept then, the rest starts anew"]
+        ways += (
+            [] if self.strict else [f"set {PARTIAL}: it keeps all tensors that fit, and the rest starts from scratch"]
+        )
         return ", or ".join(ways) or "Is it the checkpoint of this model?"
 
 
 def is_counter(name: str) -> bool:
-    """Batch norm counts batches, frozen batch norm does not."""
+    """Whether a tensor is batch norm's count of batches, which frozen batch norm does not have."""
     return name.endswith("num_batches_tracked")

@@ -1,4 +1,4 @@
-"""Recognizes whose checkpoint a state dict is, by its keys, and converts it to ours and back."""
+"""Recognizes the format of a state dict by its keys, and converts it to ours and back."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ State = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Format:
-    """Whose state dict it is: a name in words, the keys that no other format has all of, and its rename table."""
+    """A format of state dicts: its name, the keys that together identify it, and its rename table."""
 
     name: str
     keys: tuple[str, ...]
@@ -47,27 +47,27 @@ FORMATS = (DAB_DETR, DEFORMABLE, DETREX_DAB_DETR, DETREX_DEFORMABLE, TRANSFORMER
 
 
 def recognize(state: State) -> Format | None:
-    """The format of a foreign state dict; None for one of ours, or of nobody we know."""
+    """The format of a foreign state dict; None if it is ours or unknown."""
     return next((x for x in FORMATS if all(key in state for key in x.keys)), None)
 
 
 def to_ours(state: State) -> tuple[dict[str, Tensor], Format | None, list[str]]:
-    """The state dict under our names, whose it was, and the keys that no rule knows. One of no format we know stays
-    as it is."""
+    """The state dict under our names, its format, and the keys that no rule covers. A state dict of no known format
+    stays as it is."""
     found = recognize(state)
     if found is None:
         return dict(state), None, []
     converted, unknown = found.table(state).to_ours(state)
-    # counters of batch norm, which frozen batch norm has none of, and a classifier's last layer
+    # frozen batch norm has no counters, and a detector no classification layer
     return converted, found, [x for x in unknown if not x.endswith("num_batches_tracked") and not x.startswith("fc.")]
 
 
 def table_to(name: str, state: State, *, torchvision_names: bool = False) -> RenameTable:
-    """The table to write our state dict as "original", "detrex" or "transformers" has it.
+    """The table that writes our state dict in the format "original", "detrex" or "transformers".
 
-    torchvision_names: of the backbone, for detrex: its models with DC5 have them.
+    torchvision_names: whether the backbone gets torchvision's names, as in detrex' models with DC5.
 
-    Raises ValueError where they have no such model, or no such tensor.
+    Raises ValueError for a model or tensor that the format does not have.
     """
     tables = {}
     if "encoder.position_scale.0.weight" in state and "queries.centre" in state:
@@ -82,7 +82,7 @@ def table_to(name: str, state: State, *, torchvision_names: bool = False) -> Ren
             "detrex": lambda: detrex.table_of_ours(state),
         }
     if name not in tables:
-        known = f"it goes to {' or '.join(tables)}" if tables else "only DAB-DETR and Deformable models are written"
+        known = f"convert it to {' or '.join(tables)}" if tables else "only DAB-DETR and Deformable models convert"
         raise ValueError(f"{name} has no such model: {known}")
     table = tables[name]()
     unknown = [key for key in table.to_theirs(state)[1] if not key.endswith("num_batches_tracked")]

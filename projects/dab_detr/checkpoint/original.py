@@ -35,8 +35,8 @@ def decoder_layers() -> Iterator[Rule]:
 
 
 def dab_detr_table(*, points: bool, shared_box_head: bool, refined: bool = True) -> RenameTable:
-    """DAB-DETR by the original. points: 2-D anchors; shared_box_head: one for all layers; refined: anchors are
-    updated, so that the original stores its box heads a second time, in the decoder."""
+    """DAB-DETR in the original. points: anchors are 2-D. shared_box_head: one head for all layers. refined: anchors are
+    updated, so the original stores its box heads a second time, in the decoder."""
     anchors = ("queries.centre",) if points else ("queries.centre", "queries.size")
     head = ("", "0") if shared_box_head else (".{i}", "{i}")
     decoder = "transformer.decoder"
@@ -65,7 +65,7 @@ def dab_detr_table(*, points: bool, shared_box_head: bool, refined: bool = True)
 
 
 def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
-    """The table for a state dict of the original, by what it holds."""
+    """The table for a state dict of the original, chosen by its keys."""
     return dab_detr_table(
         points=state["refpoint_embed.weight"].shape[1] == 2,
         shared_box_head="bbox_embed.layers.0.weight" in state,
@@ -73,7 +73,7 @@ def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
 
 
 def table_of_ours(state: Mapping[str, Tensor], refined: bool = True) -> RenameTable:
-    """The table for a state dict of ours, by what it holds; whether anchors are refined it does not tell."""
+    """The table for a state dict of ours, chosen by its keys, which do not show whether anchors are refined."""
     return dab_detr_table(
         points="queries.size" not in state,
         shared_box_head="decoder.box_heads.1.0.weight" not in state,

@@ -27,7 +27,7 @@ def layers() -> Iterator[Rule]:
 
 
 def deformable_table(*, num_layers: int, refined: bool, two_stage: bool) -> RenameTable:
-    """(DAB-)Deformable-DETR by the original. refined: each layer has heads of its own."""
+    """(DAB-)Deformable-DETR in the original. refined: each layer has its own heads."""
     decoder = "transformer.decoder"
     return RenameTable(
         [
@@ -52,7 +52,7 @@ def deformable_table(*, num_layers: int, refined: bool, two_stage: bool) -> Rena
 
 
 def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
-    """The table for a state dict of the original, by what it holds."""
+    """The table for a state dict of the original, chosen by its keys."""
     num_layers = sum(key.startswith("transformer.decoder.layers.") and key.endswith("norm1.bias") for key in state)
     refined = "transformer.decoder.bbox_embed.0.layers.0.bias" in state
     two_stage = "transformer.enc_output.weight" in state
@@ -60,7 +60,7 @@ def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
 
 
 def table_of_ours(state: Mapping[str, Tensor]) -> RenameTable:
-    """The table for a state dict of ours, by what it holds."""
+    """The table for a state dict of ours, chosen by its keys."""
     return deformable_table(
         num_layers=count_layers(state),
         refined="decoder.box_heads.1.0.weight" in state,

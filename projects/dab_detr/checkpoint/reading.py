@@ -1,4 +1,4 @@
-"""Reads a file of weights by what it holds, not by its name, and runs nothing that it asks for."""
+"""Reads weights files by their content, whatever their name, and runs no code from them."""
 
 import argparse
 import json
@@ -14,11 +14,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in a folder that transformers has written
-HOLDERS = ("model", "state_dict", "model_state_dict")  # where a training may keep the state dict beside other things
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in a folder written by transformers
+HOLDERS = ("model", "state_dict", "model_state_dict")  # keys under which a training may store the state dict
 WRAPPED = re.compile(r"((module|_orig_mod)\.)*")  # keys of models in DistributedDataParallel and torch.compile
 TORCH_BEFORE_1_6 = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)[:-1]
-# what pickles of numpy arrays name: those of Detectron2's model zoo
+# the names in pickles of numpy arrays, which Detectron2's model zoo has
 ARRAYS = {
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
     ("numpy", "ndarray"),
@@ -29,7 +29,7 @@ ARRAYS = {
 
 
 def weights_file(path: str) -> str:
-    """The file of weights in a folder that transformers has written; any other path as it is."""
+    """The weights file in a folder written by transformers; any other path unchanged."""
     if not Path(path).is_dir():
         return path
     for name in WEIGHTS:
@@ -39,12 +39,12 @@ def weights_file(path: str) -> str:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The content of a local file, with the state dict under "model".
+    """Read a local file; its state dict is under "model" in the result.
 
-    Files of torch (also those that hold an argparse.Namespace, as the original's do), of safetensors, and pickled
-    numpy arrays of Detectron2's model zoo, which say how to match their names ("matching_heuristics").
+    Reads files of torch (also with an argparse.Namespace, as the original's have), safetensors, and pickled numpy
+    arrays of Detectron2's model zoo. For the latter, "matching_heuristics" says how to match their names.
 
-    Raises ValueError for any other content, a truncated file, a pickle that wants to run code, and weights that are
+    Raises ValueError for any other content, a truncated file, a pickle that asks to run code, and weights that are
     not finite.
     """
     with open(path, "rb") as file:
@@ -56,28 +56,28 @@ def read(path: str | Path) -> dict[str, Any]:
     elif head.startswith(b"\x80"):
         content = read_arrays(path)
     else:
-        raise ValueError(f"{path} is no file of weights, {what_it_is(head)}")
+        raise ValueError(f"{path} is not a weights file {what_it_is(head)}")
     return with_model(content, path)
 
 
 def is_safetensors(head: bytes) -> bool:
-    """By its first bytes: the length of a JSON header, and its brace."""
+    """Whether the first bytes of a file are those of safetensors: the length of a JSON header, and its brace."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000
 
 
 def what_it_is(head: bytes) -> str:
-    """What a file that is none of ours may be, to tell the user."""
+    """What an unknown file probably is, to complete an error message."""
     if not head.strip():
-        return "it is empty"
+        return "(it is empty)"
     if head.startswith(b"version https://git-lfs"):
         return "but a pointer of Git LFS: fetch the file itself (git lfs pull)"
     if head.lstrip().startswith(b"<"):
-        return "but a web page: the address was that of a page about the file, or of an error"
-    return f"it begins with {head[:12]!r}"
+        return "but a web page: the address leads to a page about the file, or to an error"
+    return f"(it begins with {head[:12]!r})"
 
 
 def read_safetensors(path: str | Path) -> dict[str, Any]:
-    """The tensors; with the class names of a `config.json` beside them as "class_names", if it has any."""
+    """Read the tensors, and as "class_names" those of a `config.json` in the same folder, if it has any."""
     try:
         content = {"model": safetensors.torch.load_file(path)}
     except safetensors.SafetensorError as error:
@@ -88,38 +88,38 @@ def read_safetensors(path: str | Path) -> dict[str, Any]:
 
 
 def names_of(config: Path) -> list[str | None]:
-    """Class names in a config of transformers, None for "N/A"; empty where there are only generic ones."""
+    """Class names in a config of transformers, None for "N/A"; an empty list if all are generic."""
     try:
         labels = json.loads(config.read_text(encoding="utf-8")).get("id2label") or {}
         names = [name for _, name in sorted(labels.items(), key=lambda item: int(item[0]))]
         generic = [bool(re.fullmatch(r"LABEL_\d+|N/A", name)) for name in names]
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{config} beside the weights is damaged or not of transformers: id2label must give a name to each number "
-            f"({error}). Mend it or take it away"
+            f"{config} beside the weights is damaged or not from transformers: id2label must map numbers to names "
+            f"({error}). Repair or remove it"
         ) from error
     return [] if all(generic) else [None if name == "N/A" else name for name in names]
 
 
 def read_torch(path: str | Path) -> Any:
-    """Tensors and plain data, and the command line that the original's files carry; nothing else is unpickled."""
+    """Unpickle tensors, plain data and the command line that the original's files carry, and nothing else."""
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own words advise to load it all the same
+    except pickle.UnpicklingError as error:  # torch's own message advises loading it anyway
         if asked := re.search(r"GLOBAL ([\w.]*\w) ", str(error)):
             raise refusal(path, asked[1]) from error
-        raise damage(path, "its pickle is none of weights") from error
-    except Exception as error:  # damaged files fail in any way
+        raise damage(path, "its pickle does not hold weights") from error
+    except Exception as error:  # a damaged file can raise anything
         raise damage(path, error) from error
 
 
 class UnwantedNameError(Exception):
-    """A pickle asks for something that arrays do not need."""
+    """A pickle asks for a name that arrays do not need."""
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Unpickles numpy arrays and the containers they lie in."""
+    """Unpickles numpy arrays and their containers, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ARRAYS:
@@ -128,13 +128,13 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 def read_arrays(path: str | Path) -> Any:
-    """Pickled numpy arrays; those of Detectron1 under their "blobs"."""
+    """Unpickle numpy arrays; files of Detectron1 have them under "blobs"."""
     try:
         with open(path, "rb") as file:
             content = ArrayUnpickler(file, encoding="latin1").load()
     except UnwantedNameError as error:
         raise refusal(path, str(error)) from error
-    except Exception as error:  # damaged files fail in any way
+    except Exception as error:  # a damaged file can raise anything
         raise damage(path, error) from error
     if not isinstance(content, dict) or "__author__" in content:
         return content
@@ -145,26 +145,26 @@ def read_arrays(path: str | Path) -> Any:
 
 
 def refusal(path: str | Path, name: str) -> ValueError:
-    """The error for a pickle that names what weights do not need."""
+    """The error for a pickle that names anything weights do not need."""
     return ValueError(
-        f"{path} is refused, nothing of it was run: it is a pickle that asks for {name}, which weights do not need. "
-        "If you trust whoever made it, let them save the state dict alone"
+        f"{path} is refused, and nothing in it was run: it is a pickle that asks for {name}, which weights do not "
+        "need. Ask its author to save the state dict alone"
     )
 
 
 def damage(path: str | Path, error: Exception | str) -> ValueError:
-    """The error for a file that begins well."""
+    """The error for a file whose beginning is right but whose rest is not."""
     return ValueError(f"{path} is truncated or damaged: {next(iter(str(error).splitlines()), type(error).__name__)}")
 
 
 def with_model(content: Any, path: str | Path) -> dict[str, Any]:
-    """The content with its state dict under "model" as tensors, wherever that was; all of it may be the state dict."""
+    """The content with its state dict, as tensors, under "model". The content may itself be the state dict."""
     holder = next((x for x in HOLDERS if isinstance(content, dict) and x in content), None)
     state = content[holder] if holder else content
     if not is_state_dict(state):
         keys = next((list(x) for x in (state, content) if isinstance(x, dict)), [])
         raise ValueError(
-            f"{path} holds no state dict: its tensors by name, alone or under {', '.join(map(repr, HOLDERS))}"
+            f"{path} has no state dict: a dict of tensors by name, alone or under {', '.join(map(repr, HOLDERS))}"
             + (f"; it has the keys {shortened(keys)}" if keys else "")
         )
     wrapped = len(WRAPPED.match(os.path.commonprefix(list(state)))[0])
@@ -173,7 +173,7 @@ def with_model(content: Any, path: str | Path) -> dict[str, Any]:
     if wrong:
         raise ValueError(
             f"{path} has weights that are not finite, in {len(wrong)} of {len(model)} tensors: {shortened(wrong)}. "
-            "It is damaged, or of a training that diverged"
+            "It is damaged, or its training diverged"
         )
     rest = {key: value for key, value in content.items() if key != holder} if holder else {}
     check_names(rest.get("class_names"), path)
@@ -181,7 +181,7 @@ def with_model(content: Any, path: str | Path) -> dict[str, Any]:
 
 
 def is_state_dict(state: Any) -> bool:
-    """Whether it is one or more tensors or arrays by their names."""
+    """Whether an object is a dict of one or more tensors or arrays by name."""
     return (
         isinstance(state, dict)
         and bool(state)
@@ -190,11 +190,11 @@ def is_state_dict(state: Any) -> bool:
 
 
 def tensor(key: str, value: Tensor | np.ndarray, path: str | Path) -> Tensor:
-    """The value as a tensor with numbers in its memory."""
+    """The value as a dense tensor. Raises ValueError for kinds of tensors that weights never are."""
     try:
         found = torch.as_tensor(value)
     except TypeError as error:
-        raise ValueError(f"{path} has an array that is none of numbers: {key} ({error})") from error
+        raise ValueError(f"{path} has an array that does not hold numbers: {key} ({error})") from error
     if (
         found.layout is not torch.strided
         or found.is_meta
@@ -203,13 +203,13 @@ def tensor(key: str, value: Tensor | np.ndarray, path: str | Path) -> Tensor:
         or found.is_complex()
     ):
         raise ValueError(
-            f"{path} has a tensor of a kind that weights are not (sparse, meta, quantised, nested or complex): {key}"
+            f"{path} has a tensor that cannot be a weight (it is sparse, meta, quantized, nested or complex): {key}"
         )
     return found
 
 
 def check_names(names: Any, path: str | Path) -> None:
-    """Raises ValueError unless these are names of classes, or there are none."""
+    """Raises ValueError unless `names` is a list of class names or None."""
     if names is not None and not (
         isinstance(names, Sequence) and not isinstance(names, str) and all(isinstance(x, str | None) for x in names)
     ):
@@ -217,5 +217,5 @@ def check_names(names: Any, path: str | Path) -> None:
 
 
 def shortened(keys: Sequence[Any]) -> str:
-    """The first of them."""
+    """The first five keys, in one line."""
     return f"{', '.join(map(str, keys[:5]))}{' ...' if keys[5:] else ''}"

@@ -1,4 +1,4 @@
-"""Renaming of state dicts by tables that are read in both directions."""
+"""Renames state dicts by tables that work in both directions."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# the fields of a key pattern, and what each may stand for
+# the fields of a key pattern, and the text that each matches
 FIELDS = {
     "i": r"\d+",
     "j": r"\d+",
@@ -22,9 +22,9 @@ class Rule:
     """One line of a rename table.
 
     theirs, ours: key patterns with the fields {i}, {j} (numbers), {p} (weight or bias), {b} (a tensor of batch norm),
-        {r} (the rest of a key). Several patterns in `ours` are equal parts of their tensor along `axis`.
+        {r} (the rest of a key). If `ours` has several patterns, they are equal parts of their tensor along `axis`.
     copies: further keys under which they store the same tensor.
-    aliases: keys under which some of their files store it instead; read, not written.
+    aliases: keys under which some of their files store it instead; they are read but not written.
     """
 
     theirs: str
@@ -45,7 +45,7 @@ def pattern(key: str) -> re.Pattern:
 
 
 class RenameTable:
-    """Rules that turn their state dict into ours and back."""
+    """Rules that convert their state dict into ours and back."""
 
     def __init__(self, rules: Iterable[Rule]):
         self.rules = list(rules)
@@ -55,7 +55,7 @@ class RenameTable:
         self.ours = [(pattern(rule.ours[0]), rule) for rule in self.rules]
 
     def to_ours(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Our state dict from theirs, and the keys of theirs that no rule knows."""
+        """Our state dict from theirs, and the keys of theirs that no rule covers."""
         converted, unknown = {}, []
         for key, tensor in state.items():
             found = [(m, rule) for expression, rule in self.theirs if (m := expression.fullmatch(key))]
@@ -70,7 +70,7 @@ class RenameTable:
         return converted, unknown
 
     def to_theirs(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Their state dict from ours, and the keys of ours that no rule knows."""
+        """Their state dict from ours, and the keys of ours that no rule covers."""
         converted, used = {}, set()
         for key in state:
             for expression, rule in self.ours:
@@ -78,7 +78,7 @@ class RenameTable:
                     fields = match.groupdict()
                     names = [name.format(**fields) for name in rule.ours]
                     if not all(name in state for name in names):
-                        continue  # theirs cannot hold a part alone: points where they have boxes
+                        continue  # their tensor cannot hold one part alone, such as points instead of boxes
                     used.update(names)
                     tensor = torch.cat([state[name] for name in names], rule.axis) if len(names) > 1 else state[key]
                     for name in (rule.theirs, *rule.copies):

@@ -1,4 +1,4 @@
-"""What became of every tensor of a checkpoint and of a model, in a load."""
+"""The report of a load: what happened to every tensor of the checkpoint and of the model."""
 
 import re
 from collections.abc import Iterable
@@ -11,15 +11,15 @@ class Fate(Enum):
 
     KEPT = "kept as they are"
     CLASSES = "kept, with rows of the model's classes"
-    SOME_CLASSES = "kept for the classes that both have, the rest starts anew"
-    NO_CLASSES = "start anew, for no class is shared"
-    QUERIES = "kept as far as both have queries, the rest starts anew"
-    SHAPE = "start anew, for their shape is another"
-    MISSING = "start anew, for the checkpoint has none"
-    LEFT_OVER = "in the checkpoint, not in the model"
+    SOME_CLASSES = "kept for the classes that both have, the rest starts from scratch"
+    NO_CLASSES = "start from scratch: no class is shared"
+    QUERIES = "kept as far as both have queries, the rest starts from scratch"
+    SHAPE = "start from scratch: the shapes differ"
+    MISSING = "start from scratch: the checkpoint has none"
+    LEFT_OVER = "in the checkpoint, but not in the model"
 
 
-MOST = 12  # lines of one fate
+MOST = 12  # lines for one fate
 
 FILLED = frozenset({Fate.KEPT, Fate.CLASSES})
 OTHER_CLASSES = FILLED | {Fate.SOME_CLASSES, Fate.NO_CLASSES}
@@ -27,7 +27,7 @@ OTHER_CLASSES = FILLED | {Fate.SOME_CLASSES, Fate.NO_CLASSES}
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor by its name here, and what there is to say about it."""
+    """One tensor by its name in this project, its fate and details of it."""
 
     name: str
     fate: Fate
@@ -36,11 +36,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """The entries of a load; as a string, a summary in which tensors that differ in numbers of layers are one line."""
+    """The entries of a load. As a string it is a summary, in which the same tensors of several layers share a line."""
 
     entries: tuple[Entry, ...]
 
     def of(self, fate: Fate) -> list[Entry]:
+        """The entries with this fate."""
         return [x for x in self.entries if x.fate is fate]
 
     def __str__(self) -> str:
@@ -54,11 +55,11 @@ class LoadReport:
 
 
 def folded(entries: Iterable[Entry]) -> list[str]:
-    """A line for each entry; those that are alike but for numbers in their names share one."""
+    """A line for each entry. Entries that differ only in the numbers in their names share one."""
     lines: dict[str, int] = {}
     for entry in entries:
         name = "backbone.*" if entry.name.startswith("backbone.") else re.sub(r"\.\d+(?=\.)", ".*", entry.name)
         line = f"{name}: {entry.detail}" if entry.detail else name
         lines[line] = lines.get(line, 0) + 1
     told = [f"{line} (x {count})" if count > 1 else line for line, count in lines.items()]
-    return told if len(told) <= MOST else [*told[: MOST - 1], f"... and {len(told) - MOST + 1} lines more"]
+    return told if len(told) <= MOST else [*told[: MOST - 1], f"... and {len(told) - MOST + 1} more lines"]

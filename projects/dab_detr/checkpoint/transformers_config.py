@@ -1,4 +1,4 @@
-"""What transformers wants beside the weights of a DabDetrForObjectDetection: config and image processor."""
+"""The files that transformers needs besides the weights of a DabDetrForObjectDetection."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-# what transformers' port cannot do otherwise: keys below `model`, and what they have to be
+# keys below `model` with the only values that transformers' port can have
 FIXED = {
     "backbone.width": 64,
     "neck.feature": "res5",
@@ -19,7 +19,7 @@ FIXED = {
 
 
 def detection_config(model: DictConfig, class_names: Sequence[str | None]) -> dict[str, Any]:
-    """config.json for a DAB-DETR's node; class_names by output, None for outputs of no class.
+    """config.json for the node of a DAB-DETR; class_names by output, None for outputs without a class.
 
     Raises ValueError, which names the key, for an option that transformers does not have.
     """
@@ -65,12 +65,12 @@ def detection_config(model: DictConfig, class_names: Sequence[str | None]) -> di
 
 
 def target(node: DictConfig) -> str:
-    """The name of what a node builds, given as a class or by its path."""
+    """The name of the class that a node builds, from the class itself or from its path."""
     return getattr(node._target_, "__name__", str(node._target_)).rpartition(".")[2]
 
 
 def whole_number(temperature: float, key: str) -> int:
-    """The temperature as the whole number that transformers takes."""
+    """The temperature as a whole number, which transformers needs. Raises ValueError for another."""
     if temperature != int(temperature):
         raise ValueError(f"transformers' DAB-DETR needs a whole number for {key}, the config has {temperature}")
     return int(temperature)

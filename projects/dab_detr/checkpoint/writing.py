@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Writes files that are complete or absent."""
 
 import os
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of `path` in one step when all of it is on the disk.
+    """Open a file for writing that replaces `path` in one step, once all of it is on the disk.
 
-    A kill leaves `path` as it was, and a file with the suffix `.incomplete` that the next to write it replaces.
+    A kill leaves `path` as it was. It also leaves a file with the suffix `.incomplete`, which the next write replaces.
     """
     incomplete = path.with_name(f"{path.name}.incomplete")
     try:
