@@ -1,4 +1,4 @@
-"""The effective batch: all images that one step of the optimizer learns from."""
+"""The effective batch: all images of one step of the optimizer."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 class EffectiveBatch(NamedTuple):
-    """How many objects each of its images has, I images in the micro-batches of all processes.
+    """The number of objects in each of the I images in the micro-batches of all processes.
 
-    A loss is a sum over micro-batches and a mean over processes, as gradients are. So what it is divided by is that
-    of the whole, over the number of processes; then any way to cut the batch gives the same.
+    A loss, like a gradient, is a sum over micro-batches and a mean over processes. Its divisor is therefore that of the
+    whole batch, divided by the number of processes. Then every way to cut the batch gives the same gradient.
 
-    counts: (I,) int64.
-    processes: over which gradients are averaged.
+    counts: (I,) int64, objects in each image.
+    processes: number of processes whose gradients are averaged.
     """
 
     counts: Tensor
@@ -23,7 +23,7 @@ class EffectiveBatch(NamedTuple):
 
     @classmethod
     def gather(cls, counts: Sequence[int], device: torch.device) -> "EffectiveBatch":
-        """From the counts of this process's images; all processes call it together, with as many images each."""
+        """Gather the counts of all processes. They call it together, each with the same number of images."""
         local, processes = torch.tensor(counts, device=device), comm.get_world_size()
         if processes == 1:
             return cls(local)
@@ -32,13 +32,13 @@ class EffectiveBatch(NamedTuple):
         return cls(gathered, processes)
 
     def num_boxes(self, like: Tensor) -> Tensor:
-        """Objects for each process, in all at least 1."""
+        """Objects per process; the whole batch counts as at least 1."""
         return self.counts.sum().clamp(min=1).to(like) / self.processes
 
     def matched(self, num_queries: int, like: Tensor) -> Tensor:
-        """Queries for each process that get an object where every image has so many queries."""
+        """Queries with an object per process, if every image has `num_queries` queries."""
         return self.counts.clamp(max=num_queries).sum().to(like) / self.processes
 
     def queries(self, num_queries: int) -> float:
-        """Queries for each process where every image has so many."""
+        """Queries per process, if every image has `num_queries` queries."""
         return len(self.counts) * num_queries / self.processes

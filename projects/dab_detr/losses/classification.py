@@ -1,4 +1,4 @@
-"""Classification losses and the costs of matching that belong to them."""
+"""Classification losses, and their costs for matching."""
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +9,9 @@ from .batch import EffectiveBatch
 
 
 class FocalLoss(Part):
-    """Sigmoid focal loss, and its part in the cost of matching.
+    """Sigmoid focal loss, and its cost for matching.
 
-    alpha weighs objects against background, gamma how much easy answers are played down.
+    alpha weighs objects against background; a larger gamma gives easy predictions less weight.
     """
 
     no_object_class = False
@@ -24,17 +24,17 @@ class FocalLoss(Part):
         return logits.shape[-1]
 
     def finds(self, logits: Tensor) -> Tensor:
-        """Whether queries (..., K) answer with an object (...): with a probability over 0.5."""
+        """Whether queries (..., K) find an object (...): the probability of some class is above 0.5."""
         return logits.amax(-1) > 0
 
     def normalizer(self, batch: EffectiveBatch, logits: Tensor) -> Tensor:
-        """What the loss of matched queries (L, B, Q, K) is divided by: the number of objects."""
+        """The divisor of the loss of matched queries (L, B, Q, K): the number of objects."""
         return batch.num_boxes(logits)
 
     def __call__(self, logits: Tensor, labels: Tensor, normalizer: Tensor) -> Tensor:
         """Sum over all queries and classes by the normalizer, (L,) for each layer.
 
-        logits: (L, B, Q, K). labels: (L, B, Q) class indices, `background` where a query has no object.
+        logits: (L, B, Q, K). labels: (L, B, Q) class indices, `background` for a query without an object.
         normalizer: one number, or one for each query (B, Q).
         """
         every = self.absent(logits).sum(-1)
@@ -43,15 +43,15 @@ class FocalLoss(Part):
         return ((every + change) / normalizer).flatten(1).sum(1)
 
     def present(self, logits: Tensor) -> Tensor:
-        """The loss (...) of logits (...) of classes that are there."""
+        """The loss (...) of logits (...) of classes that are present."""
         return self.alpha * (1 - logits.sigmoid()) ** self.gamma * softplus(-logits)
 
     def absent(self, logits: Tensor) -> Tensor:
-        """The loss (...) of logits (...) of classes that are not there: nearly all, so the sum begins with these."""
+        """The loss (...) of logits (...) of classes that are absent. Nearly all are, so the sum begins with these."""
         return (1 - self.alpha) * logits.sigmoid() ** self.gamma * softplus(logits)
 
     def cost(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """What giving a query (L, B, Q, K) each of the labels (B, N) costs, to (L, B, Q, N)."""
+        """Cost (L, B, Q, N) of matching queries (L, B, Q, K) with labels (B, N)."""
         index = labels[None, :, None].expand(*logits.shape[:3], -1)
         probability = logits.gather(-1, index).sigmoid()
         found = self.alpha * (1 - probability) ** self.gamma * -torch.log(probability + 1e-8)
@@ -60,15 +60,15 @@ class FocalLoss(Part):
 
 
 def softplus(x: Tensor) -> Tensor:
-    """log(1 + exp(x)). torch's own goes through log1p, which took 50 times as long as log on the CPU we measured."""
+    """log(1 + exp(x)). torch's softplus uses log1p, which took 50 times as long as log on the CPU we measured."""
     larger = x.detach().clamp(min=0)
     return larger + torch.log(torch.exp(-larger) + torch.exp(x - larger))
 
 
 class SoftmaxLoss(Part):
-    """Cross-entropy over the classes and "no object", the last one, which weighs only `no_object`: DETR's.
+    """DETR's cross-entropy over the classes and "no object", the last one, whose weight is `no_object`.
 
-    It is a weighted mean over all queries of the effective batch.
+    The loss is a weighted mean over all queries of the effective batch.
     """
 
     no_object_class = True
@@ -81,11 +81,11 @@ class SoftmaxLoss(Part):
         return logits.shape[-1] - 1
 
     def finds(self, logits: Tensor) -> Tensor:
-        """Whether queries (..., K + 1) answer with an object (...): where "no object" is not the best class."""
+        """Whether queries (..., K + 1) find an object (...): their best class is not "no object"."""
         return logits.argmax(-1) != self.background(logits)
 
     def normalizer(self, batch: EffectiveBatch, logits: Tensor) -> Tensor:
-        """The weights of all queries, of which those with an object have 1."""
+        """The sum of the weights of all queries; a query with an object has weight 1."""
         num_queries = logits.shape[2]
         matched = batch.matched(num_queries, logits)
         return matched + self.no_object * (batch.queries(num_queries) - matched)
@@ -100,6 +100,6 @@ class SoftmaxLoss(Part):
         return (weight * entropy / normalizer).flatten(1).sum(1)
 
     def cost(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """What giving a query (L, B, Q, K + 1) each of the labels (B, N) costs, to (L, B, Q, N)."""
+        """Cost (L, B, Q, N) of matching queries (L, B, Q, K + 1) with labels (B, N)."""
         index = labels[None, :, None].expand(*logits.shape[:3], -1)
         return -logits.softmax(-1).gather(-1, index)

@@ -15,14 +15,14 @@ from .matcher import HungarianMatcher
 
 
 class SetCriterion:
-    """Losses of a set of predictions against the objects they are matched with.
+    """Losses of a set of predictions against the objects that they are matched with.
 
-    Every layer is matched on its own and has the same three losses: `loss_ce` (classification, over all queries),
+    Every layer is matched separately and has the same three losses: `loss_ce` (classification, over all queries),
     `loss_bbox` (L1 of cxcywh) and `loss_giou` (1 - GIoU), the latter two over matched queries. Each is a sum
-    divided by the number of objects in the effective batch, over the number of processes.
+    divided by the number of objects per process in the effective batch.
 
-    Predictions that carry them have further losses: `_enc`, the same for the proposals of two-stage detectors, and
-    `_dn`, of denoising queries, which know their answer without matching.
+    Some predictions have further losses: `_enc` for the proposals of two-stage detectors, and `_dn` for denoising
+    queries, which know their answer without matching.
 
     auxiliary: whether the layers before the last, and proposals, have losses too.
     class_agnostic: whether proposals learn only to tell objects from background, as class 0.
@@ -50,7 +50,7 @@ class SetCriterion:
     ) -> dict[str, Tensor]:
         """The weighted losses by the original's names: `loss_ce` is the last layer's, `loss_ce_0` the first's.
 
-        batch: that these images are part of; without one they and those of the other processes are the whole.
+        batch: the effective batch of these images; without one, it is these images and those of the other processes.
         """
         if batch is None:
             batch = EffectiveBatch.gather([len(target.labels) for target in targets], prediction.boxes.device)
@@ -66,7 +66,7 @@ class SetCriterion:
     def matched(
         self, prediction: Prediction, targets: Sequence[Target], batch: EffectiveBatch, log: bool = True
     ) -> dict[str, Tensor]:
-        """Losses of queries that must first be matched with the objects."""
+        """Losses of queries that are first matched with the objects."""
         logits, boxes = self.layers(prediction)
         matches = self.matcher(Prediction(logits, boxes), targets)
         background = self.classification.background(logits)
@@ -76,7 +76,7 @@ class SetCriterion:
         if log:
             log_diagnostics(Prediction(logits, boxes), labels, matches, len(all_labels), self.classification)
         target_boxes = torch.cat([target.boxes for target in targets])[matches.object]
-        by_layers = (len(logits), len(target_boxes) // len(logits), 4)  # every layer has as many matches
+        by_layers = (len(logits), len(target_boxes) // len(logits), 4)  # every layer has the same number of matches
         return self.weighted(
             logits,
             labels,
@@ -87,9 +87,9 @@ class SetCriterion:
         )
 
     def known(self, prediction: Prediction, noised: Noised, num_boxes: Tensor) -> dict[str, Tensor]:
-        """Losses of queries that know their answer: empty slots have none, those of background only `loss_ce`.
+        """Losses of queries that know their answer. Background queries have only `loss_ce`, empty slots have no loss.
 
-        num_boxes: what all losses are divided by, after each slot's weight.
+        num_boxes: the divisor of all losses, besides the weight of each slot.
         """
         logits, boxes = self.layers(prediction)
         valid, positive = noised.valid, noised.positive
@@ -112,9 +112,9 @@ class SetCriterion:
     def weighted(
         self, logits: Tensor, labels: Tensor, boxes: Tensor, target_boxes: Tensor, normalizer: Tensor, num_boxes: Tensor
     ) -> dict[str, Tensor]:
-        """Losses from logits (L, B, Q, K) and labels (L, B, Q), boxes (L, M, 4) and those they should be (L, M, 4).
+        """Losses from logits (L, B, Q, K) and labels (L, B, Q), boxes (L, M, 4) and target boxes (L, M, 4).
 
-        normalizer, num_boxes: what the losses are divided by, each one number, or (B, Q) and (M,).
+        normalizer, num_boxes: the divisors of the losses, each one number, or (B, Q) and (M,).
         """
         overlap = generalized_iou(
             box_convert(boxes, "cxcywh", "xyxy"), box_convert(target_boxes, "cxcywh", "xyxy"), self.eps
@@ -128,7 +128,7 @@ class SetCriterion:
 
 
 def by_layer(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Losses (L,) to scalars: the last layer's under the plain name, the others with their number behind it."""
+    """Losses (L,) as scalars: the last layer's under the plain name, the others with their number appended."""
     return {
         name if layer == len(values) - 1 else f"{name}_{layer}": value
         for name, values in losses.items()

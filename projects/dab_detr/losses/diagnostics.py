@@ -1,4 +1,4 @@
-"""Numbers about the answers of the last layer, for the log and the watchdog; they are no losses."""
+"""Numbers about the last layer's predictions, for the log and the watchdog. They are not losses."""
 
 import torch
 from torch import Tensor
@@ -16,10 +16,10 @@ def log_diagnostics(
     objects: int,
     classification: FocalLoss | SoftmaxLoss,
 ) -> None:
-    """Put them into the event storage, where there is one. (Among the losses Detectron2 would add them up.)
+    """Log the numbers to the event storage, if there is one. (Detectron2 would add them to the losses.)
 
-    labels: (L, B, Q) of the objects that the queries are matched with, or the background.
-    objects: how many there are in the batch.
+    labels: (L, B, Q) labels of the objects that the queries are matched with, or the background.
+    objects: number of objects in the batch.
     """
     storage = event_storage()
     if storage is None:
@@ -42,24 +42,25 @@ def log_diagnostics(
 
 
 def class_error(logits: Tensor, labels: Tensor, background: int) -> Tensor:
-    """Percent of matched queries (B, Q) whose best class is not their object's."""
+    """Percent of matched queries (B, Q) whose best class is not that of their object."""
     matched = labels != background
     right = (logits.argmax(-1) == labels) & matched
     return 100 - 100 * right.sum() / matched.sum().clamp(min=1)
 
 
 def cardinality_error(found: Tensor, matched: Tensor) -> Tensor:
-    """By how many the queries that found something (B, Q) miss the number of objects (that are matched), per image."""
+    """Difference between the number of queries that find an object (B, Q) and that are matched (B, Q), averaged over
+    images."""
     return (found.sum(1) - matched.sum(1)).abs().float().mean()
 
 
 def spread(answers: Tensor) -> Tensor:
-    """How much the answers (B, Q, C) of an image's queries differ: their standard deviation, 0 if all are the same."""
+    """Standard deviation of the predictions (B, Q, C) over the queries of an image; 0 if all are the same."""
     return answers.float().std(1, unbiased=False).mean()
 
 
 def match_churn(matches: Matches, layers: int, objects: int) -> Tensor:
-    """Percent of so many objects that the last layer finds with another query than the layer before."""
+    """Percent of the objects whose query in the last layer differs from the layer before."""
     layer, _, query = matches.query
     queries = query.new_full((layers, objects), -1)
     queries[layer, matches.object] = query

@@ -18,10 +18,10 @@ REFUSED = 1e6  # cost of a pair with a non-finite cost; finite ones stay below 1
 
 
 class HungarianMatcher:
-    """The assignment of queries to objects that costs least in all, for every layer and image of its own.
+    """The minimum-cost assignment of queries to objects, separately for every layer and image.
 
-    A pair costs cost_class * classification cost + cost_bbox * L1 of cxcywh - cost_giou * GIoU. Where an image has
-    more objects than there are queries, the objects that are cheapest to find are matched.
+    A pair costs cost_class * classification cost + cost_bbox * L1 of cxcywh - cost_giou * GIoU. If an image has
+    more objects than queries, the objects with the lowest cost are matched.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class HungarianMatcher:
 
     @torch.no_grad()
     def __call__(self, prediction: Prediction, targets: Sequence[Target]) -> Matches:
-        """Matches of every layer and image. All are costed in one batch and reach the CPU in one transfer."""
+        """Match every layer and image. All costs are computed in one batch and reach the CPU in one transfer."""
         counts = [len(target.labels) for target in targets]
         offsets = [0, *accumulate(counts)]
         cost = self.cost(prediction, targets).cpu().numpy()
-        # scipy refuses the NaN of a diverged model; matching goes on, and the loss shows what happened
+        # scipy refuses the NaN of a diverged model; matching goes on, and the loss shows the NaN
         cost = np.nan_to_num(cost, nan=REFUSED, posinf=REFUSED, neginf=REFUSED)
         pairs = [
             np.stack(
@@ -62,7 +62,7 @@ class HungarianMatcher:
         return Matches(query=(layer, image, query), object=match)
 
     def cost(self, prediction: Prediction, targets: Sequence[Target]) -> Tensor:
-        """(L, B, Q, N) for N the most objects of an image; columns beyond an image's own mean nothing."""
+        """Costs (L, B, Q, N), N the most objects of an image. Columns beyond the objects of an image mean nothing."""
         labels = pad_sequence([target.labels for target in targets], batch_first=True)
         target_boxes = pad_sequence([target.boxes for target in targets], batch_first=True)[None]
         boxes = full_precision(prediction.boxes)

@@ -1,4 +1,4 @@
-"""Attention as the DETR family uses it. Position is added to content, or concatenated to it inside each head.
+"""The attention of the DETR family. Position is added to content, or concatenated to it inside each head.
 
 Names: B images, Q queries, S memory cells, C channels.
 """
@@ -13,7 +13,7 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_
 from .part import SPATIAL, Part
 from .structures import Look, Memory, Position
 
-# On CPU torch's fused kernel wins from about this many scores a head on.
+# On CPU torch's fused kernel is faster above about this many scores per head.
 FUSED_FROM = 2**17
 
 
@@ -39,10 +39,10 @@ def attend(
 
 
 def fused_is_faster(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Whether to leave (B, heads, Q, E), (B, heads, S, E) and (B, heads, S, C) to torch's fused kernel.
+    """Whether torch's fused kernel is faster for (B, heads, Q, E), (B, heads, S, E) and (B, heads, S, C).
 
-    By measurement: on GPU always. On CPU in full precision, where it needs query and value equally wide and a map of
-    some size; in 16 bits its exponentials cost more than all products.
+    We measured: on GPU it always is. On CPU it is in full precision, if query and value have the same width and the map
+    is large enough; in 16 bits its exponentials cost more than all products.
     """
     if query.is_cuda:
         return True
@@ -51,7 +51,7 @@ def fused_is_faster(query: Tensor, key: Tensor, value: Tensor) -> bool:
 
 
 def scores(query: Tensor, key: Tensor, blocked: Tensor | None) -> Tensor:
-    """Scaled products (B, heads, Q, S), -inf where blocked: scaled and masked in the same pass over memory."""
+    """Scaled products (B, heads, Q, S), -inf where blocked; one pass over memory scales and masks."""
     mask = query.new_zeros(())
     if blocked is not None:
         mask = torch.zeros_like(blocked, dtype=query.dtype).masked_fill(blocked, float("-inf"))
@@ -77,7 +77,7 @@ def in_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-# torch's FLOP counter knows the fused kernels of GPUs but passes over the CPU's
+# torch's FLOP counter knows the fused kernels of GPUs but skips the CPU's
 FUSED_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 if FUSED_ON_CPU not in flop_registry:
 
@@ -106,7 +106,7 @@ class Terms(NamedTuple):
 
 
 class Attention(Part, nn.Module):
-    """What all attentions share: heads, dropout on the weights, value and output projections of `dim` channels."""
+    """Base of the attentions: heads, dropout on the weights, and projections of `dim` channels."""
 
     def __init__(self, *, dim: int, heads: int, dropout: float = 0.0):
         super().__init__()
@@ -147,10 +147,10 @@ class Attention(Part, nn.Module):
 
 
 class SelfAttention(Attention):
-    """Attention among queries with positions added to content: DETR's."""
+    """DETR's attention among queries: positions are added to content."""
 
     def reset_special_weights(self) -> None:
-        """The three projections were one (3 * dim, dim) matrix where xavier was applied to them; its bias was 0."""
+        """The original applies Xavier to the three projections as one (3 * dim, dim) matrix; its bias is 0."""
         super().reset_special_weights()
         for projection in (self.query, self.key, self.value):
             nn.init.xavier_uniform_(projection.weight, gain=0.5**0.5)
@@ -162,7 +162,8 @@ class SelfAttention(Attention):
 
 
 class CrossAttention(SelfAttention):
-    """The same over the memory, whose position is added to its content. The encoder uses it on its own memory."""
+    """DETR's attention over the memory, whose position is added to its content. The encoder uses it on the memory
+    itself."""
 
     splits_axes = False
 
@@ -181,7 +182,7 @@ class CrossAttention(SelfAttention):
 
 
 class ConditionalSelfAttention(Attention):
-    """Attention among queries; content and position have projections of their own, which are added."""
+    """Attention among queries. Content and position have separate projections, which are added."""
 
     def __init__(self, *, dim: int, heads: int, dropout: float = 0.0):
         super().__init__(dim=dim, heads=heads, dropout=dropout)
@@ -197,7 +198,7 @@ class ConditionalCrossAttention(Attention):
     """Attention over the memory whose scores are content . content + position . position, separately in each head.
 
     The spatial query (Eq. 6 of the paper, with the width and height modulation already in it) is concatenated to
-    the content query inside each head, the memory's position to its content, so the two products are summed.
+    the content query inside each head, and the memory's position to its content, so the two products are summed.
     """
 
     splits_axes, needs = False, (SPATIAL,)
@@ -234,7 +235,8 @@ class ConditionalCrossAttention(Attention):
 class PositionedCrossAttention(ConditionalCrossAttention):
     """Conditional cross-attention that also adds position to content on both sides.
 
-    The first decoder layer needs it, whose content says nothing yet; `keep_query_pos` uses it in every layer.
+    The first decoder layer needs it, because its content is not informative yet. `keep_query_pos` uses it in every
+    layer.
     """
 
     def __init__(self, *, dim: int, heads: int, dropout: float = 0.0):

@@ -32,11 +32,11 @@ def resnet(
     """Detectron2's ResNet in torchvision's form (stride in the 3 x 3 convolution).
 
     depth: 18, 34 (basic blocks), 50, 101 or 152 (bottlenecks).
-    out_features: of "stem", "res2" ... "res5" (strides 4, 4, 8, 16, 32); stages beyond the last are not built.
-    dilated: DC5: res5 keeps the stride of res4, its blocks dilate by 1, 2, 2. (Detectron2's RES5_DILATION would
-        dilate the first block as well, which the released weights were not trained with.)
+    out_features: any of "stem", "res2" ... "res5" (strides 4, 4, 8, 16, 32); stages beyond the last are not built.
+    dilated: DC5: res5 keeps the stride of res4, and its blocks dilate by 1, 2, 2. Detectron2's RES5_DILATION would
+        also dilate the first block, unlike the training of the released weights.
     freeze_at: 0 trains everything, 1 freezes the stem, 2 also res2 (as the original), up to 5.
-    norm: "FrozenBN", or "BN" where there are no ImageNet weights to start from.
+    norm: "FrozenBN", or "BN" for a training without ImageNet weights.
     width: channels of the stem; 64 for the published networks.
     """
     if depth not in BLOCKS:
@@ -73,7 +73,7 @@ def resnet(
     network = ResNet(stem, stages, out_features=list(out_features), freeze_at=freeze_at)
     if width < NARROWEST_CHANNELS_LAST:
         return network
-    return network.to(memory_format=channels_last)  # convolutions are faster so, and give their maps so
+    return network.to(memory_format=channels_last)  # convolutions are faster in this layout, and keep it in their maps
 
 
 @BACKBONE_REGISTRY.register()
@@ -90,10 +90,13 @@ def build_dab_detr_resnet_backbone(cfg, input_shape) -> ResNet:
 
 
 class TimmBackbone(Backbone):
-    """Any backbone of the `timm` library that gives feature maps, as Detectron2 wants it.
+    """A backbone of the `timm` library with feature maps, behind Detectron2's interface.
 
-    name: timm's, e.g. "convnext_tiny". out_features: by stride as Detectron2's ResNets have it: "res2" is stride 4,
-    "res3" 8, "res4" 16, "res5" 32. pretrained: fetch timm's weights. Raises ValueError for strides it does not have.
+    name: timm's, for example "convnext_tiny".
+    out_features: named by stride, as in Detectron2's ResNets: "res2" is stride 4, "res3" 8, "res4" 16, "res5" 32.
+    pretrained: fetch timm's weights.
+
+    Raises ValueError for strides that the network does not have.
     """
 
     def __init__(self, *, name: str, out_features: Sequence[str] = ("res5",), pretrained: bool = False, **options):
@@ -105,7 +108,7 @@ class TimmBackbone(Backbone):
         missing = sorted(set(out_features) - set(strides))
         if missing:
             raise ValueError(f"timm's {name} has {sorted(strides)}, not {missing}: set model.backbone.out_features")
-        out_features = sorted(out_features, key=strides.get)  # the order in which timm gives them
+        out_features = sorted(out_features, key=strides.get)  # timm returns them in this order
         indices = [strides[feature] for feature in out_features]
         self.body = timm.create_model(name, features_only=True, out_indices=indices, pretrained=pretrained, **options)
         self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"

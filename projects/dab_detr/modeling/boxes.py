@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """fp16 and bf16 as fp32, anything else as it is: what divides or inverts does so in full precision."""
+    """fp16 and bf16 as fp32, any other type unchanged. Divisions and inverses need full precision."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def inverse_sigmoid(x: Tensor, eps: float) -> Tensor:
-    """The logit of x in [0, 1], with x and 1 - x held at eps or more.
+    """The logit of x in [0, 1]. x and 1 - x are clamped to eps or more.
 
-    The released DAB-DETR weights were trained with eps 1e-3 (logits up to 6.9); transformers computes with 1e-5.
+    The released DAB-DETR weights were trained with eps 1e-3 (logits up to 6.9); transformers uses 1e-5.
     """
     x = full_precision(x).clamp(0, 1)
     return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
@@ -25,15 +25,15 @@ def anchor_logits(anchors: Tensor, eps: float) -> Tensor:
 
 
 def move_anchors(delta: Tensor, logits: Tensor) -> Tensor:
-    """Boxes (..., 4) from the box head's output (..., 4) and the logits (..., 4) of the anchors it speaks of."""
+    """Boxes (..., 4) from the box head's output (..., 4) and the logits (..., 4) of its anchors."""
     return (full_precision(delta) + logits).sigmoid()
 
 
 def generalized_iou(boxes: Tensor, others: Tensor, eps: float) -> Tensor:
     """GIoU of xyxy boxes (..., 4) and (..., 4), broadcast against each other; in [-1, 1].
 
-    eps is added to the union and to the enclosing area: 1e-6 in DAB-DETR, 0 in DETR. Paired shapes give the
-    loss, (..., Q, 1, 4) against (..., 1, N, 4) the matcher's cost.
+    eps is added to the union and to the enclosing area: 1e-6 in DAB-DETR, 0 in DETR. The loss uses boxes in pairs,
+    the matcher (..., Q, 1, 4) against (..., 1, N, 4).
     """
     area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
     other_area = (others[..., 2:] - others[..., :2]).prod(-1)

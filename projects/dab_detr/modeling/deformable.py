@@ -12,11 +12,11 @@ from .structures import Look, Memory, Position
 
 
 def deformable_sample(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum of the values at sampled points, interpolated bilinearly; zero outside of the map.
+    """Weighted sum of the values at sampled points, interpolated bilinearly. Values outside the map are zero.
 
-    value: (B, S, heads, c), the levels' cells one after the other. shapes: (height, width) of each level.
+    value: (B, S, heads, c), the cells of one level after the other. shapes: (height, width) of each level.
     points: (B, Q, heads, levels, P, 2) as (x, y), normalized by the whole map. weights: (B, Q, heads, levels, P).
-    Returns (B, Q, heads * c). This one function is what a kernel can replace.
+    Returns (B, Q, heads * c). A kernel can replace this one function.
     """
     batch, queries, heads = points.shape[:3]
     grid = (2 * points - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (levels, B * heads, Q, P, 2)
@@ -33,8 +33,8 @@ def deformable_sample(value: Tensor, shapes: tuple[tuple[int, int], ...], points
 class DeformableAttention(Part, nn.Module):
     """Attention over `points` sampled points in each of `levels` maps, around the query's anchor.
 
-    Offsets are in cells around 2-D anchors, in halves of the box's size around 4-D ones, so that a box looks at
-    itself. At the start each head looks in one of eight directions, its points ever further out.
+    Offsets are in cells around 2-D anchors, and in halves of the box's size around 4-D anchors, so that a box looks at
+    itself. At the start each head looks in its own direction, and each of its points is further out than the last.
     """
 
     splits_axes, needs = False, (ANCHORS,)
@@ -49,7 +49,7 @@ class DeformableAttention(Part, nn.Module):
         self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
     def reset_special_weights(self) -> None:
-        """Offsets and weights do not depend on the content at first: each head samples in its direction."""
+        """At the start offsets and weights do not depend on the content: each head samples in its own direction."""
         for module in (self.offsets, self.weights):
             nn.init.zeros_(module.weight)
         for module in (self.weights, self.value, self.out):
@@ -74,7 +74,9 @@ class DeformableAttention(Part, nn.Module):
         weights = self.weights(query).unflatten(-1, (self.heads, -1)).softmax(-1).unflatten(-1, each[1:])
         value = self.value(memory.content).masked_fill(memory.padding[..., None], 0.0)
         points = self.sampling_points(position.anchors, offsets, memory)
-        value = full_precision(value).unflatten(-1, (self.heads, -1))  # 16 bits would shift points by parts of a cell
+        value = full_precision(value).unflatten(
+            -1, (self.heads, -1)
+        )  # 16 bits would shift points by fractions of a cell
         return value, points.to(value.dtype), weights
 
     def look(self, content: Tensor, position: Position, memory: Memory, rows: Tensor) -> Look:
@@ -93,6 +95,6 @@ class DeformableAttention(Part, nn.Module):
         anchors = anchors[:, :, None, None, None]
         if anchors.shape[-1] == 4:
             return (anchors[..., :2] + offsets / self.points * anchors[..., 2:] * 0.5) * ratios
-        # filled in on the device: a list would have to travel there, and it wait for that
+        # filled on the device: it would have to wait for the copy of a list
         size = torch.stack([offsets.new_full((), side) for height, width in memory.shapes for side in (width, height)])
         return anchors * ratios + offsets / size.view(-1, 1, 2)

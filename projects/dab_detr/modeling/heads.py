@@ -1,4 +1,4 @@
-"""Prediction heads: the class head and the box head, each as one layer's or shared by all."""
+"""Prediction heads for classes and boxes; a head belongs to one decoder layer, or all layers share it."""
 
 import math
 
@@ -11,10 +11,10 @@ from .part import Part
 
 
 class InFullPrecision:
-    """For heads: what they answer is final, they are little, and in 16 bits they cost accuracy."""
+    """Runs a head in fp32 even under autocast: heads are cheap, their output is final, and 16 bits cost accuracy."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.amp.is_autocast_available(x.device.type):  # meta tensors have none
+        if not torch.amp.is_autocast_available(x.device.type):  # meta tensors have no autocast
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(full_precision(x))
@@ -23,8 +23,8 @@ class InFullPrecision:
 class ClassHead(Part, InFullPrecision, nn.Linear):
     """Content (..., dim) to class logits (..., num_classes).
 
-    It starts out giving every class the probability `prior`, so that the many queries without an object do not
-    drown the first steps of the focal loss.
+    At the start every class has the probability `prior`, so that the many queries without an object do not dominate
+    the first steps of the focal loss.
     """
 
     no_object_class = False
@@ -44,16 +44,17 @@ class SoftmaxClassHead(Part, InFullPrecision, nn.Linear):
 
 
 class PlainBoxHead(InFullPrecision, MLP):
-    """Content (..., dim) to the logits (..., 4) of a box, from PyTorch's initial weights: DETR's, without anchors."""
+    """DETR's box head, without anchors: content (..., dim) to the logits (..., 4) of a box. It keeps PyTorch's
+    initial weights."""
 
     def __init__(self, *, dim: int):
         super().__init__(dim, dim, dim, 4)
 
 
 class BoxHead(InFullPrecision, MLP):
-    """Content (..., dim) to (..., 4): by how much to move the anchor, in logit space; at the start not at all.
+    """Content (..., dim) to the offset (..., 4) of the anchor, in logit space. At the start the offset is zero.
 
-    size_bias: what width and height start from, where the anchor has none: -2 is an eighth of the image.
+    size_bias: initial logit of width and height for anchors without a size; -2 is an eighth of the image.
     """
 
     def __init__(self, *, dim: int, size_bias: float = 0.0):

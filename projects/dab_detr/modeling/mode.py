@@ -1,4 +1,4 @@
-"""Evaluation in the middle of a training."""
+"""Evaluation mode for a while, in the middle of a training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards for each module the mode it had, which may differ from its parent's."""
+    """Set evaluation mode, and afterwards give each module back its own mode, which may differ from its parent's."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,7 +1,7 @@
-"""Layers by oneDNN's own kernels, for inference on CPU; torch itself calls them only in graphs that it has compiled.
+"""Layers that call oneDNN's kernels, for inference on CPU; torch calls these kernels only in graphs that it compiled.
 
-A convolution adds and clips in the same pass over memory. A matrix product in fp32 is twice as fast on AMD as that of
-MKL, which `torch.nn.functional.linear` calls. They know no gradient, and the ReLU makes zeros of NaN.
+A convolution adds and clips in the same pass over memory. A matrix product in fp32 is twice as fast on AMD as MKL's,
+which `torch.nn.functional.linear` calls. The kernels have no gradient, and their ReLU turns NaN into zero.
 """
 
 import torch
@@ -10,17 +10,17 @@ from torch.nn import functional as F
 
 
 def can_run(x: Tensor) -> bool:
-    """Whether oneDNN has kernels for such a tensor."""
+    """Whether oneDNN has kernels for the device and type of `x` on this machine."""
     if x.device.type != "cpu" or not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
         return False
     return x.dtype == torch.float or (x.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class OneDNNConv2d(nn.Conv2d):
-    """A convolution with bias, in the type of its weight whatever comes in; under autocast to another, torch's."""
+    """A convolution with bias, in the type of its weight. Under autocast to another type, it is torch's convolution."""
 
     def forward(self, x: Tensor, *, add: Tensor | None = None, relu: bool = False) -> Tensor:
-        """The convolution of x, plus `add`, clipped at zero where `relu`."""
+        """The convolution of x, plus `add`, clipped at zero if `relu`."""
         if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != self.weight.dtype:
             x = super().forward(x) if add is None else super().forward(x) + add
             return x.relu_() if relu else x
@@ -28,14 +28,14 @@ class OneDNNConv2d(nn.Conv2d):
         weights = (self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups)
         if add is None:
             return torch.ops.mkldnn._convolution_pointwise(x, *weights, "relu" if relu else "none", [], "")
-        add = add.to(x.dtype, memory_format=torch.channels_last)  # in 16 bits the kernel knows no other
+        add = add.to(x.dtype, memory_format=torch.channels_last)  # in 16 bits the kernel accepts no other layout
         return torch.ops.mkldnn._convolution_pointwise.binary(
             x, add, *weights, "add", 1.0, "relu" if relu else None, [], ""
         )
 
 
 class OneDNNLinear(nn.Linear):
-    """A linear layer. Under autocast it is torch's, which calls oneDNN by itself for 16 bits."""
+    """A linear layer. Under autocast it is torch's, which already calls oneDNN in 16 bits."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype != self.weight.dtype or torch.is_autocast_enabled("cpu"):

@@ -1,4 +1,4 @@
-"""A copy of a detector for inference only, as fast as the machine can be."""
+"""A faster copy of a detector, for inference only."""
 
 import copy
 
@@ -13,12 +13,12 @@ from .residual import can_fold, folded
 
 @torch.no_grad()
 def optimize_for_inference(model: nn.Module) -> nn.Module:
-    """A copy of the detector that computes the same, to rounding, in less time; it cannot be trained.
+    """Copy the detector into a form that computes the same results, up to rounding, in less time.
 
-    Frozen batch norm becomes part of the convolutions before it, which lie channels last. On CPU, oneDNN's kernels run
-    convolutions and linear layers. With `model.precision="bf16"` weights are stored so, but those of heads. The model
-    and its checkpoints stay as they are; the copy learns nothing of what the model learns later. On CPU a picture that
-    is not finite may go unnoticed.
+    The convolutions take in the frozen batch norm after them, and are stored channels last. On CPU, oneDNN's kernels
+    run convolutions and linear layers. With `model.precision="bf16"`, all weights except the heads' are stored in bf16.
+    The model and its checkpoints stay as they are. The copy cannot be trained, and later training of the model does
+    not reach it. On CPU, an image that is not finite may go unnoticed.
     """
     model = copy.deepcopy(model).eval()
     dtype = PRECISIONS[getattr(model, "precision", "fp32")]
@@ -31,7 +31,7 @@ def optimize_for_inference(model: nn.Module) -> nn.Module:
 
 
 def optimized(layer: nn.Conv2d | nn.Linear, dtype: torch.dtype = torch.float) -> nn.Module:
-    """The layer with its norm in `dtype`, computed by oneDNN if it has kernels for that on this machine."""
+    """The layer, its norm folded in, in `dtype`; it runs on oneDNN if this machine has the kernels."""
     dtype = layer.weight.dtype if dtype == torch.float else dtype
     fast = can_run(layer.weight.to(dtype))
     if isinstance(layer, nn.Linear):
@@ -39,7 +39,7 @@ def optimized(layer: nn.Conv2d | nn.Linear, dtype: torch.dtype = torch.float) ->
         new.weight, new.bias = layer.weight, layer.bias
         return new.to(dtype)
     if not can_fold(layer) and (type(layer) is not nn.Conv2d or layer.bias is None):
-        return layer.to(dtype)  # one with a norm that depends on the picture
+        return layer.to(dtype)  # its norm depends on the image
     weight, bias = folded(layer) if can_fold(layer) else (layer.weight, layer.bias)
     shape = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation)
     new = (OneDNNConv2d if fast else nn.Conv2d)(*shape, layer.groups, device="meta")

@@ -9,7 +9,7 @@ from .boxes import full_precision
 from .layers import MLP
 from .part import Part
 
-EPS = 1e-6  # keeps columns that are all padding finite
+EPS = 1e-6  # keeps columns of padding alone finite
 
 
 def sine_embedding(coordinates: Tensor, dim: int, temperature: float | Tensor = 10000.0) -> Tensor:
@@ -25,16 +25,16 @@ def sine_embedding(coordinates: Tensor, dim: int, temperature: float | Tensor = 
         temperature = temperature.to(coordinates.dtype)[..., None]
     phase = coordinates[..., None] * (2 * math.pi) / temperature**exponent
     waves = torch.stack([phase[..., 0::2].sin(), phase[..., 1::2].cos()], -1).flatten(-2)
-    x, y, *sizes = waves.unbind(-2)  # an index would have to travel to the device, and it wait for that
+    x, y, *sizes = waves.unbind(-2)  # an index would have to be copied to the device, which would wait for it
     return torch.cat([y, x, *sizes], -1)
 
 
 class PositionMap(Part, nn.Module):
-    """Sine encoding of the cells of a feature map, relative to the part of it that is image.
+    """Sine encoding of the cells of a feature map, relative to the part of the map that is image.
 
-    A cell's coordinate is its rank among the unpadded cells of its column (or row) over their number, so padding
-    moves nothing. `temperature_x` and `temperature_y` sharpen each axis (Sec. 4.4 of the paper; 20 in DAB-DETR,
-    10000 in its relatives); `offset` is -0.5 where a family measures at the centers of cells.
+    A cell's coordinate is its rank among the unpadded cells of its column (or row), divided by their number, so padding
+    changes nothing. `temperature_x` and `temperature_y` sharpen each axis (Sec. 4.4 of the paper; 20 in DAB-DETR,
+    10000 in its relatives); `offset` is -0.5 in members that measure at the centers of cells.
     """
 
     def __init__(self, *, dim: int, temperature_x: float = 20.0, temperature_y: float = 20.0, offset: float = 0.0):
@@ -57,7 +57,7 @@ class PositionMap(Part, nn.Module):
 
 
 class RowColumnMap(Part, nn.Module):
-    """Encodings of a cell's y and x, each of `dim` channels through one MLP, which anchor points share.
+    """Encodings of a cell's y and x, each with `dim` channels, through one MLP that anchor points share.
 
     Coordinates are centers of cells over the extent of the image in the map's first row and column.
     """

@@ -1,4 +1,4 @@
-"""The precision in which a detector computes what comes before boxes and losses."""
+"""The precision of backbone and transformer; boxes and losses stay in fp32."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -8,7 +8,7 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
 
 def check_precision(precision: str) -> str:
-    """Raises ValueError for a precision that a model cannot have."""
+    """Return the precision. Raises ValueError for one that a model cannot have."""
     if precision not in PRECISIONS:
         raise ValueError(
             f"model.precision must be one of {list(PRECISIONS)}, got {precision!r} (fp16, which needs its gradients "
@@ -18,6 +18,6 @@ def check_precision(precision: str) -> str:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager:
-    """Products in 16 bits for all but "fp32", which leaves an autocast as it finds it."""
+    """Autocast to bf16 for "bf16". "fp32" leaves a surrounding autocast as it is."""
     dtype = PRECISIONS[precision]
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

@@ -1,4 +1,4 @@
-"""Query heads: what the decoder starts from."""
+"""Query heads: they give the queries that the decoder starts from."""
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +10,16 @@ from .structures import Memory, Queries
 
 
 class AnchorBoxQueries(Part, nn.Module):
-    """The anchor-box query head: learned anchors as positional queries; zeros, learned vectors or patterns as content.
+    """The anchor-box query head. Its positional queries are learned anchors; its content is zero, learned, or patterns.
 
     Anchors are learned as logits, `centre` (num_queries, 2) and, for boxes, `size` (num_queries, 2).
 
-    learned_content: each anchor has a content of its own, as in DAB-Deformable-DETR, where else it starts from zero.
-    num_patterns: 0, or how many learned vectors are added to the content of every anchor (the models with "3
-        patterns"); the decoder then has num_patterns * num_queries queries, pattern by pattern.
+    learned_content: each anchor has its own content, as in DAB-Deformable-DETR; otherwise it starts at zero.
+    num_patterns: 0, or the number of learned vectors that are added to the content of every anchor (the models with
+        "3 patterns"). The decoder then has num_patterns * num_queries queries, pattern by pattern.
     anchor_dim: 4 for boxes cxcywh, 2 for points.
-    uniform_xy: spread the centers evenly over the image at the start, where else anchors are N(0, 1) logits.
-    fixed_xy: centers stay as they start (spread evenly). They are a buffer then: no gradient, no weight decay.
+    uniform_xy: the centers start evenly spread over the image; otherwise anchor logits are drawn from N(0, 1).
+    fixed_xy: the centers start evenly spread and stay there. They are a buffer then: no gradient, no weight decay.
     """
 
     gives = (ANCHORS,)
@@ -42,7 +42,7 @@ class AnchorBoxQueries(Part, nn.Module):
         self.anchor_dim = anchor_dim
         centre = torch.randn(num_queries, 2)
         if uniform_xy or fixed_xy:
-            # A buffer is not sent to other processes as parameters are: where centers stay, all must draw the same.
+            # Parameters are sent to other processes, buffers are not: all must draw the same fixed centers.
             generator = torch.Generator().manual_seed(0) if fixed_xy else None
             centre = inverse_sigmoid(torch.rand(num_queries, 2, generator=generator), eps=1e-3)
         if fixed_xy:
@@ -59,7 +59,7 @@ class AnchorBoxQueries(Part, nn.Module):
             self.patterns = nn.Parameter(torch.randn(num_patterns, dim))
 
     def forward(self, memory: Memory) -> Queries:
-        """Queries of num_queries, or num_patterns * num_queries, for each image of a batch."""
+        """num_queries queries for each image, or num_patterns * num_queries."""
         logits = torch.cat([self.centre, self.size], -1) if self.anchor_dim == 4 else self.centre
         content, anchors = self.content, logits.sigmoid()
         if self.num_patterns:
@@ -69,7 +69,7 @@ class AnchorBoxQueries(Part, nn.Module):
 
 
 class AnchorPointQueries(Part, nn.Module):
-    """Anchor DETR's queries: points (num_queries, 2) learned as they are, each with every one of the patterns."""
+    """Anchor DETR's queries: learned points (num_queries, 2), each combined with every pattern."""
 
     gives, anchor_dim = (ANCHORS,), 2
 
@@ -87,11 +87,11 @@ class AnchorPointQueries(Part, nn.Module):
 
 
 class LearnedQueries(Part, nn.Module):
-    """Queries with a learned position (num_queries, dim), from which an anchor may be read.
+    """Queries with a learned position (num_queries, dim), from which a head may compute an anchor.
 
-    point_head: (Q, dim) to the logits (Q, D) of anchors: D = 2 in Conditional DETR and Deformable DETR, where DETR
-        has no anchors and no head (None).
-    learned_content: as in Deformable DETR; else content starts from zero.
+    point_head: (Q, dim) to the logits (Q, D) of anchors: D = 2 in Conditional DETR and Deformable DETR. DETR has no
+        anchors and no head (None).
+    learned_content: as in Deformable DETR; otherwise content starts at zero.
     """
 
     def __init__(
@@ -105,7 +105,9 @@ class LearnedQueries(Part, nn.Module):
     ):
         super().__init__()
         if num_patterns:
-            raise ValueError("model.queries.num_patterns needs anchors to repeat: this model's queries are learned")
+            raise ValueError(
+                "model.queries.num_patterns needs anchors to repeat; the queries of this model are learned positions"
+            )
         self.num_queries, self.dim, self.point_head = num_queries, dim, point_head
         if point_head is None:
             self.anchor_dim = 0
@@ -126,5 +128,5 @@ class LearnedQueries(Part, nn.Module):
 
 
 def per_image(x: Tensor, memory: Memory) -> Tensor:
-    """(Q, C) the same for every image, as (B, Q, C)."""
+    """Repeat (Q, C) for every image of the memory, to (B, Q, C)."""
     return x.expand(len(memory.content), -1, -1)

@@ -1,7 +1,8 @@
-"""The blocks of a ResNet, computed in as few passes over memory as there are kernels for.
+"""The blocks of a ResNet, in fewer passes over memory.
 
-They are Detectron2's blocks, with its parameters under its names. Detectron2 convolves, multiplies by the batch norm's
-scale and adds its shift: three passes over the largest tensors of the detector, two of which it keeps for the gradient.
+They are Detectron2's blocks, with the same parameters and names. Detectron2 convolves, multiplies by the batch norm's
+scale and adds its shift. These are three passes over the largest tensors of the detector, and it keeps two of them for
+the gradient.
 """
 
 from typing import Any
@@ -40,7 +41,7 @@ class FoldedBottleneckBlock(BottleneckBlock):
 
 
 def convolve(conv: nn.Conv2d, x: Tensor, *, add: Tensor | None = None, relu: bool = True) -> Tensor:
-    """The convolution `conv` of x with its norm, plus `add`, clipped at zero where `relu`."""
+    """The convolution `conv` of x with its norm, plus `add`, clipped at zero if `relu`."""
     if isinstance(conv, OneDNNConv2d):
         return conv(x, add=add, relu=relu)
     x = convolve_folded(conv, x) if can_fold(conv) else conv(x)
@@ -50,6 +51,7 @@ def convolve(conv: nn.Conv2d, x: Tensor, *, add: Tensor | None = None, relu: boo
 
 
 def convolve_folded(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """The convolution `conv` of x and its norm, in one pass."""
     options = conv.stride, conv.padding, conv.dilation, conv.groups
     scale, shift = scale_and_shift(conv.norm)
     if torch.is_grad_enabled() and conv.weight.requires_grad and not needs_autograd(x, scale, shift):
@@ -58,15 +60,15 @@ def convolve_folded(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def needs_autograd(x: Tensor, scale: Tensor, shift: Tensor) -> bool:
-    """Whether to leave the gradient to autograd: for a compiler, copies of 16 bits, or a batch norm that learns."""
+    """Whether autograd must compute the gradient: under a compiler, under autocast, or if the batch norm learns."""
     autocast = torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
     return torch.compiler.is_compiling() or autocast or scale.requires_grad or shift.requires_grad
 
 
 class ScaledConvolution(torch.autograd.Function):
-    """Convolution by `weight` times a fixed `scale`, a product that is made again for the gradient.
+    """Convolution by `weight` times a fixed `scale`. The backward pass computes this product again.
 
-    Kept for it, as autograd would, it is one more copy of all the backbone's weights.
+    Autograd would keep the product, which is one more copy of all the backbone's weights.
     """
 
     @staticmethod
@@ -99,19 +101,19 @@ class ScaledConvolution(torch.autograd.Function):
 
 
 def can_fold(conv: nn.Conv2d) -> bool:
-    """Whether what Detectron2's convolution `conv` does beside convolving is a fixed scale and shift."""
+    """Whether Detectron2's convolution `conv` only adds a fixed scale and shift to a convolution."""
     norm = getattr(conv, "norm", None)
     fixed = isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and not norm.training)
     return fixed and conv.bias is None and conv.activation is None
 
 
 def folded(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution that computes what `conv`, which has no bias, and its norm do."""
+    """Weight and bias of the one convolution that equals `conv`, which has no bias, and its norm."""
     scale, shift = scale_and_shift(conv.norm)
     return conv.weight * scale, shift
 
 
 def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """What a batch norm of fixed statistics multiplies with, (C, 1, 1, 1), and adds, (C,)."""
+    """The factor (C, 1, 1, 1) and the summand (C,) of a batch norm with fixed statistics."""
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     return scale[:, None, None, None], norm.bias - norm.running_mean * scale

@@ -1,4 +1,4 @@
-"""Row-column decoupled attention, Anchor DETR's."""
+"""Anchor DETR's row-column decoupled attention."""
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,8 @@ from .structures import Look, Memory, Position
 class RowColumnAttention(Part, nn.Module):
     """Attention over a map as attention over its rows times attention over its columns.
 
-    Keys of a column are means over it, and of a row likewise (padded cells included, as in the original). Positions
-    are encoded as (y, x), (..., 2C): see `positional.RowColumnMap`.
+    The key of a column is the mean over its cells, and likewise for rows. As in the original, the mean includes padded
+    cells. Positions are encoded as (y, x), (..., 2C), see `positional.RowColumnMap`.
     """
 
     levels, splits_axes, needs = 1, True, (ENCODED,)
@@ -25,7 +25,7 @@ class RowColumnAttention(Part, nn.Module):
         self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
     def reset_special_weights(self) -> None:
-        """The five projections were one (5 * dim, dim) matrix where xavier was applied to them; biases were 0."""
+        """The original applies Xavier to the five projections as one (5 * dim, dim) matrix; biases are 0."""
         for module in (self.query_row, self.query_column, self.key_row, self.key_column, self.value):
             nn.init.xavier_uniform_(module.weight, gain=(1 / 3) ** 0.5)
             nn.init.zeros_(module.bias)

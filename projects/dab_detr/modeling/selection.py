@@ -1,4 +1,4 @@
-"""From the logits of the last layer to detections: which query answers with which class."""
+"""Turns the logits of the last layer into detections: pairs of a query and a class."""
 
 from torch import Tensor
 
@@ -7,7 +7,7 @@ from .part import Part
 
 
 class TopPairs(Part):
-    """The `num_select` best pairs of query and class by sigmoid score; a query may answer with several classes."""
+    """The `num_select` best pairs of query and class by sigmoid score; a query may have several classes."""
 
     no_object_class = False
 
@@ -22,7 +22,7 @@ class TopPairs(Part):
 
 
 class BestClasses(Part):
-    """The best class of each query by softmax score, "no object" (the last) left out: DETR's."""
+    """DETR's selection: the best class of each query by softmax score, without "no object" (the last class)."""
 
     no_object_class = True
 

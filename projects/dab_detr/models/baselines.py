@@ -17,6 +17,7 @@ from .builders import conditional_layers, plain_encoder, plain_layers
 
 
 def mlp(*, dims: list[int]) -> MLP:
+    """An MLP of these widths, for a config."""
     return MLP(*dims)
 
 

@@ -1,4 +1,4 @@
-"""Builders of what configs repeat: encoders, decoder layers and heads, from numbers."""
+"""Builders that configs share: encoders, decoder layers and heads, from numbers."""
 
 import copy
 from collections.abc import Callable
@@ -23,12 +23,12 @@ Build = Callable[[], nn.Module]
 
 
 def feed_forward(*, dim: int, hidden: int, dropout: float, activation: nn.Module) -> FeedForward:
-    """A feed-forward network with an activation of its own, for PReLU learns."""
+    """A feed-forward network with its own copy of the activation, because PReLU has a weight."""
     return FeedForward(dim=dim, hidden=hidden, activation=copy.deepcopy(activation), dropout=dropout)
 
 
 def encoder_layers(attention: Build, *, num_layers: int, dim: int, dropout: float, **ffn) -> list[EncoderLayer]:
-    """Layers that differ in nothing but their weights."""
+    """`num_layers` encoder layers of the same form."""
     return [
         EncoderLayer(attention=attention(), ffn=feed_forward(dim=dim, dropout=dropout, **ffn), dim=dim, dropout=dropout)
         for _ in range(num_layers)
@@ -84,7 +84,7 @@ def plain_layers(*, num_layers: int, dim: int, heads: int, dropout: float, **ffn
 def conditional_layers(
     *, num_layers: int, dim: int, heads: int, dropout: float, keep_query_pos: bool, **ffn
 ) -> list[DecoderLayer]:
-    """Conditional DETR's and DAB-DETR's decoder layers: the first also adds positions in cross-attention, with
+    """Conditional DETR's and DAB-DETR's decoder layers. The first also adds positions in cross-attention; with
     `keep_query_pos` all do. Further arguments: hidden, activation."""
     attention = {"dim": dim, "heads": heads, "dropout": dropout}
     positioned = [i == 0 or keep_query_pos for i in range(num_layers)]
@@ -110,10 +110,10 @@ def row_column_layers(*, num_layers: int, dim: int, heads: int, dropout: float, 
 
 
 def box_heads(*, dim: int, num_layers: int, shared: bool, size_bias: float = 0.0) -> list[BoxHead]:
-    """One box head for all layers, or one for each; `size_bias` is the first one's."""
+    """One box head for all layers if `shared`, otherwise one for each. `size_bias` applies to the first head."""
     return [BoxHead(dim=dim, size_bias=0.0 if i else size_bias) for i in range(1 if shared else num_layers)]
 
 
 def class_heads(*, dim: int, num_classes: int, num_layers: int, shared: bool) -> list[ClassHead]:
-    """One class head for all layers, or one for each."""
+    """One class head for all layers if `shared`, otherwise one for each."""
     return [ClassHead(dim=dim, num_classes=num_classes) for _ in range(1 if shared else num_layers)]
