@@ -238,9 +238,9 @@ def test_number_of_heads_is_checked():
     parts = {"layers": [AddPosition() for _ in range(L)], "prior": nn.Identity(), "norm": nn.LayerNorm(C)}
     parts |= {"refinement": FixedAnchors(), "eps": EPS}
     one, two = [BoxHead(dim=C)], [BoxHead(dim=C), BoxHead(dim=C)]
-    with pytest.raises(ValueError, match=r"box_heads must have 1 entry or one a layer \(3\), got 2"):
+    with pytest.raises(ValueError, match=r"box_heads must have 1 entry or one per layer \(3\), got 2"):
         Decoder(class_heads=one, box_heads=two, **parts)
-    with pytest.raises(ValueError, match=r"class_heads must have 1 entry or one a layer \(3\), got 0"):
+    with pytest.raises(ValueError, match=r"class_heads must have 1 entry or one per layer \(3\), got 0"):
         Decoder(class_heads=[], box_heads=one, **parts)
 
 

@@ -1,10 +1,10 @@
-"""Small layers that every part of the transformer is made of."""
+"""Small layers that all parts of the transformer share."""
 
 from torch import Tensor, nn
 
 
 class MLP(nn.Sequential):
-    """Linear layers with ReLU between them, none after the last: MLP(256, 256, 4) has two layers."""
+    """Linear layers with ReLU between them but not after the last: MLP(256, 256, 4) has two layers."""
 
     def __init__(self, *dims: int):
         layers = [m for a, b in zip(dims, dims[1:], strict=False) for m in (nn.Linear(a, b), nn.ReLU())]
@@ -12,7 +12,7 @@ class MLP(nn.Sequential):
 
 
 class FeedForward(nn.Module):
-    """The position-wise part of a transformer layer: (..., dim) to (..., dim) over `hidden` channels."""
+    """The feed-forward network of a transformer layer: (..., dim) to (..., dim) through `hidden` channels."""
 
     def __init__(self, *, dim: int, hidden: int, activation: nn.Module, dropout: float = 0.0):
         super().__init__()
@@ -26,9 +26,9 @@ class FeedForward(nn.Module):
 
 
 def init_xavier(module: nn.Module, *, matrices: bool = True) -> None:
-    """Xavier-uniform on every matrix below `module`, then each part's own exceptions (`reset_special_weights`).
+    """Set every matrix below `module` to Xavier-uniform, then call `reset_special_weights` of each part.
 
-    matrices: else they stay as they are, and only the exceptions are made.
+    matrices: whether to set the matrices; otherwise only `reset_special_weights` is called.
     """
     for parameter in module.parameters():
         if matrices and parameter.dim() > 1:

@@ -1,4 +1,4 @@
-"""Necks: from the backbone's feature maps to the memory of the transformer."""
+"""Necks turn the backbone's feature maps into the memory of the transformer."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,9 +10,9 @@ from .structures import Memory
 
 
 class SingleScaleNeck(nn.Module):
-    """One feature map, projected to `dim` channels by a 1 x 1 convolution; its cells become the memory.
+    """Projects one feature map to `dim` channels by a 1 x 1 convolution. Its cells become the memory.
 
-    feature: the name of the backbone's output, e.g. "res5", which has `in_channels` channels.
+    feature: the name of the backbone's output, for example "res5", which has `in_channels` channels.
     position: (B, H, W) padding to (B, H, W, dim), see `positional.PositionMap`.
     """
 
@@ -26,18 +26,18 @@ class SingleScaleNeck(nn.Module):
         """features[feature] (B, in_channels, h, w) and the padding (B, H, W) of the images, True where padded."""
         content = self.projection(features[self.feature])
         padding = resize_padding(padding, content)
-        # Nothing attends to padded cells, but an overflow there would still reach others as 0 * inf.
+        # Nothing attends to padded cells, but an overflow in one would still reach others as 0 * inf.
         content = content.masked_fill(padding[:, None], 0.0)
         return to_memory([content], [padding], [self.position(padding)], self.position.encode)
 
 
 class MultiScaleNeck(nn.Module):
-    """Several feature maps, each projected to `dim` channels and group-normalized, and maps of further stride-2
-    convolutions below them until there are `num_levels`.
+    """Projects several feature maps to `dim` channels, with group norm. Further stride-2 convolutions of the last map
+    add levels until there are `num_levels`.
 
-    in_channels: channels of each of the backbone's outputs to take, e.g. {"res3": 512, "res4": 1024, "res5": 2048}.
+    in_channels: channels of each output of the backbone that it takes, e.g. {"res3": 512, "res4": 1024, "res5": 2048}.
     position: (B, H, W) padding to (B, H, W, P), see `positional`.
-    level_embed: whether each level has a learned vector that is added to the position of its cells.
+    level_embed: whether to add a learned vector per level to the position of its cells.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ def resize_padding(padding: Tensor, features: Tensor) -> Tensor:
 
 
 def to_memory(maps: Sequence[Tensor], paddings: Sequence[Tensor], positions: Sequence[Tensor], encode) -> Memory:
-    """Maps (B, C, h, w) with their paddings (B, h, w) and positions (B, h, w, P), flattened and put in a row."""
+    """Maps (B, C, h, w) with their paddings (B, h, w) and positions (B, h, w, P), flattened and concatenated."""
     content = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], 1)
     valid = [(~x).to(torch.promote_types(content.dtype, torch.float32)) for x in paddings]
     return Memory(

@@ -1,4 +1,4 @@
-"""Priors: from anchors to positions. This is where a query learns where to look."""
+"""Priors turn anchors into positions: they decide where a query looks."""
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,10 @@ from .structures import Memory, Position, Queries
 
 
 class ContentScale(nn.Module):
-    """Scales the spatial query by the content, (B, Q, C) to (B, Q, out_dim): Conditional DETR's transformation T.
+    """Conditional DETR's transformation T: content (B, Q, C) to factors (B, Q, out_dim) of the spatial query.
 
-    out_dim is C (one factor a channel) or 1 (one a query). The first layer, whose content says nothing yet, is
-    not scaled.
+    out_dim is C (one factor per channel) or 1 (one per query). In the first layer the factors are 1, because its
+    content is not informative yet.
     """
 
     def __init__(self, *, dim: int, out_dim: int):
@@ -26,7 +26,7 @@ class ContentScale(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """Scales the spatial query by a learned vector (C,) for each layer, whatever the content."""
+    """The factors of the spatial query as a learned vector (C,) for each layer, independent of the content."""
 
     def __init__(self, *, num_layers: int, dim: int):
         super().__init__()
@@ -39,7 +39,7 @@ class LayerScale(nn.Module):
 class AnchorPrior(Part, nn.Module):
     """Positions from anchors: P_q = MLP(PE(A_q)) (Eq. 3 of the paper) and a spatial query PE(x, y) * scale (Eq. 5).
 
-    anchor_dim is 4 for boxes, 2 for the ablation with points. `temperature` is that of the anchors' encoding:
+    anchor_dim is 4 for boxes, 2 for the ablation with points. `temperature` belongs to the encoding of the anchors:
     10000 in every released checkpoint, although the paper says 20.
     """
 
@@ -59,10 +59,10 @@ class AnchorPrior(Part, nn.Module):
 
 
 class ModulatedAnchorPrior(AnchorPrior):
-    """AnchorPrior whose attention is as wide and as high as its anchor box: Eq. 6 of the paper.
+    """AnchorPrior that adapts attention to the width and height of the anchor box: Eq. 6 of the paper.
 
-    The x half of the spatial query is multiplied by w_ref / w, the y half by h_ref / h, where the reference size
-    comes from the content. Wide boxes so spread their attention along x, flat ones concentrate it along y.
+    The x half of the spatial query is multiplied by w_ref / w, the y half by h_ref / h. The reference size comes from
+    the content. Wide boxes spread their attention along x, flat boxes concentrate it along y.
     """
 
     def __init__(self, *, dim: int, anchor_dim: int, scale: nn.Module, temperature: float = 10000.0):
@@ -73,7 +73,7 @@ class ModulatedAnchorPrior(AnchorPrior):
 
     def forward(self, queries: Queries, memory: Memory, layer: int) -> Position:
         position = self.unmodulated(queries, memory, layer)
-        ratio = self.modulation(queries).flip(-1)  # (h, w), for the halves are y, x
+        ratio = self.modulation(queries).flip(-1)  # (h, w), because the halves are y, x
         return position._replace(spatial=position.spatial * ratio.repeat_interleave(self.dim // 2, -1))
 
     def unmodulated(self, queries: Queries, memory: Memory, layer: int) -> Position:
@@ -108,7 +108,7 @@ class DeformableAnchorPrior(Part, nn.Module):
 
 
 class StaticPrior(Part, nn.Module):
-    """Positions that were learned, the same in every layer: DETR's and Deformable DETR's."""
+    """The prior of DETR and Deformable DETR: learned positions, the same in every layer."""
 
     needs, gives = (LEARNED,), (ANCHORS,)
 
@@ -117,7 +117,7 @@ class StaticPrior(Part, nn.Module):
 
 
 class ConditionalPrior(Part, nn.Module):
-    """Learned positions, and a spatial query PE(x, y) * scale for conditional cross-attention: Conditional DETR's."""
+    """Conditional DETR's prior: learned positions, and a spatial query PE(x, y) * scale for its cross-attention."""
 
     needs, gives = (LEARNED, ANCHORS), (SPATIAL,)
 
@@ -131,8 +131,8 @@ class ConditionalPrior(Part, nn.Module):
 
 
 class AnchorPointPrior(Part, nn.Module):
-    """Positions from anchor points: P_q = MLP(PE(x, y)), and the points as the memory encodes its cells; for Anchor
-    DETR, whose image and queries share one encoding."""
+    """Anchor DETR's prior: P_q = MLP(PE(x, y)) from anchor points, and the points in the encoding of the memory's
+    cells, which image and queries share."""
 
     needs, gives = (ANCHORS,), (SPATIAL, ENCODED)
 

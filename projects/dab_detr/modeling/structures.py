@@ -1,4 +1,4 @@
-"""What travels between the parts of a detector: images as memory, objects as queries, answers as predictions.
+"""The data between the parts of a detector: images as memory, objects as queries, and predictions.
 
 Shapes: B images, S memory cells, Q queries, C channels, D anchor columns, L decoder layers, K classes, N objects.
 """
@@ -13,14 +13,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Memory:
-    """Feature maps as the transformer sees them: one object, so that no mask is lost on the way.
+    """Feature maps for the transformer, together with their padding and positions.
 
     content: (B, S, C) features, row-major over each map, one level after the other.
-    position: (B, S, C) embedding of where each cell is.
+    position: (B, S, C) embedding of the place of each cell.
     padding: (B, S) bool, True where the cell lies outside its image.
     shapes: (height, width) of each level.
     valid_ratios: (B, levels, 2) the part (x, y) of each map that is image.
-    encode: points (B, Q, 2) to what `position` holds of cells; for priors that encode anchors as cells are.
+    encode: points (B, Q, 2) to the embedding that `position` has for cells, for priors that share it.
     """
 
     content: Tensor
@@ -31,7 +31,7 @@ class Memory:
     encode: Callable[[Tensor], Tensor]
 
     def centers(self) -> Tensor:
-        """(B, S, 2) centre (x, y) of each cell, normalized by the part of its map that is image."""
+        """(B, S, 2) center (x, y) of each cell, normalized by the part of its map that is image."""
         centers = []
         for (height, width), ratio in zip(self.shapes, self.valid_ratios.unbind(1), strict=True):
             y = torch.arange(0.5, height, device=ratio.device).to(ratio) / height
@@ -65,15 +65,15 @@ class Noised:
 
 @dataclass(frozen=True)
 class Queries:
-    """What the decoder starts from, and after each layer goes on with.
+    """The input of the decoder and of each of its layers.
 
     content: (B, Q, C) the content part.
-    anchors: (B, Q, D) the positional part, normalized to [0, 1]: cxcywh for D = 4, a point (x, y) for D = 2, none
-        for D = 0.
-    embed: (B, Q, C) a learned position, where it is not made from anchors.
+    anchors: (B, Q, D) the positional part, normalized to [0, 1]: cxcywh for D = 4, a point (x, y) for D = 2, no
+        anchors for D = 0.
+    embed: (B, Q, C) a learned position; None if anchors give the position.
     blocked: (Q, Q) or (B, 1, Q, Q) bool, True where query i (row) must not attend to query j.
-    proposals: the encoder's prediction, where the queries were chosen by one.
-    noised: the denoising queries, which come first, where there are any.
+    proposals: the encoder's prediction in two-stage detectors; otherwise None.
+    noised: the denoising queries, which come first; None without them.
     """
 
     content: Tensor
@@ -85,11 +85,11 @@ class Queries:
 
 
 class Position(NamedTuple):
-    """Where a query looks, as one attention layer needs it.
+    """The positions of the queries for one decoder layer.
 
     embed: (B, Q, C) positional query, added to the content.
     spatial: (B, Q, C) spatial query of conditional cross-attention, concatenated to the content inside each head.
-    anchors: (B, Q, D) around which deformable attention samples.
+    anchors: (B, Q, D) the centers, or boxes, around which deformable attention samples.
     """
 
     embed: Tensor
@@ -99,12 +99,12 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answers of all decoder layers, the last layer last.
+    """The predictions of all decoder layers, the last layer last.
 
     logits: (L, B, Q, K).
     boxes: (L, B, Q, 4) cxcywh, normalized by the size of the image.
-    proposals: the encoder's answers as one layer, of two-stage detectors.
-    denoised: the answers of the denoising queries, with what they should have been.
+    proposals: the encoder's prediction, as one layer, in two-stage detectors.
+    denoised: the prediction of the denoising queries, with their targets.
     """
 
     logits: Tensor
@@ -115,15 +115,15 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Look:
-    """What n queries of one image saw in one attention, as `recording` keeps it.
+    """The view of n queries of one image in one attention, for `recording`.
 
     weights: attention weights, each row sums to 1: (heads, n, S) over memory cells or queries, 0 in the padding; for
         deformable attention (heads, n, levels * P) over its points.
     content, position, mixed: (heads, n, S) scaled products of content with content, position with position, and the
         rest. They sum to the scores before the softmax. None for attention that has no such parts.
     points: (heads, n, levels * P, 2) sampled points (x, y), normalized by the image; None if all cells are attended.
-    values: (heads, S, c) what the weights are multiplied with, before the output projection. For deformable
-        attention the values of all cells of the memory.
+    values: (heads, S, c) the values that the weights multiply, before the output projection. For deformable
+        attention, the values of all cells of the memory.
     """
 
     weights: Tensor
@@ -139,7 +139,7 @@ class Target(NamedTuple):
 
     labels: (N,) int64 class indices.
     boxes: (N, 4) cxcywh, normalized by the size of the image.
-    seed: of what is random about them, the noise of denoising; None for torch's own random numbers.
+    seed: for the noise of denoising; None uses torch's global random numbers.
     """
 
     labels: Tensor
@@ -148,7 +148,7 @@ class Target(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """Which query answers for which object: M = sum of min(Q, N) over images, pairs in order of layer and image.
+    """Pairs of a query and an object: M = sum of min(Q, N) over images, in order of layer and image.
 
     query: three index tensors (L * M,), layer, image and query; they index logits and boxes (L, B, Q, ...).
     object: (L * M,) index into the objects of all images, concatenated.

@@ -1,4 +1,4 @@
-"""Encoder and decoder. Both are given their layers; what a detector of the family is, its layers and prior decide."""
+"""Encoder and decoder. Both receive built layers; the layers and the prior decide which member of the family it is."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from .structures import Memory, Position, Prediction, Queries
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention over the memory, then a feed-forward network; normalized after each residual."""
+    """Self-attention over the memory, then a feed-forward network, with a norm after each residual."""
 
     def __init__(self, *, attention: nn.Module, ffn: FeedForward, dim: int, dropout: float = 0.0):
         super().__init__()
@@ -21,16 +21,17 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, memory: Memory, centers: Tensor | None) -> Tensor:
-        """New content (B, S, C) of the memory, whose cells (B, S, 2) attend as queries."""
+        """New content (B, S, C) of the memory, whose cells attend as queries from their centers (B, S, 2)."""
         position = Position(embed=memory.position, spatial=memory.position, anchors=centers)
         content = self.norm1(memory.content + self.dropout(self.attention(memory.content, position, memory)))
         return self.norm2(content + self.dropout(self.ffn(content)))
 
 
 class Encoder(nn.Module):
-    """Layers over the memory, which keeps the position that it came with.
+    """Layers over the memory. They change its content and keep its position.
 
-    xavier: whether all matrices start so, as in all members but Anchor DETR; else as their layers made them.
+    xavier: whether all matrices start Xavier-uniform, as in all members except Anchor DETR; otherwise they keep the
+        weights from their layers.
     """
 
     def __init__(self, *, layers: Sequence[EncoderLayer], xavier: bool = True):
@@ -45,12 +46,12 @@ class Encoder(nn.Module):
         return replace(memory, content=content)
 
     def layer_input(self, memory: Memory) -> Memory:
-        """The memory as the next layer sees it."""
+        """The memory that the next layer receives."""
         return memory
 
 
 class ScaledEncoder(Encoder):
-    """Encoder whose layers see as much of the position as the content says: DAB-DETR's.
+    """DAB-DETR's encoder: the content scales the position that its layers receive.
 
     position_scale: (B, S, C) content to (B, S, C) factors, shared by the layers.
     """
@@ -65,14 +66,14 @@ class ScaledEncoder(Encoder):
 
 
 class DeformableEncoder(Encoder):
-    """Encoder whose cells sample around their own centers."""
+    """Deformable DETR's encoder: cells sample around their own centers."""
 
     def forward(self, memory: Memory) -> Memory:
         return super().forward(memory, memory.centers())
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention among queries, cross-attention to the memory, then a feed-forward network; post-norm."""
+    """Self-attention among queries, cross-attention to the memory, then a feed-forward network, each with a norm."""
 
     def __init__(
         self,
@@ -97,17 +98,17 @@ class DecoderLayer(nn.Module):
 
 
 class FixedAnchors:
-    """Every layer starts from the anchors that the first one had: the paper's ablation "no anchor update"."""
+    """Every layer starts from the anchors of the first: the paper's ablation "no anchor update"."""
 
     def __call__(self, refined: Callable[[], Tensor], anchors: Tensor) -> tuple[Tensor, Tensor]:
         return anchors, anchors
 
 
 class RefinedAnchors:
-    """The next layer starts from this layer's boxes (Fig. 3 of the paper), and its loss reaches back into them.
+    """The next layer starts from this layer's boxes (Fig. 3 of the paper), and its loss flows back into them.
 
-    The anchors it attends with are detached, the reference its boxes are relative to is not. Points stay points:
-    only as many columns are kept as the anchors have.
+    Its anchors for attention are detached; the reference of its boxes is not. Points stay points: only the columns
+    that the anchors have are kept.
     """
 
     def __call__(self, refined: Callable[[], Tensor], anchors: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,7 +117,7 @@ class RefinedAnchors:
 
 
 class DetachedAnchors:
-    """The next layer starts from this layer's boxes, and no loss reaches back: Deformable DETR's.
+    """Deformable DETR's refinement: the next layer starts from this layer's boxes, and no loss flows back.
 
     Points become boxes after the first layer.
     """
@@ -128,17 +129,17 @@ class DetachedAnchors:
 
 
 class Decoder(nn.Module):
-    """Layers over the queries, each looking where its anchors are, each followed by the heads.
+    """Layers over the queries. Each layer looks where its anchors are, and the heads predict after each.
 
     layers: the decoder layers, first to last.
     prior: (queries, memory, layer) to the Position with which that layer attends.
-    norm: applied to the content before the heads, not to what the next layer gets.
-    class_heads, box_heads: one shared by all layers, or one for each layer. A box head answers twice: on the raw
-        content it refines the anchors, on the normalized content it predicts.
-    refinement: `RefinedAnchors`, `DetachedAnchors` or `FixedAnchors`: from this layer's boxes (to be asked for) and
-        its anchors, the anchors of the next layer and the reference that its predicted boxes are relative to.
+    norm: normalizes the content for the heads; the next layer receives the raw content.
+    class_heads, box_heads: one shared by all layers, or one for each layer. A box head runs twice: on the raw content
+        to refine the anchors, and on the normalized content to predict.
+    refinement: `RefinedAnchors`, `DetachedAnchors` or `FixedAnchors`. It takes a function that returns this layer's
+        boxes, and this layer's anchors. It returns the anchors of the next layer, and the reference of its boxes.
     eps: of the inverse sigmoid, see `boxes.inverse_sigmoid`.
-    xavier: whether all matrices of layers and prior start so, see `Encoder`.
+    xavier: whether all matrices of layers and prior start Xavier-uniform, see `Encoder`.
     """
 
     def __init__(
@@ -156,7 +157,7 @@ class Decoder(nn.Module):
         super().__init__()
         for name, heads in (("class_heads", class_heads), ("box_heads", box_heads)):
             if len(heads) not in (1, len(layers)):
-                raise ValueError(f"{name} must have 1 entry or one a layer ({len(layers)}), got {len(heads)}")
+                raise ValueError(f"{name} must have 1 entry or one per layer ({len(layers)}), got {len(heads)}")
         self.layers, self.prior, self.norm = nn.ModuleList(layers), prior, norm
         init_xavier(self, matrices=xavier)
         self.class_heads, self.box_heads = nn.ModuleList(class_heads), nn.ModuleList(box_heads)
