@@ -1,4 +1,4 @@
-"""The meta-architecture: the route of the data from images to losses or instances."""
+"""The meta-architecture: it leads the data from images to losses or instances."""
 
 from collections.abc import Sequence
 
@@ -21,19 +21,19 @@ from .modeling.structures import Prediction, Target
 
 @META_ARCH_REGISTRY.register()
 class DABDETR(nn.Module):
-    """DAB-DETR (Dynamic Anchor Boxes are Better Queries for DETR, ICLR 2022), and its family by its parts.
+    """DAB-DETR (Dynamic Anchor Boxes are Better Queries for DETR, ICLR 2022). Other parts make the rest of its family.
 
     backbone: images (B, 3, H, W) to a dict of feature maps.
     neck: feature maps and padding to the Memory. encoder: Memory to Memory.
     queries: Memory to Queries. denoising: Queries, and targets in training, to Queries with noised ones.
     decoder: Queries and Memory to the Prediction of all layers.
-    criterion: Prediction and targets to the dict of losses. Detectron2 adds up all of it.
-    num_classes: classes that the annotations may name; the class head has as many outputs.
-    pixel_mean, pixel_std: of the channels, in the order and range (0 to 255) of the images that come in.
-    selection: which queries answer with which class at inference.
-    input_format: channel order of the images, "RGB" or "BGR"; for tools that draw.
-    precision: "fp32", or "bf16" for the products of backbone and transformer; boxes, matching and losses stay in fp32.
-    activation_checkpointing: parts that save memory in training: "backbone", "encoder", "decoder".
+    criterion: Prediction and targets to the dict of losses, which Detectron2 sums.
+    num_classes: number of classes in the annotations and in the class head.
+    pixel_mean, pixel_std: by channel, in the order and range (0 to 255) of the input images.
+    selection: logits to scores, queries and classes of the detections.
+    input_format: channel order of the images, "RGB" or "BGR", for the code that reads them.
+    precision: "fp32", or "bf16" for backbone and transformer; boxes, matching and losses stay in fp32.
+    activation_checkpointing: any of "backbone", "encoder", "decoder", to save memory in training.
     """
 
     @configurable
@@ -76,8 +76,8 @@ class DABDETR(nn.Module):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        """The parts, by a yacs config to which `add_dab_detr_config` was applied."""
-        from .config import instantiate_parts  # knows the wiring, which knows this class
+        """The parts for a yacs config with the keys of `add_dab_detr_config`."""
+        from .config import instantiate_parts  # it imports the wiring, which imports this class
 
         return instantiate_parts(cfg)
 
@@ -88,10 +88,10 @@ class DABDETR(nn.Module):
     def forward(
         self, batched_inputs: list[dict], batch: EffectiveBatch | None = None
     ) -> dict[str, Tensor] | list[dict[str, Instances]]:
-        """Detectron2's contract: each dict has an `image` (3, H, W), and for training `instances`. Denoising draws by
-        its `seed`, where it has one.
+        """Follow Detectron2's contract: each dict has an `image` (3, H, W), and for training `instances`. If it has a
+        `seed`, denoising draws its noise from that.
 
-        batch: for training, the effective batch that these inputs are a part of; without one they are the whole.
+        batch: in training, the effective batch of these inputs; without one, it is these inputs alone.
 
         Returns the losses in training, otherwise a list of {"instances": Instances} with `pred_boxes` (xyxy pixels),
         `scores`, `pred_classes` and `query` (int64, the index of the query that answered), in the size (height, width)
@@ -106,8 +106,8 @@ class DABDETR(nn.Module):
         return self.postprocess(prediction, images.image_sizes, batched_inputs)
 
     def preprocess(self, batched_inputs: list[dict]) -> ImageList:
-        """Normalized images, padded with zeros at the bottom and right to the largest of the batch, and to a multiple
-        of the backbone's `size_divisibility`."""
+        """Normalize the images, and pad them with zeros at the bottom and right, to the largest of the batch and to a
+        multiple of the backbone's `size_divisibility`."""
         images = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
         images = [((x - self.pixel_mean) / self.pixel_std).to(self.pixel_mean.dtype) for x in images]
         return ImageList.from_tensors(images, self.backbone.size_divisibility)
@@ -115,14 +115,14 @@ class DABDETR(nn.Module):
     def detect(
         self, features: dict[str, Tensor], padding: Tensor, targets: Sequence[Target] | None = None
     ) -> Prediction:
-        """Prediction of all decoder layers from feature maps and the padding (B, H, W) of their images; with targets,
-        denoising learns from them."""
+        """Predict with all decoder layers, from feature maps and the padding (B, H, W) of their images. Targets add
+        denoising queries."""
         memory = self.encoder(self.neck(features, padding))
         queries = self.denoising(self.queries(memory), targets)
         return self.decoder(queries, memory)
 
     def targets(self, batched_inputs: list[dict]) -> list[Target]:
-        """Objects in the coordinates that the losses use. Raises ValueError for inputs that cannot be trained on."""
+        """The objects in the coordinates of the losses. Raises ValueError for inputs that training cannot use."""
         targets = []
         for x in batched_inputs:
             if "instances" not in x:
@@ -150,7 +150,7 @@ class DABDETR(nn.Module):
             instances = Instances((height, width))
             instances.pred_boxes = Boxes(boxes[i] * boxes.new_tensor([width, height, width, height]))
             instances.scores, instances.pred_classes, instances.query = scores[i], labels[i], query[i]
-            # Detectron2 asserts that boxes are finite, which those of an image full of inf are not
+            # Detectron2 asserts that boxes are finite, but an image full of inf gives others
             instances = instances[boxes[i].isfinite().all(1) & scores[i].isfinite()]
             instances = detector_postprocess(instances, x.get("height", height), x.get("width", width))
             results.append({"instances": instances})
@@ -158,7 +158,7 @@ class DABDETR(nn.Module):
 
 
 def padding_of(images: ImageList) -> Tensor:
-    """(B, H, W) bool, True where the batch has no image but padding."""
+    """(B, H, W) bool, True where the batch has padding instead of an image."""
     batch, _, height, width = images.tensor.shape
     padding = torch.ones(batch, height, width, dtype=torch.bool, device=images.tensor.device)
     for i, (h, w) in enumerate(images.image_sizes):
@@ -167,5 +167,5 @@ def padding_of(images: ImageList) -> Tensor:
 
 
 def name_of(x: dict) -> str:
-    """What to call an input in an error message."""
+    """The name of an input in an error message."""
     return str(x.get("file_name", "an input without file_name"))

@@ -1,11 +1,11 @@
-"""The wiring of every published model, as lazy nodes for LazyConfig; the yacs config goes through the same.
+"""The wiring of every published model, as nodes for LazyConfig. Yacs configs use the same nodes.
 
-A number stands in one place: the width of the transformer is `neck.dim`, the number of classes `num_classes`, the
-kind of anchors `queries.anchor_dim`, heads, hidden channels, dropout and activation are the encoder's; all other parts
-interpolate them, so that one override changes them all.
+Each number is in one place. The width of the transformer is `neck.dim`, the number of classes `num_classes`, the kind
+of anchors `queries.anchor_dim`. Heads, hidden channels, dropout and activation are the encoder's. All other parts
+interpolate these keys, so that one override changes all of them.
 
-A module here must not be named like a function of the package: a saved config names `dab_detr.models.dab.anchor_prior`,
-and that could not be found where `dab_detr.models.dab` is a function.
+A module here must not have the name of a function of the package. A saved config names
+`dab_detr.models.dab.anchor_prior`, which Python cannot find if `dab_detr.models.dab` is a function.
 """
 
 from functools import partial

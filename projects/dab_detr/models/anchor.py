@@ -1,4 +1,4 @@
-"""Anchor DETR: points with patterns as queries, and row-column attention."""
+"""Anchor DETR: queries of points with patterns, and row-column attention."""
 
 from detectron2.config import LazyCall as L
 from omegaconf import DictConfig

@@ -23,9 +23,9 @@ def anchor_prior(
 ) -> AnchorPrior:
     """The prior of DAB-DETR and of its ablations.
 
-    query_scale: "content" (one factor a channel from the content), "scalar" (one a query) or "layer" (learned for
+    query_scale: "content" (one factor per channel, from the content), "scalar" (one per query) or "layer" (learned for
         each layer): cond_elewise, cond_scalar and fix_elewise in the original.
-    modulate: width and height modulation; None: wherever anchors have a size.
+    modulate: width and height modulation; None means yes if anchors have a size.
     """
     scales = {
         "content": lambda: ContentScale(dim=dim, out_dim=dim),
@@ -49,7 +49,7 @@ def dab_detr(
 ) -> DictConfig:
     """The node of DAB-DETR on a ResNet: 80 classes, 300 anchor boxes, 6 + 6 layers (Table 2 and 8 of the paper).
 
-    dilated is DC5; temperature that of the position map, 10 in the released R50-DC5 without patterns, else 20.
+    dilated is DC5. temperature belongs to the position map: 10 in the released R50-DC5 without patterns, otherwise 20.
     """
     return L(DABDETR)(
         backbone=nodes.resnet_node(depth, dilated),

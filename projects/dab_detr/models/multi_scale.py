@@ -23,7 +23,7 @@ def deformable_prior(*, dim: int, anchor_dim: int, temperature: float = 10000.0)
 
 
 def point_head(*, dim: int) -> MLP:
-    """One linear layer to the logits of a point, at the start without a bias."""
+    """One linear layer to the logits of a point. Its bias starts at zero."""
     head = MLP(dim, 2)
     nn.init.zeros_(head[0].bias)
     return head
@@ -70,7 +70,7 @@ def deformable_node(
 def deformable_detr(*, depth: int = 50, refine: bool = False, two_stage: bool = False) -> DictConfig:
     """The node of Deformable DETR: 80 classes, 300 queries, 4 levels.
 
-    refine: iterative refinement of boxes. two_stage: proposals from the encoder, ranked by class 0; with `refine`.
+    refine: iterative refinement of boxes. two_stage: proposals from the encoder, ranked by class 0; implies `refine`.
     """
     queries = L(LearnedQueries)(
         num_queries=300,
@@ -99,8 +99,8 @@ def dab_deformable_detr(
 ) -> DictConfig:
     """The node of DAB-Deformable-DETR: 80 classes, 300 anchor boxes, 4 levels.
 
-    two_stage: proposals from the encoder, ranked by their best class. They are the anchors then: num_patterns and
-    fixed_xy are for learned ones.
+    two_stage: proposals from the encoder, ranked by their best class. They replace the learned anchors, so num_patterns
+    and fixed_xy do not apply.
     """
     if two_stage and (num_patterns or fixed_xy):
         raise ValueError("num_patterns and fixed_xy need learned anchors: with two_stage the encoder proposes them")

@@ -1,4 +1,4 @@
-"""Nodes that the members of the family have in common."""
+"""Nodes that the members of the family share."""
 
 from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
@@ -14,7 +14,7 @@ from ..modeling.positional import PositionMap
 from ..modeling.queries import AnchorBoxQueries
 from .builders import box_heads, class_heads
 
-# what every detector says of its images, its arithmetic and its memory
+# settings of every detector for its images, precision and memory
 DETECTOR = {
     "pixel_mean": [123.675, 116.28, 103.53],
     "pixel_std": [58.395, 57.12, 57.375],
@@ -25,13 +25,14 @@ DETECTOR = {
 
 
 def resnet_node(depth: int, dilated: bool = False, out_features: tuple[str, ...] = ("res5",)) -> DictConfig:
-    """A ResNet with frozen batch norm, its stem and first stage frozen too."""
+    """A ResNet with frozen batch norm. Its stem and first stage are frozen too."""
     return L(resnet)(
         depth=depth, out_features=list(out_features), dilated=dilated, freeze_at=2, norm="FrozenBN", width=64
     )
 
 
 def position_node(temperature: float, offset: float = 0.0) -> DictConfig:
+    """The sine encoding of cells, with one temperature for both axes."""
     return L(PositionMap)(dim="${..dim}", temperature_x=temperature, temperature_y=temperature, offset=offset)
 
 
@@ -57,7 +58,7 @@ def anchor_queries_node(**options) -> DictConfig:
 
 
 def encoder_node(build, *, hidden: int, dropout: float, activation: type[nn.Module] = nn.ReLU, **options) -> DictConfig:
-    """Six layers of eight heads, by one of the builders in `layers`."""
+    """Six encoder layers with eight heads, by one of the functions in `builders`."""
     return L(build)(
         num_layers=6,
         dim="${..neck.dim}",
@@ -70,7 +71,7 @@ def encoder_node(build, *, hidden: int, dropout: float, activation: type[nn.Modu
 
 
 def layers_node(build, **options) -> DictConfig:
-    """Six decoder layers, by one of the builders in `layers`, as wide as the encoder's."""
+    """Six decoder layers with the widths of the encoder, by one of the functions in `builders`."""
     same = {name: f"${{...encoder.{name}}}" for name in ("heads", "hidden", "dropout", "activation")}
     return L(build)(num_layers=6, dim="${...neck.dim}", **same, **options)
 
@@ -85,7 +86,7 @@ def heads_nodes(*, shared_classes: bool = True, shared_boxes: bool = True, size_
 
 
 def denoising(*, groups: int, dim: int, content_dim: int, **options) -> Denoising | NoDenoising:
-    """Denoising with so many groups; none with 0."""
+    """Denoising with this number of groups, or none for 0. Raises ValueError for queries of another width."""
     if groups:
         return Denoising(groups=groups, dim=dim, content_dim=content_dim, **options)
     if content_dim != dim:
@@ -94,9 +95,9 @@ def denoising(*, groups: int, dim: int, content_dim: int, **options) -> Denoisin
 
 
 def denoising_node(anchor_dim: int | str = "${oc.select:..queries.anchor_dim,4}") -> DictConfig:
-    """Denoising, switched off; `model.denoising.groups=5` switches it on.
+    """Denoising, off by default; `model.denoising.groups=5` switches it on.
 
-    anchor_dim: 0 for queries without anchors; by default that of the queries' node, or 4 where it has none.
+    anchor_dim: 0 for queries without anchors. The default is that of the queries' node, or 4 if it has none.
     """
     return L(denoising)(
         groups=0,
@@ -114,7 +115,7 @@ def denoising_node(anchor_dim: int | str = "${oc.select:..queries.anchor_dim,4}"
 def criterion_node(
     *, weight_class: float, classification=FocalLoss, cost_class: float = 2.0, eps: float = 0.0, **options
 ) -> DictConfig:
-    """The criterion and its matcher. eps is GIoU's: 1e-6 in DAB-DETR, none in its relatives."""
+    """The criterion and its matcher. eps belongs to the GIoU: 1e-6 in DAB-DETR, 0 in the others."""
     return L(SetCriterion)(
         matcher=L(HungarianMatcher)(
             classification="${..classification}", cost_class=cost_class, cost_bbox=5.0, cost_giou=2.0, eps="${..eps}"
