@@ -1,6 +1,6 @@
 """The names that a config inside a checkpoint may build: those of this list, and those that the user allows.
 
-Such a config is data from whoever wrote the file, and Detectron2's `instantiate` calls everything that it names. A name
+Such a config is data from the author of the file, and Detectron2's `instantiate` calls everything that it names. A name
 is allowed as it stands, in full. Prefixes are not enough: they would reach what a module of ours imports. Nothing on
 the list runs code or opens files, and nothing calls its arguments except as parts of the network.
 """

@@ -80,9 +80,10 @@ class DABDETRCheckpointer(DetectionCheckpointer):
             )  # torch raises its own error instead
             if not isinstance(cause, OSError):
                 raise
-            raise self._not_written(path, cause) from error
+            raise self.unwritable(path, cause) from error
 
-    def _not_written(self, path: Path, cause: OSError) -> OSError:
+    def unwritable(self, path: Path, cause: OSError) -> OSError:
+        """The error for a checkpoint that could not be written: it says how to make room."""
         free = shutil.disk_usage(self.save_dir).free // 2**20
         return OSError(
             cause.errno,

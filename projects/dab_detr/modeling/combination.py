@@ -43,7 +43,7 @@ def check_features(backbone: nn.Module, neck: nn.Module) -> None:
 
 
 def check_levels(neck: nn.Module, encoder: nn.Module, decoder: nn.Module) -> None:
-    """Attention goes to as many levels as the neck gives."""
+    """The number of levels of the attention is that of the neck."""
     num_levels = required(neck, "num_levels", "model.neck")
     for key, part in (("model.encoder", encoder), ("model.decoder", decoder)):
         for module in part.modules():
@@ -70,7 +70,7 @@ def check_positions(neck: nn.Module, encoder: nn.Module, decoder: nn.Module) -> 
 
 
 def check_needs(neck: nn.Module, queries: nn.Module, decoder: nn.Module) -> None:
-    """Attention gets what it needs from the prior, the prior from the queries, and the queries from the memory."""
+    """The prior gives what attention needs, the queries what the prior needs, and the memory what the queries need."""
     dim, memory_dim = required(neck, "dim", "model.neck"), declared(queries, "memory_dim")
     if memory_dim not in (None, dim):
         raise ValueError(
@@ -99,7 +99,7 @@ def check_given(asking: str, need: str, key: str, part: nn.Module) -> None:
 
 
 def check_anchors(queries: nn.Module, denoising: nn.Module, decoder: nn.Module) -> None:
-    """The prior reads no more columns of the anchors than the queries have; denoising makes as many as they have."""
+    """The prior reads at most the columns that the anchors of the queries have. Denoising makes the same columns."""
     columns = declared(queries, "anchor_dim")
     if columns is None:
         return

@@ -14,8 +14,8 @@ class Part:
     Every attribute has a default. A part of your own therefore need not inherit from this class: it sets the
     attributes whose defaults are wrong for it, on the class or in its constructor.
 
-    needs: what the part takes from the one before it: a prior from the queries, cross-attention from the prior.
-    gives: what the part provides: queries to the prior, a prior to cross-attention. Both are tuples of these words:
+    needs: inputs from the part before: a prior takes them from the queries, cross-attention from the prior.
+    gives: outputs for the part after: queries for the prior, a prior for cross-attention. Both are tuples of words:
         `ANCHORS`: `Queries.anchors` or `Position.anchors`; `LEARNED`: `Queries.embed`; `SPATIAL`: `Position.spatial`;
         `ENCODED`: `Position.spatial` made by `Memory.encode`.
     anchor_dim: for queries, the number of columns in their anchors: 4 for boxes, 2 for points, 0 for none. For a prior
