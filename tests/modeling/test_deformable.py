@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from dab_detr.modeling import deformable
-from dab_detr.modeling.deformable import DeformableAttention, deformable_sample
+from dab_detr.modeling.deformable import DeformableAttention, deformable_sample, sample_from_bags, sample_from_grids
 from dab_detr.modeling.structures import Memory, Position
 from samples import random_boxes, random_memory, worst
 
@@ -52,12 +54,60 @@ def sample(levels: int, low: float = -0.3, high: float = 1.3) -> tuple:
     return value, shapes, points, torch.rand(B, Q, HEADS, levels, POINTS, dtype=torch.float64)
 
 
+@pytest.mark.parametrize("form", [sample_from_grids, sample_from_bags])
 @pytest.mark.parametrize("levels", LEVELS)
-def test_sampling_is_a_loop_over_points(levels):
+def test_sampling_is_a_loop_over_points(levels, form):
     value, shapes, points, weights = sample(levels)
-    out = deformable_sample(value, shapes, points, weights)
+    out = form(value, shapes, points, weights)
     assert out.shape == (B, Q, HEADS * CHANNELS)
     assert worst(out, naive(value, shapes, points, weights)) < 1e-12
+
+
+SIDES = st.integers(1, 6)
+COORDINATES = st.one_of(st.floats(-2, 3), st.sampled_from([0.0, 0.5, 1.0, -0.5, 1e30, -1e30, math.nan]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shapes=st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=3),
+    batch=st.integers(1, 3),
+    queries=st.integers(0, 4),
+    coordinates=st.lists(COORDINATES, min_size=1, max_size=7),
+)
+def test_bags_are_grids_wherever_the_points_lie(shapes, batch, queries, coordinates):
+    """Points on borders and outside, NaN, levels of one cell, no queries."""
+    value = torch.randn(batch, sum(h * w for h, w in shapes), 2, 3, dtype=torch.float64)
+    count = batch * queries * 2 * len(shapes) * 2 * 2
+    points = torch.tensor((coordinates * (count // len(coordinates) + 1))[:count], dtype=torch.float64)
+    points = points.view(batch, queries, 2, len(shapes), 2, 2)
+    weights = torch.rand(points.shape[:-1], dtype=torch.float64)
+    arguments = value, tuple(shapes), points, weights
+    bags, grids = sample_from_bags(*arguments), sample_from_grids(*arguments)
+    torch.testing.assert_close(bags, grids, rtol=0, atol=1e-12, equal_nan=True)
+
+
+def test_infinite_points_read_nothing():
+    value, shapes, points, weights = sample(3)
+    assert sample_from_bags(value, shapes, points * math.inf, weights).abs().max() == 0
+
+
+def test_many_queries_without_a_gradient_are_sampled_from_bags(monkeypatch):
+    value, shapes, points, weights = sample(3)
+    monkeypatch.setattr(deformable, "sample_from_bags", lambda *_: "bags")
+    monkeypatch.setattr(deformable, "BAG_FROM", Q)
+    assert deformable_sample(value, shapes, points, weights) == "bags"
+    assert deformable_sample(value.requires_grad_(), shapes, points, weights) != "bags"
+    with torch.no_grad():
+        assert deformable_sample(value, shapes, points, weights) == "bags"
+    assert deformable_sample(value.detach(), shapes, points[:, :-1], weights[:, :-1]) != "bags"
+
+
+def test_bags_in_16_bits_are_those_of_full_precision_rounded():
+    value, shapes, points, weights = sample(3)
+    exact = sample_from_bags(value, shapes, points, weights)
+    found = sample_from_bags(value.bfloat16(), shapes, points.float(), weights.bfloat16())
+    assert found.dtype == torch.bfloat16
+    assert worst(found.double(), exact) < 0.03 * exact.abs().max()
 
 
 @pytest.mark.parametrize(

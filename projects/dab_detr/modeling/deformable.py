@@ -10,6 +10,10 @@ from .boxes import full_precision
 from .part import ANCHORS, Part
 from .structures import Look, Memory, Position
 
+# On CPU one weighted bag of cells wins over `grid_sample` from about this many queries on.
+BAG_FROM = 2**11
+INT32_MAX = torch.iinfo(torch.int32).max
+
 
 def deformable_sample(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum of the values at sampled points, interpolated bilinearly. Values outside the map are zero.
@@ -18,8 +22,24 @@ def deformable_sample(value: Tensor, shapes: tuple[tuple[int, int], ...], points
     points: (B, Q, heads, levels, P, 2) as (x, y), normalized by the whole map. weights: (B, Q, heads, levels, P).
     Returns (B, Q, heads * c). A kernel can replace this one function.
     """
+    sample = sample_from_bags if bag_is_faster(value, points) else sample_from_grids
+    return sample(value, shapes, points, weights)
+
+
+def bag_is_faster(value: Tensor, points: Tensor) -> bool:
+    """Whether to sample (B, S, heads, c) by `sample_from_bags`: by measurement on CPU, for many queries, without a
+    gradient, whose scattered sums cost as much as the bag saves. Graphs for compilers and exporters take the grid."""
+    wants_gradient = torch.is_grad_enabled() and (value.requires_grad or points.requires_grad)
+    if value.device.type != "cpu" or wants_gradient or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    return points.shape[1] >= BAG_FROM and value.numel() < INT32_MAX
+
+
+def sample_from_grids(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor) -> Tensor:
+    """`deformable_sample` by torch's `grid_sample`, level by level."""
+    value = full_precision(value)  # 16 bits would shift points by fractions of a cell
     batch, queries, heads = points.shape[:3]
-    grid = (2 * points - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (levels, B * heads, Q, P, 2)
+    grid = (2 * points.to(value.dtype) - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (levels, B * heads, Q, P, 2)
     levels = value.split([height * width for height, width in shapes], 1)
     sampled = [
         F.grid_sample(level.permute(0, 2, 3, 1).flatten(0, 1).unflatten(-1, shape), where, align_corners=False)
@@ -27,7 +47,45 @@ def deformable_sample(value: Tensor, shapes: tuple[tuple[int, int], ...], points
     ]  # each (B * heads, c, Q, P)
     weights = weights.permute(0, 2, 1, 3, 4).flatten(0, 1).flatten(-2)[:, None]
     out = (torch.cat(sampled, -1) * weights).sum(-1)
-    return out.view(batch, -1, queries).transpose(1, 2)
+    return out.view(batch, heads * value.shape[-1], queries).transpose(1, 2)
+
+
+def sample_from_bags(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor) -> Tensor:
+    """`deformable_sample` as one `embedding_bag`: each query and head sums the four cells around each of its points.
+
+    Maps get a border of zeros. Points outside are moved onto it, so that no corner needs a check. Cells are counted in
+    integers, for fp32 does not tell the cells of large maps apart. Values may have 16 bits.
+    """
+    batch, queries, heads = points.shape[:3]
+    table, starts = with_borders(value, shapes)
+    side = points.new_tensor([[width, height] for height, width in shapes])[:, None]
+    points = points * side + 0.5  # in cells of the map with its border
+    points = torch.maximum(torch.minimum(points, side + 1), torch.zeros_like(side))
+    low = torch.minimum(points.floor(), side).nan_to_num(nan=0.0)  # NaN goes on in the shares
+    x, y = (points - low).to(value.dtype).unbind(-1)
+    weights = weights.to(value.dtype)
+    upper, lower = weights * (1 - y), weights * y
+    shares = torch.stack([upper - upper * x, upper * x, lower - lower * x, lower * x], -1)
+
+    column, line = low.to(torch.int32).unbind(-1)
+    row = torch.tensor([width + 2 for _, width in shapes], dtype=torch.int32)[:, None]
+    first = torch.arange(batch, dtype=torch.int32)[:, None] * table.shape[1] + torch.tensor(starts, dtype=torch.int32)
+    cell = line * row + column + first[:, None, None, :, None]
+    corners = torch.cat([torch.zeros_like(row), torch.ones_like(row), row, row + 1], -1)[:, None]  # (levels, 1, 4)
+    index = (cell[..., None] + corners) * heads + torch.arange(heads, dtype=torch.int32)[:, None, None, None]
+    bags = (batch * queries * heads, 4 * math.prod(points.shape[3:5]))
+    out = F.embedding_bag(index.view(bags), table.flatten(0, 2), mode="sum", per_sample_weights=shares.view(bags))
+    return out.view(batch, queries, heads * value.shape[-1])
+
+
+def with_borders(value: Tensor, shapes: tuple[tuple[int, int], ...]) -> tuple[Tensor, list[int]]:
+    """Maps (B, S, heads, c) with a border of one zero cell each, (B, S', heads, c), and where each level starts."""
+    cells = [(height + 2) * (width + 2) for height, width in shapes]
+    table = value.new_zeros(value.shape[0], sum(cells), *value.shape[2:])
+    levels = value.split([height * width for height, width in shapes], 1)
+    for level, bordered, (height, width) in zip(levels, table.split(cells, 1), shapes, strict=True):
+        bordered.unflatten(1, (height + 2, width + 2))[:, 1:-1, 1:-1] = level.unflatten(1, (height, width))
+    return table, [sum(cells[:i]) for i in range(len(cells))]
 
 
 class DeformableAttention(Part, nn.Module):
@@ -74,10 +132,7 @@ class DeformableAttention(Part, nn.Module):
         weights = self.weights(query).unflatten(-1, (self.heads, -1)).softmax(-1).unflatten(-1, each[1:])
         value = self.value(memory.content).masked_fill(memory.padding[..., None], 0.0)
         points = self.sampling_points(position.anchors, offsets, memory)
-        value = full_precision(value).unflatten(
-            -1, (self.heads, -1)
-        )  # 16 bits would shift points by fractions of a cell
-        return value, points.to(value.dtype), weights
+        return value.unflatten(-1, (self.heads, -1)), points, weights
 
     def look(self, content: Tensor, position: Position, memory: Memory, rows: Tensor) -> Look:
         """What the queries `rows` (n,) of the first image see; the other arguments are those of `forward`."""
