@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 pytest_plugins = ["no_skips"]
 
@@ -22,3 +23,13 @@ torch.set_num_threads(1)
 def same_random_numbers():
     """Every test starts from the same seed of torch, whatever ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def catalogs():
+    """Detectron2's catalogs are left as they were before the test."""
+    known = set(DatasetCatalog), set(MetadataCatalog)
+    yield
+    for catalog, names in zip((DatasetCatalog, MetadataCatalog), known, strict=True):
+        for name in set(catalog) - names:
+            catalog.remove(name)

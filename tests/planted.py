@@ -107,7 +107,7 @@ FAULTS = {
     ),
     "annotation without image": (
         lambda x: annotation(x, 1, image_id=77), ERROR, "unknown image",
-        "1 annotations are of images that do not exist: image_id 77 in annotation 101",
+        "1 annotations belong to images that do not exist: image_id 77 in annotation 101",
     ),
     "image id twice": (
         lambda x: x["images"][0].update(id=20), ERROR, "image id twice", r"used twice: 20 \(0\.png and 2\.png\)",
@@ -139,6 +139,28 @@ FAULTS = {
     "annotation id missing": (
         lambda x: without(x, "id", 1), ERROR, "no annotation id", r"the first is annotations\[1\]",
     ),
+    "annotation id 0": (
+        lambda x: annotation(x, 1, id=0), WARNING, "annotation id below 1",
+        r"count an object of id 0 as missed .*: annotation 0 \(2\.png\); --fix numbers them again$",
+    ),
+    "annotation id of 64 bits": (
+        lambda x: annotation(x, 1, id=2**53 + 1), WARNING, "annotation id too large", r"9007199254740993 \(2\.png\)",
+    ),
+    "annotation id as text": (
+        lambda x: annotation(x, 1, id="a16"), WARNING, "annotation id no number", r"annotation a16 \(2\.png\)",
+    ),
+    "annotation id beyond all numbers": (
+        lambda x: annotation(x, 1, id=10**400), WARNING, "annotation id too large", r"annotation 10+\.\.\. \(2\.png\)",
+    ),
+    "image id beyond 64 bits": (
+        lambda x: x["images"][0].update(id=2**63), ERROR, "image id too large", "9223372036854775808$",
+    ),
+    "category id beyond 64 bits": (
+        lambda x: x["categories"][2].update(id=2.0**70), ERROR, "category id too large", "1 category ids",
+    ),
+    "all objects crowds": (
+        every(iscrowd=lambda x: 1), ERROR, "nothing to learn", r"is a crowd region .* Set iscrowd to 0",
+    ),
     "no annotations": (lambda x: x["annotations"].clear(), ERROR, "no annotations", "no annotations at all"),
     "no list of annotations": (lambda x: x.pop("annotations"), ERROR, "no annotations", "only images"),
     "annotation twice": (
@@ -168,14 +190,14 @@ FAULTS = {
     "box left of the image": (move(4, [-8, 2, 8, 4]), ERROR, "box outside the image", r"annotation 104 \(3\.png\)"),
     "box over the border": (move(4, [15, 2, 8, 4]), WARNING, "box over the border", r"annotation 104 \(3\.png\)"),
     "boxes in shares": (
-        shares(), ERROR, "normalised boxes",
+        shares(), ERROR, "normalized boxes",
         r"^6 boxes .* must be in pixels: annotation 100 \(1\.png\) .*; as x, y, width, height they fit$",
     ),
     "half of the boxes in shares": (
-        shares(0, 1, 5), ERROR, "normalised boxes", r"^3 boxes .*annotation 100 .* annotation 105 \(3\.png\)",
+        shares(0, 1, 5), ERROR, "normalized boxes", r"^3 boxes .*annotation 100 .* annotation 105 \(3\.png\)",
     ),
     "box in shares": (
-        lambda x: annotation(x, 3, bbox=[0, 0, 1.0001, 1.0]), ERROR, "normalised boxes",
+        lambda x: annotation(x, 3, bbox=[0, 0, 1.0001, 1.0]), ERROR, "normalized boxes",
         r"^1 boxes .*: annotation 103 \(3\.png\) \[0, 0, 1.0001, 1\]",
     ),
     "boxes of corners": (
@@ -207,10 +229,26 @@ FAULTS = {
     ),
     "polygon alone": (
         lambda x: annotation(x, 1, segmentation=[1.0, 1.0, 5.0, 1.0, 5.0, 5.0]), ERROR, "segmentation",
-        r"neither a list of polygons, each a list, nor RLE: annotation 101 \(2\.png\)$",
+        r"neither a list of polygons, each a list, nor RLE .*: annotation 101 \(2\.png\)$",
     ),
     "RLE without size": (
         lambda x: annotation(x, 1, segmentation={"counts": "abc"}), ERROR, "segmentation", r"101 \(2\.png\)$",
+    ),
+    "RLE of negative size": (
+        lambda x: annotation(x, 1, segmentation={"counts": [0, 200], "size": [-10, 20]}), ERROR, "segmentation",
+        r"counts .* add up to its size .*: annotation 101 \(2\.png\)$",
+    ),
+    "RLE of negative counts": (
+        lambda x: annotation(x, 1, segmentation={"counts": [-1, 201], "size": [10, 20]}), ERROR, "segmentation",
+        r"annotation 101 \(2\.png\)$",
+    ),
+    "RLE beyond its size": (
+        lambda x: annotation(x, 1, segmentation={"counts": [100, 101], "size": [10, 20]}), ERROR, "segmentation",
+        r"annotation 101 \(2\.png\)$",
+    ),
+    "RLE of a size beyond all numbers": (
+        lambda x: annotation(x, 1, segmentation={"counts": [10**40], "size": [10**20, 10**20]}), ERROR,
+        "segmentation", r"annotation 101 \(2\.png\)$",
     ),
     "polygon of two points": (
         lambda x: annotation(x, 1, segmentation=[[1, 1, 5, 5]]), WARNING, "segmentation without area",
@@ -234,12 +272,6 @@ FAULTS_OF_EVALUATION = {
     "area null": (lambda x: annotation(x, 1, area=None), "no area", r"annotation 101 \(2\.png\)"),
     "area as text": (lambda x: annotation(x, 1, area="100"), "no area", r"annotation 101 \(2\.png\)"),
     "iscrowd missing": (lambda x: without(x, "iscrowd", 1), "no iscrowd", r"annotation 101 \(2\.png\)"),
-    "annotation id as text": (
-        lambda x: annotation(x, 1, id="a16"), "annotation id no number", r"annotation a16 \(2\.png\)",
-    ),
-    "annotation id beyond all numbers": (
-        lambda x: annotation(x, 1, id=10**400), "annotation id no number", r"annotation 10+ \(2\.png\)",
-    ),
 }  # fmt: skip
 
 

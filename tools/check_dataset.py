@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from detectron2.config import LazyConfig, instantiate
 
-from dab_detr.data.annotations import load_content
-from dab_detr.data.content import Content, refers
+from dab_detr.data.content import Content, is_id
 from dab_detr.doctor.examine import examine
 from dab_detr.doctor.finding import Finding, Severity
 from dab_detr.doctor.mend import mend
+from dab_detr.doctor.reading import read_content
 from dab_detr.doctor.sizes import histograms, relative_sizes
 from dab_detr.overrides import apply_overrides
 
@@ -110,17 +110,17 @@ def tell(found: dict[str, list[Finding]], shown: int | None) -> None:
             for finding in (x for x in findings if x.severity is severity):
                 print(f"  {severity.value:8} {finding.kind}: {finding.sentence(shown)}")
         if not findings:
-            print("  nothing to say")
+            print("  no problems found")
     counts = [sum(x.severity is severity for findings in found.values() for x in findings) for severity in Severity]
     print("{} errors, {} warnings, {} notes".format(*counts))
 
 
 def tell_objects(annotations: str, anchors: np.ndarray | None) -> None:
     """Print how many objects a dataset has of each category, and their sizes beside those of the anchors."""
-    raw = load_content(annotations)
-    content = Content(images=raw["images"], annotations=raw.get("annotations"), categories=raw["categories"])
+    raw, _ = read_content(annotations)
+    content = Content.from_json(raw)
     print("", f"{annotations}: {len(content.images)} images, {len(content.objects)} annotations", sep="\n")
-    of_category = Counter(x["category_id"] for x in content.objects if refers(x.get("category_id")))
+    of_category = Counter(x["category_id"] for x in content.objects if is_id(x.get("category_id")))
     for category in raw["categories"]:
         i, name = category["id"], str(category["name"])
         print(f"  category {i:>4} {name:20} {of_category[i]:>8} annotations")
@@ -131,14 +131,12 @@ def tell_objects(annotations: str, anchors: np.ndarray | None) -> None:
 
 def write_mended(splits: list[tuple[str, str]], outputs: list[Path], num_queries: int | None) -> dict:
     """Write mended copies, print what was done, and examine them. Returns what is found in them."""
-    copies = [mend(load_content(annotations), images) for annotations, images in splits]
+    copies = [mend(read_content(annotations)[0], images) for annotations, images in splits]
     for (annotations, images), path, (mended, done) in zip(splits, outputs, copies, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(mended))
         print("", f"{path} is the mended copy of {annotations}, for the images in {images}:", sep="\n")
-        print(
-            "\n".join(f"  {number} {what}" for what, number in done.items() if number) or "  nothing had to be mended"
-        )
+        print("\n".join(f"  {number} {what}" for what, number in done.items() if number) or "  nothing needed mending")
     found = examine(
         *((str(path), root) for path, (_, root) in zip(outputs, splits, strict=True)), num_queries=num_queries
     )

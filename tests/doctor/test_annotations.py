@@ -24,7 +24,7 @@ def test_good_file(tmp_path):
     assert list(file.categories.items()) == [(3, "class 1"), (7, "class 0")]
     assert file.annotated and errors(file) == [] and file.evaluation_findings == ()
     assert file.images == tuple((10 * i, f"{i}.png", 20, 10, i) for i in range(4))
-    assert file.used == {"class 0", "class 1"}
+    assert file.learned == file.evaluated == {"class 0", "class 1"}
 
 
 def test_test_images_have_no_annotations(tmp_path):
@@ -72,9 +72,9 @@ NOT_COCO = {
     "cut short": (json.dumps(content())[:-40], r"JSON \("),
     "empty": ("", "JSON"),
     "results": ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}], "it looks like detections"),
-    "list": ([1, 2], "it is a list and not a dict"),
-    "number": ("3", "it has to be a dict"),
-    "labelme": ({"images": [], "shapes": []}, "list 'images' is missing or empty .* it looks like a file of LabelMe"),
+    "list": ([1, 2], "it is a list, not a dict"),
+    "number": ("3", "it must be a dict"),
+    "labelme": ({"images": [], "shapes": []}, "list 'images' is missing or empty .* it looks like a LabelMe file"),
     "no categories": ({**content(), "categories": []}, "list 'categories' is missing or empty"),
     "no file name": ({**content(), "images": [{"id": 1}]}, r"images\[0\] must have file_name, id"),
     "text ids": ({**content(), "categories": [{"id": "1", "name": "a"}]}, "ids of categories must be whole numbers"),

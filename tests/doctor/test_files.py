@@ -46,5 +46,5 @@ def test_what_takes_long_is_not_decoded(tmp_path, decoded, monkeypatch):
     Image.new("RGB", (20, 10)).save(path, format="JPEG")
     path.write_bytes(path.read_bytes() + b"more")  # as some cameras write
     assert look(tmp_path) == [] and decoded == ["JPEG"]
-    monkeypatch.setattr(files, "_SECONDS", 0)
+    monkeypatch.setattr(files, "SECONDS", 0)
     assert look(tmp_path) == [] and decoded == ["JPEG"]

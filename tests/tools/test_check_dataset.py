@@ -56,7 +56,7 @@ def test_a_mended_copy(tmp_path, capsys):
     assert json.loads((out / "val.json").read_text()) == content()
     assert sources == [(tmp_path / f"{name}.json").read_text() for name in ("train", "val")]
     told = capsys.readouterr().out
-    assert "1 annotations left out without a box inside the image" in told and "nothing had to be mended" in told
+    assert "1 annotations left out without a box inside the image" in told and "nothing needed mending" in told
 
 
 @pytest.mark.parametrize("folder", [".", "mended"])

@@ -1,38 +1,66 @@
-"""Read an annotation file in COCO format, without checking more than that it is one."""
+"""Read an annotation file in COCO format; the doctor checks it, this module does not."""
 
+import gzip
 import json
 import os
 import re
+import zlib
+from collections.abc import Collection
 from functools import lru_cache
+from typing import Any
 
 from detectron2.utils.file_io import PathManager
 
-from .content import first_few, refers
+from .content import first_few, is_id
+
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_categories(path: str | os.PathLike) -> dict[int, str]:
     """Category names by id, in the order of the ids; kept from the last reading if the file has not changed since.
 
-    Raises ValueError as `load_content` does.
+    Raises ValueError if the file is missing, is not JSON, or has no categories.
     """
     path = os.fspath(path)
     status = os.stat(local_file(path))
-    return _categories(path, status.st_mtime_ns, status.st_size)
+    return categories_of(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=16)
-def _categories(path: str, modified: int, size: int) -> dict[int, str]:
-    categories = load_content(path)["categories"]
+def categories_of(path: str, modified: int, size: int) -> dict[int, str]:
+    """Category names of a file in a certain state, given by its time of change and its size in bytes."""
+    text, _ = read_text(path)
+    return names_by_id(path, parse(path, text))
+
+
+def names_by_id(path: str, content: Any) -> dict[int, str]:
+    """Category names by id, in the order of the ids, from the parsed content of `path`; ValueError without them."""
+    categories = entries(path, content, "categories", {"id", "name"})
+    if not all(type(c["id"]) in (int, float) and is_id(c["id"]) for c in categories):
+        raise ValueError(
+            f"{path} is not an annotation file in COCO format: "
+            f"ids of categories must be whole numbers: {first_few(categories)}"
+        )
     return {c["id"]: str(c["name"]) for c in sorted(categories, key=lambda c: c["id"])}
 
 
-def load_content(path: str | os.PathLike) -> dict:
-    """The content of an annotation file, whose entries have the keys that the format asks for.
-
-    Raises ValueError if the file is missing, is not JSON, or is not an annotation file in COCO format.
-    """
-    path = os.fspath(path)
-    return _coco_content(path, local_file(path))
+def entries(path: str, content: Any, key: str, needed: Collection[str]) -> list[dict]:
+    """The list `key` of the parsed content of `path`; ValueError if it is empty or an entry lacks a `needed` key."""
+    wrong = f"{path} is not an annotation file in COCO format: "
+    if isinstance(content, list):
+        scored = content and isinstance(content[0], dict) and "score" in content[0]
+        hint = "; it looks like detections (COCO results), which are not ground truth" if scored else ""
+        raise ValueError(f"{wrong}it is a list, not a dict with images, annotations and categories{hint}")
+    if not isinstance(content, dict):
+        raise ValueError(f"{wrong}it must be a dict with images, annotations and categories")
+    found = content.get(key)
+    if not isinstance(found, list) or not found:
+        hint = "; it looks like a LabelMe file, which has one file per image" if "shapes" in content else ""
+        raise ValueError(f"{wrong}its list {key!r} is missing or empty (it has {first_few(content, repr)}){hint}")
+    for number, entry in enumerate(found):
+        if not isinstance(entry, dict) or any(name not in entry for name in needed):
+            raise ValueError(f"{wrong}{key}[{number}] must have {', '.join(sorted(needed))}: {entry!r:.200}")
+    return found
 
 
 def local_file(path: str) -> str:
@@ -47,43 +75,42 @@ def local_file(path: str) -> str:
     return local
 
 
-def _coco_content(path: str, local: str) -> dict:
-    with open(local, encoding="utf-8-sig", errors="replace") as file:
+def read_text(path: str) -> tuple[str, str]:
+    """The text of a file and how it is stored: utf-8, or another encoding, or gzip.
+
+    Bytes that no Unicode encoding explains are read as cp1252, Windows' encoding of Western Europe, and as latin-1
+    where cp1252 has no character.
+    """
+    with open(local_file(path), "rb") as file:
+        raw = file.read()
+    if raw.startswith(GZIP_MAGIC):
         try:
-            content = json.load(file)
-        except ValueError as error:
-            file.seek(0)
-            raise ValueError(f"{path} is not JSON ({error}){_other_format(file.read(2000))}") from error
-    wrong = f"{path} is not an annotation file in COCO format: "
-    if isinstance(content, list):
-        entries = content and isinstance(content[0], dict) and "score" in content[0]
-        results = "; it looks like detections (COCO results), which are no ground truth" if entries else ""
-        raise ValueError(f"{wrong}it is a list and not a dict with images, annotations and categories{results}")
-    if not isinstance(content, dict):
-        raise ValueError(f"{wrong}it has to be a dict with images, annotations and categories")
-    for key, needed in (("images", {"id", "file_name"}), ("categories", {"id", "name"})):
-        entries = content.get(key)
-        if not isinstance(entries, list) or not entries:
-            labelme = "; it looks like a file of LabelMe, which has one for each image" if "shapes" in content else ""
-            raise ValueError(
-                f"{wrong}its list {key!r} is missing or empty (it has {first_few(content, repr)}){labelme}"
-            )
-        for number, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not needed <= entry.keys():
-                raise ValueError(f"{wrong}{key}[{number}] must have {', '.join(sorted(needed))}: {entry!r:.200}")
-    if not all(type(c["id"]) in (int, float) and refers(c["id"]) for c in content["categories"]):
-        raise ValueError(f"{wrong}ids of categories must be whole numbers: {first_few(content['categories'])}")
-    for image in content["images"]:
-        if not refers(image["id"]) or not isinstance(image["file_name"], str) or "\0" in image["file_name"]:
-            raise ValueError(f"{wrong}an image must have a number as id and a text as file_name: {image!r:.200}")
-    annotations = content.get("annotations", [])
-    if not isinstance(annotations, list) or not all(isinstance(a, dict) for a in annotations):
-        raise ValueError(f"{wrong}'annotations' must be a list of dicts")
-    return content
+            return decode(gzip.decompress(raw))[0], "gzip"
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path} is a damaged gzip file ({error})") from error
+    return decode(raw)
 
 
-def _other_format(start: str) -> str:
-    """A hint at the format that the text of a file looks like."""
+def decode(raw: bytes) -> tuple[str, str]:
+    """The text of `raw` and the name of its encoding."""
+    for encoding in (json.detect_encoding(raw), "cp1252"):
+        try:
+            return raw.decode(encoding), encoding
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("latin-1"), "latin-1"
+
+
+def parse(path: str, text: str, **options) -> Any:
+    """The JSON value in `text`, the content of the file `path`, by `json.loads`; ValueError if it is not JSON."""
+    try:
+        return json.loads(text, **options)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON ({error}){other_format(text[:2000])}") from error
+
+
+def other_format(start: str) -> str:
+    """A hint at the format that the first lines of a file look like; empty if they look like none we know."""
     convert = "tools/convert_dataset.py converts a dataset to COCO format"
     if start.lstrip().startswith("<"):
         return f"; it looks like XML of Pascal VOC: {convert}"

@@ -4,14 +4,18 @@ from collections.abc import Sequence
 
 from detectron2.data import transforms as T
 
+MAX_ASPECT = 20  # longer images than this are resized by their longer side, before a crop too
+
 
 def random_crop(*, short_side: Sequence[int], crop_side: Sequence[int]) -> T.Augmentation:
-    """Half of the time: a resize, so that small objects grow, and then a crop.
+    """Half of the time: a resize, which enlarges small objects, and then a crop; sizes in pixels.
+
+    Without its bound on the longer side, the resize would turn a strip of 1300 x 1 pixels into one of 520,000 x 400.
 
     short_side: lengths, one of which the shorter side of the image gets before the crop.
-    crop_side: smallest and largest side of a crop, drawn for height and width on their own.
+    crop_side: smallest and largest side of a crop, drawn separately for height and width.
     """
-    resize = T.ResizeShortestEdge(list(short_side), sample_style="choice")
+    resize = T.ResizeShortestEdge(list(short_side), MAX_ASPECT * max(short_side), sample_style="choice")
     return T.RandomApply(T.AugmentationList([resize, T.RandomCrop("absolute_range", tuple(crop_side))]), prob=0.5)
 
 
@@ -25,8 +29,8 @@ def detr_augmentations(
     """A flip half of the time, a `random_crop` half of the time, then a resize; sizes in pixels.
 
     short_side: lengths, one of which the shorter side of the image gets in the end.
-    max_side: no longer than this may the longer side become then.
-    crop_short_side, crop_side: as for `random_crop`; without lengths there are no crops.
+    max_side: upper bound for the longer side after that.
+    crop_short_side, crop_side: as for `random_crop`; an empty list of lengths switches crops off.
     """
     crops = [random_crop(short_side=crop_short_side, crop_side=crop_side)] if crop_short_side else []
     return [T.RandomFlip(), *crops, T.ResizeShortestEdge(list(short_side), max_side, sample_style="choice")]

@@ -1,4 +1,4 @@
-"""Any dataset in COCO format, registered with Detectron2 from its files alone."""
+"""Register any dataset in COCO format with Detectron2, from its files alone."""
 
 import difflib
 import hashlib
@@ -19,20 +19,18 @@ def dataset_name(
     images: str | os.PathLike | None = None,
     default: str | None = None,
 ) -> str:
-    """The name of a dataset in Detectron2's catalogs; one given by its files is registered first.
+    """Name of a dataset in Detectron2's catalogs; a dataset given by its files is registered first.
 
-    To call it again with the same files changes nothing. A name made from the files is the same in every process
-    and every run.
+    A second call with the same files changes nothing. A name made from the files is the same in every process and
+    every run. Nothing is checked except that the annotation file has categories.
 
-    Args:
-        name: with the files, what to call them; alone, a dataset that is registered already.
-        annotations: annotation file in COCO format.
-        images: folder that the file names of the annotations start from.
-        default: a dataset that is registered already, used where neither a name nor files are given.
+    name: with the files, the name to register them under; alone, a dataset that is registered already.
+    annotations: annotation file in COCO format.
+    images: folder that the file names of the annotations start from.
+    default: a dataset that is registered already, used if neither a name nor files are given.
 
-    Raises:
-        ValueError: no dataset has this name, or another one has it; only one of the two paths is given; the
-            annotation file is missing or not in COCO format.
+    Raises ValueError if no dataset has this name, or another one has it; if only one of the two paths is given; if the
+    annotation file is missing or has no categories in COCO format.
     """
     if annotations is None and images is None:
         return registered_name(name or default)
@@ -42,8 +40,8 @@ def dataset_name(
             f"a dataset needs its annotations (a JSON file) and its images (a folder): {given} is "
             f"{annotations or images}, {lacking} is not given"
         )
-    json_file, image_root = _absolute(annotations), _absolute(images)
-    return _register(name or _name_of(json_file, image_root), json_file, image_root)
+    json_file, image_root = absolute(annotations), absolute(images)
+    return register(name or name_of_files(json_file, image_root), json_file, image_root)
 
 
 def dataset_dicts(
@@ -54,9 +52,9 @@ def dataset_dicts(
     default: str | None = None,
     filter_empty: bool = False,
 ) -> list[dict]:
-    """A dataset's images as Detectron2's DatasetMapper takes them, by name or by files as in :func:`dataset_name`.
+    """A dataset's images as Detectron2's DatasetMapper takes them, by name or by files as for `dataset_name`.
 
-    Images without objects stay, since what is background has to be learned too, unless `filter_empty`.
+    filter_empty: leave out images without objects. By default they stay, as examples of background.
     """
     name = dataset_name(name=name, annotations=annotations, images=images, default=default)
     return get_detection_dataset_dicts(name, filter_empty=filter_empty)
@@ -77,7 +75,8 @@ def registered_name(name: str | None) -> str:
     return name
 
 
-def _register(name: str, json_file: str, image_root: str) -> str:
+def register(name: str, json_file: str, image_root: str) -> str:
+    """Register the files under `name`, unless they are; returns the name. ValueError if another dataset has it."""
     categories = read_categories(json_file)
     metadata = {
         "thing_classes": list(categories.values()),
@@ -98,12 +97,13 @@ def _register(name: str, json_file: str, image_root: str) -> str:
     return name
 
 
-def _name_of(json_file: str, image_root: str) -> str:
-    """A name to recognise the file by, and one of its own among files of the same name."""
+def name_of_files(json_file: str, image_root: str) -> str:
+    """A name that shows the annotation file's and differs between files that are called the same."""
     digest = hashlib.sha256(f"{json_file}\n{image_root}".encode()).hexdigest()
     return f"{Path(json_file).stem}_{digest[:8]}"
 
 
-def _absolute(path: str | os.PathLike) -> str:
+def absolute(path: str | os.PathLike) -> str:
+    """A path that holds in every working folder; addresses such as s3://bucket stay as they are."""
     path = os.fspath(path)
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))

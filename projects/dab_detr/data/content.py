@@ -1,4 +1,4 @@
-"""The content of an annotation file, as the checks look at it."""
+"""The content of an annotation file, as the doctor's checks look at it."""
 
 import math
 import re
@@ -15,56 +15,62 @@ SHOWN = 5  # ids or names that a message lists
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """The lists of an annotation file in COCO format, whose entries are dicts with the keys that they must have.
+    """The lists of an annotation file in COCO format; every entry is a dict with the keys that the format asks for.
 
-    annotations: None where the file has no such list, as that of test images.
+    annotations: None if the file has no such list, as files of test images.
     """
 
     images: list[dict]
     annotations: list[dict] | None
     categories: list[dict]
 
+    @classmethod
+    def from_json(cls, raw: dict) -> "Content":
+        """The lists of a parsed annotation file."""
+        return cls(images=raw["images"], annotations=raw.get("annotations"), categories=raw["categories"])
+
     @cached_property
     def objects(self) -> list[dict]:
-        """The annotations, or nothing."""
+        """The annotations; empty if the file has none."""
         return self.annotations or []
 
     @cached_property
     def image_of(self) -> dict[Any, dict]:
-        """The entries of the images by their ids."""
+        """The image entries by id."""
         return {image["id"]: image for image in self.images}
 
     @cached_property
     def category_ids(self) -> set[int]:
+        """The ids of the categories."""
         return {category["id"] for category in self.categories}
 
     @cached_property
     def boxes(self) -> np.ndarray:
-        """`bbox` of every object, (N, 4) x, y, width, height in pixels; NaN for what is none."""
+        """`bbox` of every object, (N, 4) x, y, width, height in pixels; NaN where it is not four numbers."""
         nothing = [np.nan] * 4
         boxes = [list(map(number, x["bbox"])) if is_box(x.get("bbox")) else nothing for x in self.objects]
         return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 
     @cached_property
     def image_sizes(self) -> np.ndarray:
-        """Width and height of the image of every object, (N, 2) in pixels; NaN where it has no usable size."""
-        sizes = {i: (image["width"], image["height"]) for i, image in self.image_of.items() if has_size(image)}
+        """Width and height of every object's image, (N, 2) in pixels; NaN if the image has no usable size."""
+        sizes = {i: (number(x["width"]), number(x["height"])) for i, x in self.image_of.items() if has_size(x)}
         unknown = (np.nan, np.nan)
-        found = [sizes.get(i, unknown) if refers(i) else unknown for i in (x.get("image_id") for x in self.objects)]
+        found = [sizes.get(i, unknown) if is_id(i) else unknown for i in (x.get("image_id") for x in self.objects)]
         return np.array(found, dtype=np.float64).reshape(-1, 2)
 
     @cached_property
     def counts(self) -> Counter:
-        """Number of objects to be found in each image, by its id; crowd regions do not count."""
-        return Counter(x["image_id"] for x in self.objects if refers(x.get("image_id")) and not x.get("iscrowd"))
+        """Number of objects in each image, by its id, without crowd regions."""
+        return Counter(x["image_id"] for x in self.objects if is_id(x.get("image_id")) and not x.get("iscrowd"))
 
     def place(self, annotation: dict) -> str:
         """An annotation by its id and the file name of its image."""
-        image = self.image_of.get(annotation["image_id"]) if refers(annotation.get("image_id")) else None
-        return f"annotation {annotation.get('id')}" + (f" ({image['file_name']})" if image else "")
+        image = self.image_of.get(annotation["image_id"]) if is_id(annotation.get("image_id")) else None
+        return f"annotation {short(annotation.get('id'))}" + (f" ({image['file_name']})" if image else "")
 
     def places(self, chosen: np.ndarray, *, with_box: bool = False) -> list[str]:
-        """The objects that a mask (N,) chooses, each by its id and file, and on demand its box and image size."""
+        """The objects that a mask (N,) chooses, each by its id and file, and on request its box and image size."""
         found = []
         for i in np.flatnonzero(chosen):
             size = "x".join(f"{x:g}" for x in self.image_sizes[i])
@@ -73,16 +79,25 @@ class Content:
         return found
 
 
+def short(value: Any) -> str:
+    """A value as text of a readable length."""
+    try:
+        text = str(value)
+    except ValueError:  # Python does not print integers of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def number(value: Any) -> float:
-    """What is a number in JSON: infinite where it is too large, NaN for all else."""
+    """A JSON number as float: infinite if it is too large, NaN if the value is not a number."""
     try:
         return float(value) if type(value) in (int, float) else math.nan
     except OverflowError:
         return math.inf
 
 
-def whole(value: Any) -> Any:
-    """The whole number that a value stands for, as 1.0, "1" and "1.0" do; the value itself where it is none."""
+def as_int(value: Any) -> Any:
+    """The integer that a value stands for, as 1.0, "1" and "1.0" do; the value itself if it stands for none."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(-?\d{1,18})(\.0*)?\s*", value)):
@@ -90,22 +105,22 @@ def whole(value: Any) -> Any:
     return value
 
 
-def refers(value: Any, known: set | dict | None = None) -> bool:
-    """Whether a value can be an id at all, a text or a whole number such as 1 or 1.0, and is one of those known."""
+def is_id(value: Any, known: set | dict | None = None) -> bool:
+    """Whether a value can be an id (a text, or a whole number such as 1 or 1.0) and is one of the `known` ids."""
     possible = isinstance(value, (int, str)) or (isinstance(value, float) and value.is_integer())
     return possible and (known is None or value in known)
 
 
-def twins(known: Iterable) -> dict[Any, Any]:
-    """The ids by the whole numbers that they stand for, but for those of which several stand for one."""
+def ids_by_number(known: Iterable) -> dict[Any, Any]:
+    """The known ids by the integer that each stands for; integers that several ids stand for are left out."""
     found: dict[Any, list] = {}
     for i in known:
-        found.setdefault(whole(i), []).append(i)
+        found.setdefault(as_int(i), []).append(i)
     return {key: ids[0] for key, ids in found.items() if len(ids) == 1}
 
 
 def is_box(box: Any) -> bool:
-    """Whether it is a list of four numbers."""
+    """Whether a value is a list of four numbers."""
     return isinstance(box, list) and len(box) == 4 and all(type(x) in (int, float) for x in box)
 
 
@@ -116,13 +131,13 @@ def has_size(image: dict) -> bool:
 
 
 def repeated(values: list) -> list:
-    """The values that were there before, each as often."""
+    """The values that have occurred before in the list, once for each repetition."""
     seen = set()
     return [value for value in values if value in seen or seen.add(value)]
 
 
 def first_few(values: Iterable[Any], show: Callable[[Any], str] = str, shown: int | None = SHOWN) -> str:
-    """The first few of `values` in words, and how many more there are."""
+    """The first few of `values` as text, and how many more there are."""
     values = list(values)
     words = ", ".join(show(value) for value in values[:shown])
     return words if shown is None or len(values) <= shown else f"{words} and {len(values) - shown} more"

@@ -1,6 +1,6 @@
-"""The dataset doctor: what is wrong with a dataset in COCO format, before it costs a night.
+"""The dataset doctor: find what is wrong with a dataset in COCO format before a training spends time on it.
 
-Every check is a generator of :class:`~.finding.Finding`, over one annotation file (`references`, `objects`, `boxes`),
-over its images on disk (`files`) or over two datasets together (`splits`). All of them run at the start of every
-training, but that not every picture is decoded then; `examine` runs them in full.
+Every check yields `Finding`s. `reading` looks at the annotation file as a file, `references`, `objects`, `boxes` and
+`outlines` at its content, `files` at the images on disk, `splits` at two datasets together. Every training starts with
+all of them, except that it does not decode every image (`brief`); `examine` runs them in full.
 """

@@ -1,95 +1,119 @@
-"""One annotation file in COCO format: what a training has to know of it, and the faults that would spoil it.
+"""One annotation file in COCO format: what a training needs to know of it, and the faults that would spoil it.
 
-Detectron2 and pycocotools meet most of these faults with an assert or a KeyError, some only at the first
-evaluation, and some never: then the AP is 0. Here they have words, before a model is built.
+Detectron2 and pycocotools meet most of these faults with an assert or a KeyError, some only at the first evaluation,
+and some never: then the AP is 0. The doctor puts them into words before a model is built.
 """
 
 import os
-from codecs import BOM_UTF8
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ..data.annotations import load_content, local_file
-from ..data.content import Content, has_size, refers
+from ..data.annotations import local_file, names_by_id
+from ..data.content import Content, has_size, is_id
 from .boxes import check_boxes
 from .files import ImageEntry
 from .finding import Finding, Severity
-from .objects import check_ground_truth, check_objects
+from .objects import check_ground_truth, check_objects, evaluated_objects, trained_objects
+from .reading import read_content
 from .references import check_references
+
+SPLIT_AGAIN = "another split may have some: tools/convert_dataset.py --val-fraction takes them from every class"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationFile:
-    """What of an annotation file is kept after one reading.
+    """What one reading of an annotation file keeps.
 
-    Attributes:
-        path: the file, as it was given.
-        categories: names by id, in the order of the ids. Detectron2's class i is the i-th of them.
-        annotated: whether there is a list of annotations; files of test images have none.
-        images: all images, each with the number of its objects.
-        used: names of the categories that have annotations.
-        findings: what is wrong with the content, or to be known of it, for training and evaluation.
-        evaluation_findings: likewise, for evaluation alone.
+    path: the file, as it was given.
+    categories: names by id, in the order of the ids. Detectron2's class i is the i-th of them.
+    annotated: whether there is a list of annotations; files of test images have none.
+    images: all images, each with the number of its objects.
+    learned: names of the categories that training finds objects of.
+    evaluated: names of the categories that evaluation finds objects of.
+    findings: what is wrong with the content for training and evaluation, or good to know.
+    evaluation_findings: the same for evaluation alone.
     """
 
     path: str
     categories: dict[int, str]
     annotated: bool
     images: tuple[ImageEntry, ...]
-    used: frozenset[str]
+    learned: frozenset[str]
+    evaluated: frozenset[str]
     findings: tuple[Finding, ...]
     evaluation_findings: tuple[Finding, ...]
 
     def findings_for(self, *, trained: bool) -> list[Finding]:
-        """What is to be said of the file where it is trained on, or else evaluated on."""
+        """Findings about the file, for a training set if `trained`, otherwise for a validation set."""
         evaluation = self.evaluation_findings
         if trained:
             evaluation = [replace(x, severity=Severity.WARNING) for x in evaluation]
-        found = [*self.findings, *evaluation]
+        return [*self.findings, *evaluation, *self.check_use(trained=trained)]
+
+    def check_use(self, *, trained: bool) -> Iterator[Finding]:
+        """Find out whether there is something to learn from, or to evaluate on, and for which categories."""
+        severity = Severity.ERROR if trained else Severity.WARNING
         if not self.annotated:
-            severity = Severity.ERROR if trained else Severity.WARNING
-            text = "it has no annotations at all, only images"
-            found.append(Finding(kind="no annotations", severity=severity, text=text))
-        return found
+            yield Finding(kind="no annotations", severity=severity, text="it has no annotations at all, only images")
+            return
+        if any(x.kind == "no annotations" for x in self.findings):
+            return
+        found = self.learned if trained else self.evaluated
+        if not found and trained:
+            text = (
+                "there is nothing to learn: every annotation is a crowd region (iscrowd 1), or has no box or no "
+                "outline that counts. Set iscrowd to 0 for single objects"
+            )
+            yield Finding(kind="nothing to learn", severity=severity, text=text)
+        elif not found:
+            text = "there is nothing to evaluate, every AP will be nan: every annotation is a crowd region (iscrowd 1)"
+            yield Finding(kind="nothing to evaluate", severity=severity, text=text, advice=SPLIT_AGAIN)
+        else:
+            unused = [f"{i} {name!r}" for i, name in self.categories.items() if name not in found]
+            text, advice = (
+                ("categories have no object to learn from", "")
+                if trained
+                else ("categories have no object to evaluate: their AP is nan and not in the mean", SPLIT_AGAIN)
+            )
+            yield from Finding.counted("unused category", Severity.WARNING, text, unused, advice)
 
 
 def read_annotations(path: str | os.PathLike) -> AnnotationFile:
-    """Read an annotation file, or remember it from before where it has not changed since.
+    """Read and check an annotation file; kept from the last reading if the file has not changed since.
 
-    Raises:
-        ValueError: the file is missing, is not JSON, or is not an annotation file in COCO format.
+    Raises ValueError if the file is missing, is not JSON, or is not an annotation file in COCO format.
     """
     path = os.fspath(path)
-    local = local_file(path)
-    status = os.stat(local)
-    return _read(path, local, status.st_mtime_ns, status.st_size)
+    status = os.stat(local_file(path))
+    return annotations_of(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=16)
-def _read(path: str, local: str, modified: int, size: int) -> AnnotationFile:
-    raw = load_content(path)
-    content = Content(images=raw["images"], annotations=raw.get("annotations"), categories=raw["categories"])
-    categories = {c["id"]: str(c["name"]) for c in sorted(raw["categories"], key=lambda c: c["id"])}
-    used = {x["category_id"] for x in content.objects if refers(x.get("category_id"))}
+def annotations_of(path: str, modified: int, size: int) -> AnnotationFile:
+    """Check a file in a certain state, given by its time of change and its size in bytes."""
+    raw, findings = read_content(path)
+    content = Content.from_json(raw)
+    categories = names_by_id(path, raw)
+    ids = [x.get("category_id") for x in content.objects]
+
+    def names(chosen) -> frozenset[str]:
+        used = {i for i, is_chosen in zip(ids, chosen, strict=True) if is_chosen and is_id(i)}
+        return frozenset(name for i, name in categories.items() if i in used)
+
     return AnnotationFile(
         path=path,
         categories=categories,
         annotated=content.annotations is not None,
-        images=tuple(_entry(image, content) for image in content.images),
-        used=frozenset(name for i, name in categories.items() if i in used),
-        findings=(*_mark(local), *check_references(content), *check_objects(content), *check_boxes(content)),
+        images=tuple(image_entry(image, content) for image in content.images),
+        learned=names(trained_objects(content)),
+        evaluated=names(evaluated_objects(content)),
+        findings=(*findings, *check_references(content), *check_objects(content), *check_boxes(content)),
         evaluation_findings=tuple(check_ground_truth(content)),
     )
 
 
-def _entry(image: dict, content: Content) -> ImageEntry:
+def image_entry(image: dict, content: Content) -> ImageEntry:
+    """An image of the file; width and height are 0 if it states no usable size."""
     width, height = (int(image["width"]), int(image["height"])) if has_size(image) else (0, 0)
     return ImageEntry(image["id"], image["file_name"], width, height, content.counts[image["id"]])
-
-
-def _mark(local: str) -> list[Finding]:
-    """pycocotools, by which training and evaluation read, takes no mark; the doctor does, to mend it."""
-    with open(local, "rb") as file:
-        marked = file.read(len(BOM_UTF8)) == BOM_UTF8
-    text = "it begins with a byte order mark, at which pycocotools stops: save it as UTF-8 without"
-    return [Finding(kind="byte order mark", severity=Severity.ERROR, text=text)] if marked else []

@@ -1,4 +1,4 @@
-"""Boxes: their values, and how they lie in the images."""
+"""Check boxes: their values, and how they lie in the images."""
 
 from collections.abc import Iterator
 
@@ -6,63 +6,68 @@ import numpy as np
 
 from ..data.content import Content, is_box
 from .finding import Finding, Severity
-from .formats import corners, normalised, of_shares, usable
+from .formats import corner_severity, looks_normalized, normalized_format, usable
 
-_ERROR, _WARNING = Severity.ERROR, Severity.WARNING
-_TOLERANCE = 1.0  # pixels by which a box may reach over the border: what rounding does
+TOLERANCE = 1.0  # pixels by which rounding may move a box over the border
 
 
 def check_boxes(content: Content) -> Iterator[Finding]:
-    """What is wrong with the boxes of a file. Of those that are of another format nothing else is said."""
+    """Find what is wrong with the boxes of a file; boxes in another format have no other finding."""
     boxless = [content.place(x) for x in content.objects if not is_box(x.get("bbox"))]
-    yield from Finding.counted(
-        "no box", _ERROR, "annotations have no bbox [x, y, width, height] of numbers", boxless
-    )  # fmt: skip
+    what = "annotations have no bbox [x, y, width, height] of numbers"
+    yield from Finding.counted("no box", Severity.ERROR, what, boxless)
     stated = np.array([is_box(x.get("bbox")) for x in content.objects], dtype=bool)
     infinite = stated & ~np.isfinite(content.boxes).all(axis=1)
-    yield from Finding.counted("box not finite", _ERROR, "boxes have NaN or infinite values", content.places(infinite))
-    yield from _normalised(content)
-    severity = corners(content)
-    yield from _corners(content, severity)
-    if severity is not _ERROR:
-        yield from _single_boxes(content)
+    what = "boxes have NaN or infinite values"
+    yield from Finding.counted("box not finite", Severity.ERROR, what, content.places(infinite))
+    yield from check_normalized(content)
+    severity = corner_severity(content)
+    if severity:
+        yield corner_finding(content, severity)
+    if severity is not Severity.ERROR:
+        yield from check_single_boxes(content)
 
 
-def _normalised(content: Content) -> list[Finding]:
-    found = of_shares(content)
+def check_normalized(content: Content) -> list[Finding]:
+    """Find boxes in fractions of their image."""
+    found = normalized_format(content)
     advice = f"as {found.name} they fit" if found else "it is not clear what they are, so --fix leaves them"
     return Finding.counted(
-        "normalised boxes",
-        _ERROR,
-        "boxes look normalised: they are in shares of their image, and must be in pixels",
-        content.places(normalised(content), with_box=True),
+        "normalized boxes",
+        Severity.ERROR,
+        "boxes look normalized: they are fractions of their image, and must be in pixels",
+        content.places(looks_normalized(content), with_box=True),
         advice,
     )
 
 
-def _corners(content: Content, severity: Severity | None) -> list[Finding]:
+def corner_finding(content: Content, severity: Severity) -> Finding:
+    """The finding that all boxes are corners, which is certain if `severity` is an error."""
     text = (
-        f"the boxes {'look like' if severity is _ERROR else 'may be'} corners [x1, y1, x2, y2] and must be "
+        f"the boxes {'look like' if severity is Severity.ERROR else 'may be'} corners [x1, y1, x2, y2] and must be "
         "[x, y, width, height]: as corners all of them lie inside their images"
     )
     places = tuple(content.places(usable(content), with_box=True))
-    return [Finding(kind="boxes of corners", severity=severity, text=text, places=places)] if severity else []
+    return Finding(kind="boxes of corners", severity=severity, text=text, places=places)
 
 
-def _single_boxes(content: Content) -> Iterator[Finding]:
-    with np.errstate(invalid="ignore"):  # infinite boxes have been told, unusable sizes too: they compare as false
+def check_single_boxes(content: Content) -> Iterator[Finding]:
+    """Find boxes that are inverted, empty, outside their image or tiny."""
+    error, warning = Severity.ERROR, Severity.WARNING
+    # Boxes and sizes without a usable value have a finding of their own, and compare as false here.
+    with np.errstate(invalid="ignore", over="ignore"):
         low, high = content.boxes[:, :2], content.boxes[:, :2] + content.boxes[:, 2:]
         inverted = (content.boxes[:, 2:] < 0).any(axis=1)
         empty = ~inverted & (content.boxes[:, 2:] == 0).any(axis=1)
-        solid = ~inverted & ~empty & np.isfinite(content.boxes).all(axis=1) & ~normalised(content)
+        solid = ~inverted & ~empty & np.isfinite(content.boxes).all(axis=1) & ~looks_normalized(content)
         outside = solid & ((high <= 0) | (low >= content.image_sizes)).any(axis=1)
-        over = solid & ~outside & ((low < -_TOLERANCE) | (high > content.image_sizes + _TOLERANCE)).any(axis=1)
+        over = solid & ~outside & ((low < -TOLERANCE) | (high > content.image_sizes + TOLERANCE)).any(axis=1)
         tiny = solid & ~outside & (content.boxes[:, 2:] < 1).any(axis=1)
     for kind, severity, chosen, what in (
-        ("inverted box", _ERROR, inverted, "boxes have a negative width or height"),
-        ("box outside the image", _ERROR, outside, "boxes lie outside their image"),
-        ("box over the border", _WARNING, over, "boxes reach over the border of their image (training clips them)"),
-        ("empty box", _WARNING, empty, "boxes are empty: training leaves them out, evaluation counts them as missed"),
-        ("tiny box", _WARNING, tiny, "boxes are narrower than a pixel"),
+        ("inverted box", error, inverted, "boxes have a negative width or height"),
+        ("box outside the image", error, outside, "boxes lie outside their image"),
+        ("box over the border", warning, over, "boxes reach over the border of their image (training clips them)"),
+        ("empty box", warning, empty, "boxes are empty: training leaves them out, evaluation counts them as missed"),
+        ("tiny box", warning, tiny, "boxes are narrower than a pixel"),
     ):
         yield from Finding.counted(kind, severity, what, content.places(chosen, with_box=True))

@@ -13,9 +13,9 @@ Split = tuple[str, str]  # an annotation file and its image folder
 
 
 def examine(train: Split, val: Split | None = None, *, num_queries: int | None = None) -> dict[str, list[Finding]]:
-    """All that is to be said of one dataset or two, by the annotation file, or both of them, that it is of.
+    """All findings about one or two datasets, keyed by the annotation file (or pair of files) they concern.
 
-    num_queries: of the model; None where it is not known.
+    num_queries: number of queries of the model; None if it is not known.
     """
     splits = [train] if val is None else [train, val]
     found: dict[str, list[Finding]] = {}
@@ -27,27 +27,29 @@ def examine(train: Split, val: Split | None = None, *, num_queries: int | None =
             found[annotations] = [Finding(kind="not COCO format", severity=Severity.ERROR, text=str(error))]
             continue
         files.append((file, root))
-        found[annotations] = list(_of_one(file, root, num_queries, trained=(annotations, root) != val))
+        found[annotations] = list(check_split(file, root, num_queries, trained=(annotations, root) != val))
     if len(files) == 2:
-        found[f"{train[0]} and {val[0]}"] = list(_of_both(*files))
+        found[f"{train[0]} and {val[0]}"] = list(check_pair(*files))
     return found
 
 
-def _of_one(file: AnnotationFile, root: str, num_queries: int | None, *, trained: bool) -> Iterator[Finding]:
+def check_split(file: AnnotationFile, root: str, num_queries: int | None, *, trained: bool) -> Iterator[Finding]:
+    """Check one dataset, whose images are in the folder `root`."""
     yield from file.findings_for(trained=trained)
     yield from check_files(root, file.images)
     if os.path.isdir(root):
         yield from check_leftovers(root, file.images)
         copies = same_files([(root, file.images)], content=True)
         copies = (sorted({str(x) for _, x in group}) for group in copies if len({x.file_name for _, x in group}) > 1)
-        text = "pictures are there several times, under several names"
+        text = "images exist several times, under several names"
         yield from Finding.counted("picture twice", Severity.WARNING, text, (" and ".join(same) for same in copies))
     if num_queries is not None:
         yield from check_queries(file.images, num_queries)
 
 
-def _of_both(train: tuple[AnnotationFile, str], val: tuple[AnnotationFile, str]) -> Iterator[Finding]:
-    (ours, our_root), (theirs, their_root) = train, val
-    yield from check_categories((ours.path, ours.categories), (theirs.path, theirs.categories))
-    yield from check_overlap((our_root, ours.images), (their_root, theirs.images), content=True)
-    yield from check_unlearned((ours.path, ours.used), (theirs.path, theirs.used))
+def check_pair(train: tuple[AnnotationFile, str], val: tuple[AnnotationFile, str]) -> Iterator[Finding]:
+    """Check two datasets together, each an annotation file and its image folder."""
+    (train_file, train_root), (val_file, val_root) = train, val
+    yield from check_categories((train_file.path, train_file.categories), (val_file.path, val_file.categories))
+    yield from check_overlap((train_root, train_file.images), (val_root, val_file.images), content=True)
+    yield from check_unlearned((train_file.path, train_file.learned), (val_file.path, val_file.evaluated))

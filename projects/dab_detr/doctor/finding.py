@@ -17,14 +17,13 @@ class Severity(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One kind of fault and every place where it is.
+    """One kind of fault and every place where it occurs.
 
-    Attributes:
-        kind: the fault in a few words, the same for every dataset.
-        severity: how bad it is.
-        text: what is wrong, in words.
-        places: where, usually "annotation 7 (image.jpg)"; empty where it is the file as a whole.
-        advice: what else there is to say; may be empty.
+    kind: the fault in a few words, the same for every dataset.
+    severity: how bad it is.
+    text: what is wrong, as a sentence.
+    places: where, usually "annotation 7 (image.jpg)"; empty if it concerns the file as a whole.
+    advice: what to do about it, or what else is known; may be empty.
     """
 
     kind: str
@@ -37,7 +36,7 @@ class Finding:
     def counted(
         cls, kind: str, severity: Severity, what: str, places: Iterable[str], advice: str = ""
     ) -> "list[Finding]":
-        """One finding whose text is the number of places and `what`; none where there are no places."""
+        """One finding whose text is the number of places and `what`; an empty list if there are no places."""
         places = tuple(places)
         text = f"{len(places)} {what}"
         return [cls(kind=kind, severity=severity, text=text, places=places, advice=advice)] if places else []
@@ -46,6 +45,6 @@ class Finding:
         return self.sentence()
 
     def sentence(self, shown: int | None = SHOWN) -> str:
-        """All of it in one line, with the first `shown` places, or with None every one."""
+        """The finding in one line, with the first `shown` places, or all of them if None."""
         places = f": {first_few(self.places, shown=shown)}" if self.places else ""
         return f"{self.text}{places}{'; ' if self.advice else ''}{self.advice}"

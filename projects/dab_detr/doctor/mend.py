@@ -1,4 +1,13 @@
-"""A mended copy of a dataset's annotations: what can be put right is, what cannot is left out or stays as it is."""
+"""Write a mended copy of a dataset's annotations: put right what can be, leave out or keep what cannot.
+
+The rules:
+
+- The images are never touched, and the order of the entries stays.
+- Where annotations repeat each other (same image, category and box), the copy keeps one: the first that is not a crowd
+  region, or the first if all are.
+- Where boxes are moved, because their format changes or their image is turned, masks and key points are left out: they
+  would no longer fit.
+"""
 
 import copy
 import json
@@ -10,15 +19,16 @@ from typing import Any
 import numpy as np
 from detectron2.utils.file_io import PathManager
 
-from ..data.content import Content, is_box, number, refers, whole
-from .files import Look, look_at
-from .formats import of_corners, of_shares
+from ..data.content import Content, as_int, is_box, is_id, number
+from .files import TOO_THIN, Look, aspect_ratio, look_at
+from .formats import corner_format, normalized_format
 from .ids import mend_annotation_ids, mend_categories, mend_image_ids, mend_references
 from .objects import LEAST_AREA
 from .outlines import is_kept, is_mask, is_points, is_polygon
+from .places import found_by_base_name
 
-# (x, y) in a file of (w, h) pixels to where it is when the picture is turned by its EXIF orientation
-_TURNS: dict[int, Callable[[float, float, int, int], tuple[float, float]]] = {
+# (x, y) in a file of (w, h) pixels to its place in the image turned by this EXIF orientation
+TURNS: dict[int, Callable[[float, float, int, int], tuple[float, float]]] = {
     5: lambda x, y, w, h: (y, x),
     6: lambda x, y, w, h: (h - y, x),
     7: lambda x, y, w, h: (h - y, w - x),
@@ -27,30 +37,25 @@ _TURNS: dict[int, Callable[[float, float, int, int], tuple[float, float]]] = {
 
 
 def mend(raw: dict, root: str) -> tuple[dict, Counter]:
-    """Mend the content of an annotation file, whose images are in the folder `root`.
+    """Mend the content of an annotation file whose images are in the folder `root`.
 
-    The pictures stay as they are. Where all boxes are moved, and where their picture is turned, masks and key points
-    are left out: they would no longer fit.
+    Returns the mended content, and how often each thing was done, by a description of it.
 
-    Returns:
-        The mended content, and how often each thing was done, in words.
-
-    Raises:
-        ValueError: no image or no annotation would be left; says why.
+    Raises ValueError if no image or no annotation would be left, and says why.
     """
     raw, done, before = copy.deepcopy(raw), Counter(), raw
     for key in ("categories", "images"):
-        raw[key] = _without_repeats(raw[key], done, f"entries of {key} left out that are there twice")
+        raw[key] = without_repeats(raw[key], done, f"repeated entries of {key} left out")
     mend_categories(raw["categories"], done)
-    looks = _mend_images(raw, root, done)
+    looks = mend_images(raw, root, done)
     if raw.get("annotations"):
         annotations = raw["annotations"]
-        content = Content(images=raw["images"], annotations=annotations, categories=raw["categories"])
+        content = Content.from_json(raw)
         mend_references(content, done)
-        _mend_format(content, done)
-        _turn(content, looks, done)
-        raw["annotations"] = [x for x in annotations if _mend_annotation(x, content, done)]
-        raw["annotations"] = _without_duplicates(raw["annotations"], done)
+        mend_format(content, done)
+        turn_boxes(content, looks, done)
+        raw["annotations"] = [x for x in annotations if mend_annotation(x, content, done)]
+        raw["annotations"] = without_duplicates(raw["annotations"], done)
         mend_annotation_ids(raw["annotations"], done)
     for key in ("images", "annotations"):
         if before.get(key) and not raw[key]:
@@ -61,89 +66,108 @@ def mend(raw: dict, root: str) -> tuple[dict, Counter]:
     return raw, done
 
 
-def _without_repeats(entries: list[dict], done: Counter, what: str) -> list[dict]:
+def without_repeats(entries: list[dict], done: Counter, what: str) -> list[dict]:
+    """The entries without those that are equal to an earlier one."""
     kept = {json.dumps(entry, sort_keys=True): entry for entry in entries}
     done[what] += len(entries) - len(kept)
     return list(kept.values())
 
 
-def _mend_images(raw: dict, root: str, done: Counter) -> dict:
-    """Leave out images that cannot be read and set the others' sizes, but for those that EXIF data turn: by their ids
-    what was seen in these."""
+def mend_images(raw: dict, root: str, done: Counter) -> dict:
+    """Drop unusable images and correct the sizes of the others, except those that EXIF data turn.
+
+    Returns what was read of the turned images, by image id.
+    """
     kept, turned = [], {}
     mend_image_ids(raw["images"], done)
+    mend_file_names(raw["images"], root, done)
     for image in raw["images"]:
-        slashed = image["file_name"].replace("\\", "/")
-        if not _is_there(root, image["file_name"]) and _is_there(root, slashed):
-            image["file_name"] = slashed
-            done["file names written with / in the place of \\"] += 1
         look = look_at(os.path.join(root, image["file_name"]))
         if look.problem:
             done["images left out that cannot be read"] += 1
             continue
+        if aspect_ratio(*look.size) > TOO_THIN:
+            done["images left out that are too thin to be resized"] += 1
+            continue
         stated = image.get("width"), image.get("height")
-        if look.size != look.size_as_read and tuple(map(whole, stated)) == look.size:
+        if look.size != look.size_as_read and tuple(map(as_int, stated)) == look.size:
             turned[image["id"]] = look
         elif stated != look.size_as_read or not all(type(x) is int for x in stated):
             image["width"], image["height"] = look.size_as_read
-            done["sizes of images set to those of the files"] += 1
+            done["image sizes set to those of the files"] += 1
         kept.append(image)
     raw["images"] = kept
     return turned
 
 
-def _is_there(root: str, name: str) -> bool:
+def mend_file_names(images: list[dict], root: str, done: Counter) -> None:
+    """Write file names as the files below `root` are called, if they are paths of another system."""
+    missing = [x for x in images if not is_there(root, x["file_name"])]
+    elsewhere = found_by_base_name(root, [x["file_name"] for x in missing])
+    for image in missing:
+        slashed = image["file_name"].replace("\\", "/")
+        if is_there(root, slashed):
+            image["file_name"] = slashed
+            done["file names written with / instead of \\"] += 1
+        elif image["file_name"] in elsewhere:
+            image["file_name"] = elsewhere[image["file_name"]]
+            done["images found by their base name, whose file names are written as they are found"] += 1
+
+
+def is_there(root: str, name: str) -> bool:
+    """Whether the folder `root` has a file of this name."""
     return PathManager.isfile(os.path.join(root, name))
 
 
-def _mend_format(content: Content, done: Counter) -> None:
-    """Bring boxes that are clearly of another format to x, y, width, height in pixels."""
+def mend_format(content: Content, done: Counter) -> None:
+    """Convert boxes that certainly have another format to x, y, width, height in pixels."""
     for found, what in (
-        (of_shares(content), "boxes multiplied by the size of their image that were"),
-        (of_corners(content), "boxes made of"),
+        (normalized_format(content), "boxes multiplied by the size of their image, read as"),
+        (corner_format(content), "boxes converted from"),
     ):
         if found:
             for i, box in zip(np.flatnonzero(found.chosen), found.boxes.tolist(), strict=True):
-                _set_box(content.objects[i], box)
+                set_box(content.objects[i], box)
             done[f"{what} {found.name}"] += len(found.boxes)
 
 
-def _turn(content: Content, looks: dict[int | str, Look], done: Counter) -> None:
+def turn_boxes(content: Content, looks: dict[int | str, Look], done: Counter) -> None:
     """Turn boxes and sizes of images that EXIF data turn, and that were annotated without."""
     for x in content.objects:
-        look = looks.get(x["image_id"]) if refers(x.get("image_id")) else None
+        look = looks.get(x["image_id"]) if is_id(x.get("image_id")) else None
         if look and is_box(x.get("bbox")):
             left, top, width, height = map(number, x["bbox"])
-            turn = _TURNS[look.orientation]
+            turn = TURNS[look.orientation]
             (x1, y1), (x2, y2) = turn(left, top, *look.size), turn(left + width, top + height, *look.size)
-            _set_box(x, [min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1)])
-            done["boxes turned with their picture"] += 1
+            set_box(x, [min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1)])
+            done["boxes turned with their image"] += 1
     for i, look in looks.items():
         content.image_of[i]["width"], content.image_of[i]["height"] = look.size_as_read
 
 
-def _set_box(annotation: dict, box: list[float]) -> None:
+def set_box(annotation: dict, box: list[float]) -> None:
+    """Give an annotation another box, and drop what belonged to the old one."""
     annotation["bbox"] = box
     annotation["area"] = box[2] * box[3]
     for key in ("segmentation", "keypoints", "num_keypoints"):
         annotation.pop(key, None)
 
 
-def _mend_annotation(x: dict, content: Content, done: Counter) -> bool:
-    """Mend one annotation in place; False where it has to be left out."""
-    image = content.image_of.get(x["image_id"]) if refers(x.get("image_id")) else None
-    if image is None or not refers(x.get("category_id"), content.category_ids):
+def mend_annotation(x: dict, content: Content, done: Counter) -> bool:
+    """Mend one annotation in place; False if it must be left out."""
+    image = content.image_of.get(x["image_id"]) if is_id(x.get("image_id")) else None
+    if image is None or not is_id(x.get("category_id"), content.category_ids):
         done["annotations left out without an image or a category"] += 1
         return False
-    box = _clipped(x["bbox"], image) if is_box(x.get("bbox")) else None
+    box = clipped(x["bbox"], image) if is_box(x.get("bbox")) else None
     if box is None:
         done["annotations left out without a box inside the image"] += 1
         return False
     if not np.allclose(box, x["bbox"], rtol=0, atol=1e-3):
         x["bbox"] = box
         done["boxes put in order and clipped to their image"] += 1
-    _mend_flags(x, done)
-    _mend_outlines(x, done)
+    mend_flags(x, done)
+    mend_outlines(x, done)
     area, full = number(x.get("area")), box[2] * box[3]
     if not LEAST_AREA * full <= area <= full + 1 + 0.02 * full:
         x["area"] = full
@@ -151,40 +175,40 @@ def _mend_annotation(x: dict, content: Content, done: Counter) -> bool:
     return True
 
 
-def _mend_flags(x: dict, done: Counter) -> None:
-    """Make iscrowd 0 or 1, and of an `ignore` a crowd region; a text that is no number stays as it is."""
-    ignored, crowd = _flag(x.get("ignore")), _flag(x.get("iscrowd"))
+def mend_flags(x: dict, done: Counter) -> None:
+    """Turn iscrowd into 0 or 1, and `ignore` into a crowd region; text that is not a number stays."""
+    ignored, crowd = as_flag(x.get("ignore")), as_flag(x.get("iscrowd"))
     if x.get("ignore", 0) != 0 and ignored is not None:
         crowd = ignored or crowd
         del x["ignore"]
-        done["values of 'ignore' made iscrowd"] += 1
-    if crowd is not None and x.get("iscrowd") != crowd:
+        done["values of 'ignore' turned into iscrowd"] += 1
+    if crowd is not None and ("iscrowd" not in x or x["iscrowd"] != crowd):
         x["iscrowd"] = crowd
         done["values of iscrowd set"] += 1
 
 
-def _flag(value: Any) -> int | None:
-    """0 or 1 of a number, also of one that is text, and of nothing; None of what has no such meaning."""
-    known = whole(value or 0)
+def as_flag(value: Any) -> int | None:
+    """0 or 1 for a number (also as text) or a missing value; None for a value that means neither."""
+    known = as_int(value or 0)
     return int(known != 0) if isinstance(known, (int, float)) else None
 
 
-def _mend_outlines(x: dict, done: Counter) -> None:
-    """Put a polygon that stands alone into a list, and leave out what is no mask and what are no key points."""
+def mend_outlines(x: dict, done: Counter) -> None:
+    """Put a single polygon into a list, and drop masks and key points that cannot be read."""
     mask = x.get("segmentation")
     if is_polygon(mask):
         x["segmentation"] = [mask]
         done["polygons put into a list"] += 1
     elif not is_mask(mask) or not is_kept(mask):
         del x["segmentation"]
-        done["masks left out that are none"] += 1
+        done["masks left out that cannot be read"] += 1
     if not is_points(x.get("keypoints")):
         del x["keypoints"]
-        done["key points left out that are none"] += 1
+        done["key points left out that cannot be read"] += 1
 
 
-def _clipped(box: list[float], image: dict) -> list[float] | None:
-    """The box with a positive size and inside its image; None where nothing is left of it."""
+def clipped(box: list[float], image: dict) -> list[float] | None:
+    """The box with a positive size and inside its image; None if nothing is left of it."""
     x, y, width, height = map(number, box)
     if not np.isfinite([x, y, width, height]).all():
         return None
@@ -193,9 +217,14 @@ def _clipped(box: list[float], image: dict) -> list[float] | None:
     return [x1, y1, x2 - x1, y2 - y1] if x2 > x1 and y2 > y1 else None
 
 
-def _without_duplicates(annotations: list[dict], done: Counter) -> list[dict]:
-    kept = {}
+def without_duplicates(annotations: list[dict], done: Counter) -> list[dict]:
+    """One annotation of each image, category and box: the first that is not a crowd region, or the first."""
+    kept: dict[tuple, dict] = {}
     for x in annotations:
-        kept.setdefault((x["image_id"], x["category_id"], *x["bbox"]), x)
-    done["annotations left out that repeat another"] += len(annotations) - len(kept)
-    return list(kept.values())
+        key = (x["image_id"], x["category_id"], *x["bbox"])
+        if key not in kept or (kept[key].get("iscrowd") and not x.get("iscrowd")):
+            kept[key] = x
+    chosen = set(map(id, kept.values()))
+    what = "annotations left out that repeat another (kept: the first that is not a crowd region)"
+    done[what] += len(annotations) - len(kept)
+    return [x for x in annotations if id(x) in chosen]

@@ -1,148 +1,174 @@
-"""Ids and names: whether images, annotations and categories find each other."""
+"""Check ids and names: whether images, annotations and categories find each other."""
 
 import ntpath
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from ..data.content import Content, first_few, has_size, refers, repeated, twins, whole
+from ..data.content import Content, as_int, first_few, has_size, ids_by_number, is_id, number, repeated, short
 from .finding import Finding, Severity
 
-_ERROR, _WARNING, _NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
-_BACKGROUND = {"background", "__background__", "_background_", "bg"}
+BACKGROUND = {"background", "__background__", "_background_", "bg"}
+EXACT = 2**53  # integers up to here are exact as the doubles that other tools hold JSON's numbers in
+LARGEST = 2**63 - 1  # of 64 bits, which NumPy holds ids in
 
 
 def check_references(content: Content) -> Iterator[Finding]:
-    """What is wrong with the ids and the names of a file."""
-    yield from _categories(content)
-    yield from _stray_categories(content)
-    yield from _images(content)
-    yield from _annotation_ids(content)
+    """Find what is wrong with the ids and the names of a file."""
+    yield from check_categories(content)
+    yield from check_category_ids(content)
+    yield from check_images(content)
+    yield from check_image_ids(content)
+    yield from check_annotation_ids(content)
 
 
-def _categories(content: Content) -> Iterator[Finding]:
+def check_categories(content: Content) -> Iterator[Finding]:
+    """Find categories whose id or name is not usable, or occurs twice."""
     categories = content.categories
     ids = repeated([c["id"] for c in categories])
     if ids:
-        yield Finding(kind="category id twice", severity=_ERROR, text=f"category ids are used twice: {first_few(ids)}")
+        text = f"category ids are used twice: {first_few(ids)}"
+        yield Finding(kind="category id twice", severity=Severity.ERROR, text=text)
+    yield from check_large("category", categories)
     yield from Finding.counted(
         "category name no text",
-        _ERROR,
-        "categories have a name that is no text, as Detectron2 needs it",
-        [f"{c['id']} {c['name']!r}" for c in categories if not isinstance(c["name"], str)],
+        Severity.ERROR,
+        "categories have a name that is not text, as Detectron2 needs it",
+        [f"{c['id']} {short(c['name'])}" for c in categories if not isinstance(c["name"], str)],
     )
     names = defaultdict(list)
     for category in categories:
         names[str(category["name"])].append(category["id"])
     twice = [f"{name!r} with the ids {first_few(ids)}" for name, ids in names.items() if len(set(ids)) > 1]
     yield from Finding.counted(
-        "category name twice", _WARNING, "names are those of several categories", twice, "tables by class mix them up"
+        "category name twice",
+        Severity.WARNING,
+        "category names are used more than once",
+        twice,
+        "per-class tables cannot tell them apart",
     )
-    backgrounds = [f"{c['id']} {c['name']!r}" for c in categories if str(c["name"]).lower() in _BACKGROUND]
+    backgrounds = [f"{c['id']} {c['name']!r}" for c in categories if str(c["name"]).lower() in BACKGROUND]
     yield from Finding.counted(
         "background category",
-        _WARNING,
+        Severity.WARNING,
         "categories are called background",
         backgrounds,
-        "a detector needs none: background is what has no box",
+        "a detector needs none: background is everything without a box",
     )
-    if content.objects:
-        used = {x["category_id"] for x in content.objects if refers(x.get("category_id"))}
-        unused = [f"{c['id']} {c['name']!r}" for c in categories if c["id"] not in used]
-        yield from Finding.counted("unused category", _WARNING, "categories have no annotation", unused)
 
 
-def _stray_categories(content: Content) -> list[Finding]:
+def check_large(what: str, entries: list[dict]) -> list[Finding]:
+    """Find ids of categories or images that 64 bits cannot hold."""
+    large = [short(x["id"]) for x in entries if abs(number(x["id"])) > LARGEST]
+    return Finding.counted(f"{what} id too large", Severity.ERROR, f"{what} ids are beyond 64 bits", large)
+
+
+def check_category_ids(content: Content) -> list[Finding]:
+    """Find annotations of a category that the file does not have."""
     known = content.category_ids
-    strays = [x for x in content.objects if not refers(x.get("category_id"), known)]
+    strays = [x for x in content.objects if not is_id(x.get("category_id"), known)]
     return Finding.counted(
         "unknown category",
-        _ERROR,
+        Severity.ERROR,
         f"annotations have a category_id that is not among the categories ({first_few(sorted(known))})",
-        [f"{x.get('category_id')!r} in {content.place(x)}" for x in strays],
-        shift_hint(content) or twin_hint([x.get("category_id") for x in strays], known),
+        [f"{quoted(x.get('category_id'))} in {content.place(x)}" for x in strays],
+        shift_hint(content) or number_hint([x.get("category_id") for x in strays], known),
     )
+
+
+def quoted(value) -> str:
+    """A value as text of a readable length, with quotes around text."""
+    return repr(short(value)) if isinstance(value, str) else short(value)
 
 
 def shift_by(content: Content) -> int:
-    """1 or -1 where every category_id in use, and not all without it, would be a category by adding that; else 0."""
-    used = {whole(x["category_id"]) for x in content.objects if refers(x.get("category_id"))}
+    """1 or -1 if every category_id in use, and not all without it, would be a category by adding that; else 0."""
+    used = {as_int(x["category_id"]) for x in content.objects if is_id(x.get("category_id"))}
     if used <= content.category_ids:
         return 0
     return next((by for by in (1, -1) if all(type(i) is int and i + by in content.category_ids for i in used)), 0)
 
 
 def shift_hint(content: Content) -> str:
+    """A hint that all category ids are shifted by one; empty if they are not."""
     by = shift_by(content)
     return f"it looks like a shift by one: every category_id {by:+d} would be a category" if by else ""
 
 
-def twin_hint(strays: list, known: Iterable) -> str:
-    twin = twins(known)
-    found = [i for i in strays if refers(i) and whole(i) in twin]
+def number_hint(strays: list, known: Iterable) -> str:
+    """A hint that unknown ids are known ones, written as text instead of numbers or the other way round."""
+    numbers = ids_by_number(known)
+    found = [i for i in strays if is_id(i) and as_int(i) in numbers]
     return f"{len(found)} of them would be known if numbers and text were not mixed up" if found else ""
 
 
-def mixed(ids: Iterable) -> bool:
-    """Whether some are text and others are not, so that nothing can sort them."""
+def is_mixed(ids: Iterable) -> bool:
+    """Whether some ids are text and others are not, so that nothing can sort them."""
     return len({isinstance(i, str) for i in ids}) > 1
 
 
-def _images(content: Content) -> Iterator[Finding]:
-    images = content.images
-    ids = repeated([image["id"] for image in images])
-    if ids:
-        where = first_few(ids, lambda i: f"{i} ({' and '.join(str(x['file_name']) for x in images if x['id'] == i)})")
-        yield Finding(kind="image id twice", severity=_ERROR, text=f"image ids are used twice: {where}")
-    if mixed(content.image_of):
-        kinds = (first_few([i for i in content.image_of if isinstance(i, str) is text], repr) for text in (False, True))
-        text = f"some image ids are numbers and others are text: {' and '.join(kinds)}"
-        yield Finding(kind="image ids mixed", severity=_ERROR, text=text)
+def check_images(content: Content) -> Iterator[Finding]:
+    """Find images whose size or file name is not usable, or whose file is listed twice."""
     yield from Finding.counted(
         "no image size",
-        _ERROR,
+        Severity.ERROR,
         "images have no width and height in pixels",
         [
-            f"image {x['id']} ({x['file_name']}) {x.get('width')!r} x {x.get('height')!r}"
-            for x in images
+            f"image {x['id']} ({x['file_name']}) {quoted(x.get('width'))} x {quoted(x.get('height'))}"
+            for x in content.images
             if not has_size(x)
         ],
     )
     holders = defaultdict(list)
-    for x in images:
+    for x in content.images:
         holders[x["file_name"]].append(x["id"])
     twice = [f"{name} with the ids {first_few(same)}" for name, same in holders.items() if len(same) > 1]
-    yield from Finding.counted(
-        "file twice", _WARNING, "files are listed as several images, each with part of the objects", twice
-    )
-    absolute = [f"image {x['id']} ({x['file_name']})" for x in images if _is_absolute(x["file_name"])]
-    yield from Finding.counted(
-        "absolute file name", _WARNING, "images have absolute paths, which other machines do not have", absolute
-    )
-    strays = [x for x in content.objects if not refers(x.get("image_id"), content.image_of)]
-    yield from Finding.counted(
-        "unknown image",
-        _ERROR,
-        "annotations are of images that do not exist",
-        [f"image_id {x.get('image_id')!r} in annotation {x.get('id')}" for x in strays],
-        twin_hint([x.get("image_id") for x in strays], content.image_of),
-    )
+    what = "files are listed as several images, each with part of the objects"
+    yield from Finding.counted("file twice", Severity.WARNING, what, twice)
+    absolute = [f"image {x['id']} ({x['file_name']})" for x in content.images if is_absolute(x["file_name"])]
+    what = "images have absolute paths, which other machines do not have"
+    yield from Finding.counted("absolute file name", Severity.WARNING, what, absolute)
     if content.objects:
         empty = [f"image {i} ({x['file_name']})" for i, x in content.image_of.items() if not content.counts[i]]
-        yield from Finding.counted("image without objects", _NOTE, "images have no objects (they train too)", empty)
+        what = "images have no objects (training uses them as background)"
+        yield from Finding.counted("image without objects", Severity.NOTE, what, empty)
 
 
-def _is_absolute(name: str) -> bool:
+def is_absolute(name: str) -> bool:
+    """Whether a file name is an absolute path on Linux, macOS or Windows."""
     return os.path.isabs(name) or ntpath.isabs(name) or bool(ntpath.splitdrive(name)[0])
 
 
-def _annotation_ids(content: Content) -> Iterator[Finding]:
+def check_image_ids(content: Content) -> Iterator[Finding]:
+    """Find image ids that are used twice, of two kinds or too large, and annotations of unknown images."""
+    images = content.images
+    ids = repeated([image["id"] for image in images])
+    if ids:
+        where = first_few(ids, lambda i: f"{i} ({' and '.join(str(x['file_name']) for x in images if x['id'] == i)})")
+        yield Finding(kind="image id twice", severity=Severity.ERROR, text=f"image ids are used twice: {where}")
+    if is_mixed(content.image_of):
+        numbers, texts = ([i for i in content.image_of if isinstance(i, str) is is_text] for is_text in (False, True))
+        text = f"some image ids are numbers and others are text: {first_few(numbers)} and {first_few(texts, repr)}"
+        yield Finding(kind="image ids mixed", severity=Severity.ERROR, text=text)
+    yield from check_large("image", images)
+    strays = [x for x in content.objects if not is_id(x.get("image_id"), content.image_of)]
+    yield from Finding.counted(
+        "unknown image",
+        Severity.ERROR,
+        "annotations belong to images that do not exist",
+        [f"image_id {quoted(x.get('image_id'))} in annotation {short(x.get('id'))}" for x in strays],
+        number_hint([x.get("image_id") for x in strays], content.image_of),
+    )
+
+
+def check_annotation_ids(content: Content) -> Iterator[Finding]:
+    """Find annotation ids that stop Detectron2, and ids that other tools misread; evaluation here needs none."""
     if content.annotations == []:
-        yield Finding(kind="no annotations", severity=_ERROR, text="it has no annotations at all")
-    without = [i for i, x in enumerate(content.objects) if not refers(x.get("id"))]
+        yield Finding(kind="no annotations", severity=Severity.ERROR, text="it has no annotations at all")
+    without = [i for i, x in enumerate(content.objects) if not is_id(x.get("id"))]
     if without:
         text = f"{len(without)} annotations have no id, the first is annotations[{without[0]}]"
-        yield Finding(kind="no annotation id", severity=_ERROR, text=text)
+        yield Finding(kind="no annotation id", severity=Severity.ERROR, text=text)
         return
     twice = set(repeated([x["id"] for x in content.objects]))
     holders = defaultdict(list)
@@ -152,4 +178,25 @@ def _annotation_ids(content: Content) -> Iterator[Finding]:
     if twice:
         places = first_few(first_few(map(content.place, same)) for same in holders.values())
         text = f"annotation ids are used twice: {places}"
-        yield Finding(kind="annotation id twice", severity=_ERROR, text=text)
+        yield Finding(kind="annotation id twice", severity=Severity.ERROR, text=text)
+    values = [(x, as_int(x["id"])) for x in content.objects]
+    for kind, what, is_wrong in (
+        (
+            "annotation id below 1",
+            "annotations have an id of 0 or below: other tools that evaluate with pycocotools count an object of id 0 "
+            "as missed even if it was found (evaluation here does not)",
+            lambda value: isinstance(value, int) and value < 1,
+        ),
+        (
+            "annotation id no number",
+            "annotations have an id that is not a number",
+            lambda value: isinstance(value, str),
+        ),
+        (
+            "annotation id too large",
+            "annotations have an id beyond 2^53, which tools that read it as a float mix up with others",
+            lambda value: isinstance(value, int) and value > EXACT,
+        ),
+    ):
+        places = [content.place(x) for x, value in values if is_wrong(value)]
+        yield from Finding.counted(kind, Severity.WARNING, what, places, "--fix numbers them again")

@@ -1,6 +1,6 @@
-"""Two datasets together: what training learns from must be what evaluation looks for, and not the same pictures."""
+"""Check two datasets together: training and evaluation need the same categories, and different images."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..data.content import first_few
 from .files import ImageEntry, same_files
@@ -8,23 +8,27 @@ from .finding import Finding, Severity
 
 
 def check_categories(train: tuple[str, dict[int, str]], val: tuple[str, dict[int, str]]) -> list[Finding]:
-    """How the categories of two datasets, each a label and names by id, differ; their common order is the class."""
-    (first, ours), (second, theirs) = train, val
-    if ours == theirs:
+    """Find how the categories of two datasets differ; each is a label and names by id, in the order of the classes."""
+    (first, first_names), (second, second_names) = train, val
+    if first_names == second_names:
         return []
     start = f"the categories of {first} and of {second} differ: "
     for by in (1, -1):
-        if {i + by: name for i, name in ours.items()} == theirs:
+        if {i + by: name for i, name in first_names.items()} == second_names:
             shift = (
                 "it looks like a shift by one, the same names have the ids "
-                f"{first_few(ours)} in the first and {first_few(theirs)} in the second"
+                f"{first_few(first_names)} in the first and {first_few(second_names)} in the second"
             )
             return [Finding(kind="categories shifted by one", severity=Severity.ERROR, text=start + shift)]
     parts = []
-    for label, mine, other in ((first, ours, theirs), (second, theirs, ours)):
-        only = [f"{i} {name!r}" for i, name in mine.items() if i not in other]
+    for label, names, others in ((first, first_names, second_names), (second, second_names, first_names)):
+        only = [f"{i} {name!r}" for i, name in names.items() if i not in others]
         parts += [f"only {label} has {first_few(only)}"] if only else []
-    renamed = [f"{i} is {name!r} and {theirs[i]!r}" for i, name in ours.items() if theirs.get(i, name) != name]
+    renamed = [
+        f"{i} is {name!r} and {second_names[i]!r}"
+        for i, name in first_names.items()
+        if second_names.get(i, name) != name
+    ]
     parts += [first_few(renamed)] if renamed else []
     return [Finding(kind="categories differ", severity=Severity.ERROR, text=start + "; ".join(parts))]
 
@@ -32,12 +36,12 @@ def check_categories(train: tuple[str, dict[int, str]], val: tuple[str, dict[int
 def check_overlap(
     train: tuple[str, Sequence[ImageEntry]], val: tuple[str, Sequence[ImageEntry]], *, content: bool
 ) -> list[Finding]:
-    """Images that are in both of two datasets, each an image folder and entries; `content` compares the files too."""
+    """Find images that both datasets have; each is an image folder and entries. `content` compares the files too."""
     both = []
     for group in same_files([train, val], content=content):
-        ours, theirs = ([x for number, x in group if number == wanted] for wanted in (0, 1))
-        if ours and theirs:
-            both.append(f"{ours[0]} and {theirs[0]}")
+        trained, evaluated = ([x for number, x in group if number == split] for split in (0, 1))
+        if trained and evaluated:
+            both.append(f"{trained[0]} and {evaluated[0]}")
     return Finding.counted(
         "image in both splits",
         Severity.WARNING,
@@ -46,12 +50,12 @@ def check_overlap(
     )
 
 
-def check_unlearned(train: tuple[str, set[str]], val: tuple[str, set[str]]) -> list[Finding]:
-    """Categories, by name, with annotations in the validation set and none in the training set."""
-    (first, learned), (second, wanted) = train, val
+def check_unlearned(train: tuple[str, Collection[str]], val: tuple[str, Collection[str]]) -> list[Finding]:
+    """Find categories with objects in the validation set and none in the training set; each is a label and names."""
+    (first, learned), (second, evaluated) = train, val
     return Finding.counted(
         "category never learned",
         Severity.WARNING,
-        f"categories have annotations in {second} and none in {first}",
-        sorted(repr(name) for name in wanted - learned),
+        f"categories have objects in {second} and none in {first}",
+        sorted(repr(name) for name in set(evaluated) - set(learned)),
     )

@@ -1,0 +1,96 @@
+"""Read an annotation file for the checks, whatever its encoding, and say what other readers would stumble over."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from ..data.annotations import entries, names_by_id, parse, read_text
+from ..data.content import is_id
+from .finding import Finding, Severity
+
+LISTS = ("images", "annotations", "categories")
+
+
+def read_content(path: str | os.PathLike) -> tuple[dict, tuple[Finding, ...]]:
+    """The content of an annotation file, whose entries have the keys that COCO's format asks for, and findings.
+
+    The findings are about the file itself: its encoding, and lists that it has twice. Such lists are joined here.
+
+    Raises ValueError if the file is missing, is not JSON, or is not an annotation file in COCO format.
+    """
+    path = os.fspath(path)
+    text, encoding = read_text(path)
+    content, findings = parse(path, text), list(check_encoding(text, encoding))
+    if any(text.count(f'"{key}"') > 1 for key in LISTS):
+        content, repeated = parse_joined(path, text)
+        findings += check_keys(repeated)
+    check_format(path, content)
+    return content, tuple(findings)
+
+
+def check_format(path: str, content: Any) -> None:
+    """Raise ValueError if the content cannot be that of an annotation file in COCO format."""
+    images = entries(path, content, "images", {"id", "file_name"})
+    names_by_id(path, content)
+    wrong = f"{path} is not an annotation file in COCO format: "
+    for image in images:
+        if not is_id(image["id"]) or not is_file_name(image["file_name"]):
+            raise ValueError(f"{wrong}an image must have a number as id and a text as file_name: {image!r:.200}")
+    annotations = content.get("annotations", [])
+    if not isinstance(annotations, list) or not all(isinstance(a, dict) for a in annotations):
+        raise ValueError(f"{wrong}'annotations' must be a list of dicts")
+
+
+def is_file_name(name: Any) -> bool:
+    """Whether an operating system can look for a file of this name."""
+    try:
+        return isinstance(name, str) and bool(name) and b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # half of a character, as JSON's escapes can hold it
+        return False
+
+
+def check_encoding(text: str, encoding: str) -> Iterator[Finding]:
+    """Find an encoding that pycocotools, which training and evaluation read with, does not take."""
+    if encoding == "utf-8":
+        return
+    if encoding == "utf-8-sig":
+        said = "it begins with a byte order mark, at which pycocotools stops: save it as UTF-8 without the mark"
+        yield Finding(kind="byte order mark", severity=Severity.ERROR, text=said)
+        return
+    if encoding == "gzip":
+        said = "it is compressed with gzip: unpack it (gunzip)"
+    elif encoding in ("cp1252", "latin-1"):
+        at = next(i for i, character in enumerate(text) if not character.isascii())
+        said = (
+            f"it is not encoded in UTF-8: save it as UTF-8. It is read here as {encoding}, Windows' encoding of "
+            f"Western Europe; check that {text[max(0, at - 10) : at + 10]!r} is what is meant"
+        )
+    else:
+        said = f"it is encoded in {encoding.upper()}: save it as UTF-8"
+    advice = "tools/check_dataset.py --fix writes a copy in UTF-8"
+    yield Finding(kind="encoding", severity=Severity.ERROR, text=said, advice=advice)
+
+
+def check_keys(repeated: dict[str, list[int]]) -> Iterator[Finding]:
+    """Find lists that a file has several times: `repeated` gives their lengths."""
+    for key, lengths in repeated.items():
+        said = f"it has the key {key!r} {len(lengths)} times, with {' and '.join(map(str, lengths))} entries: "
+        advice = "join the lists, or let tools/check_dataset.py --fix do it"
+        said += "readers of JSON keep the last list only"
+        yield Finding(kind="key twice", severity=Severity.ERROR, text=said, advice=advice)
+
+
+def parse_joined(path: str, text: str) -> tuple[Any, dict[str, list[int]]]:
+    """The JSON value in `text` with repeated lists joined, and the lengths of such lists by key."""
+    repeated: dict[str, list[int]] = {}
+
+    def join(pairs: list[tuple[str, Any]]) -> dict:
+        found = dict(pairs)
+        for key in LISTS if len(found) < len(pairs) else ():
+            values = [value for name, value in pairs if name == key]
+            if len(values) > 1 and all(isinstance(value, list) for value in values):
+                repeated[key] = [len(value) for value in values]
+                found[key] = [x for value in values for x in value]
+        return found
+
+    return parse(path, text, object_pairs_hook=join), repeated
