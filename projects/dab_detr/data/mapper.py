@@ -24,7 +24,7 @@ class NamingMapper(DatasetMapper):
             name = dataset_dict.get("file_name", "an image without file_name")
             raise ValueError(
                 f"{name} cannot be used ({type(error).__name__}: {error}): mend it, or leave it out of the "
-                "annotations; tools/check_dataset.py names all such images"
+                "annotations; tools/check_dataset.py lists all such images"
             ) from error
 
     def map(self, record: dict) -> dict:

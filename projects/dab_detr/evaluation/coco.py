@@ -1,4 +1,4 @@
-"""COCO's metrics, by Detectron2's evaluator, and what there is to see beside the numbers."""
+"""COCO's metrics by Detectron2's evaluator, and a report beside the numbers."""
 
 import itertools
 import json
@@ -11,7 +11,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from pycocotools.coco import COCO
 
-from .box_eval import BoxEval
+from .box_eval import BoxEval, numbered
 from .confusion import count_confusions
 from .report import write_report
 
@@ -26,18 +26,16 @@ def coco_evaluator(
 ) -> COCOEvaluator:
     """Detectron2's evaluator of boxes by the official COCO API, which leaves a report in `output_dir`.
 
-    For a dataset that was not registered by an annotation file Detectron2 writes one to `output_dir`, and later reads
-    it again, whatever has become of the dataset since. Here it is written anew for every evaluator.
+    For a dataset that was not registered by an annotation file, Detectron2 writes one to `output_dir` and reads it
+    again later, even if the dataset has changed since. Here every evaluator writes it again.
 
-    Args:
-        dataset_name: registered name of the dataset.
-        output_dir: folder for detections and report.
-        max_detections: the best so many detections of an image count.
-        area_sides: roots of the areas, in pixels, at which small objects end and large ones begin (APs, APm, APl).
-        score_threshold: detections of this score and more are in the confusion matrix.
+    dataset_name: registered name of the dataset.
+    output_dir: folder for detections and report.
+    max_detections: how many detections of an image count, the best first.
+    area_sides: roots of the areas, in pixels, at which small objects end and large ones begin (APs, APm, APl).
+    score_threshold: the least score of the detections in the confusion matrix.
 
-    Raises:
-        ValueError: settings that nothing can be evaluated with.
+    Raises ValueError for limits and areas that nothing can be evaluated with.
     """
     if max_detections < 1:
         raise ValueError(f"dataloader.evaluator.max_detections must be 1 or more, got {max_detections}")
@@ -46,8 +44,8 @@ def coco_evaluator(
     metadata = MetadataCatalog.get(dataset_name)
     converted = not hasattr(metadata, "json_file")
     if converted:
-        _remove(os.path.join(output_dir, f"{dataset_name}_coco_format.json"))
-    evaluator = _Evaluator(
+        remove_everywhere(os.path.join(output_dir, f"{dataset_name}_coco_format.json"))
+    evaluator = BoxEvaluator(
         dataset_name,
         output_dir=output_dir,
         max_detections=max_detections,
@@ -55,19 +53,19 @@ def coco_evaluator(
         score_threshold=score_threshold,
     )
     if converted:
-        del metadata.json_file  # or the next evaluator in this process would take it for the dataset's own
+        del metadata.json_file  # otherwise the next evaluator in this process takes it for the dataset's own
     return evaluator
 
 
-def _remove(path: str) -> None:
-    """Remove a file, if it is there, before any process goes on."""
+def remove_everywhere(path: str) -> None:
+    """Remove a file, if it exists, before any process continues."""
     if comm.is_main_process() and PathManager.isfile(path):
         PathManager.rm(path)
     comm.synchronize()
 
 
-class _Evaluator(COCOEvaluator):
-    """Detectron2's evaluator with other limits, and the report. `evaluate` gives the metrics as it does."""
+class BoxEvaluator(COCOEvaluator):
+    """Detectron2's evaluator for boxes, with other limits and a report; `evaluate` returns the same metrics."""
 
     def __init__(
         self,
@@ -83,7 +81,7 @@ class _Evaluator(COCOEvaluator):
         self._score_threshold = score_threshold
 
     def _eval_predictions(self, predictions: list[dict], img_ids: Sequence[int] | None = None) -> None:
-        """Detectron2's, of boxes alone: fill `_results`."""
+        """Evaluate the boxes, as Detectron2 calls it, and fill `_results`."""
         detections = list(itertools.chain(*(prediction["instances"] for prediction in predictions)))
         numbers = self._metadata.get("thing_dataset_id_to_contiguous_id")
         ids = {number: i for i, number in numbers.items()} if numbers else None
@@ -92,7 +90,7 @@ class _Evaluator(COCOEvaluator):
         with PathManager.open(os.path.join(self._output_dir, "coco_instances_results.json"), "w") as file:
             json.dump(detections, file)
         if not self._do_evaluation:
-            self._logger.info("The dataset has no annotations: detections are written, and not evaluated.")
+            self._logger.info("The dataset has no annotations: the detections are written but not evaluated.")
             return
         evaluation = self._evaluate_boxes(self._coco_api, detections, img_ids) if detections else None
         names = self._metadata.get("thing_classes")
@@ -102,9 +100,10 @@ class _Evaluator(COCOEvaluator):
             write_report(self._output_dir, evaluation, confusions, self._score_threshold)
 
     def _evaluate_boxes(self, truth: COCO, detections: list[dict], img_ids: Sequence[int] | None) -> BoxEval:
+        truth, detections, number_of = numbered(truth, detections)
         evaluation = BoxEval(
             truth, truth.loadRes(detections), max_detections=self._max_detections, area_sides=self._area_sides
         )
         if img_ids is not None:
-            evaluation.params.imgIds = img_ids
+            evaluation.params.imgIds = [number_of[i] for i in img_ids]
         return evaluation.run()

@@ -1,21 +1,20 @@
-"""Which class was taken for which."""
+"""Count which class was detected as which."""
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.mask import iou
 
-_OVERLAP = 0.5  # IoU from which a detection is of an object
+OVERLAP = 0.5  # least IoU between a detection and its object
 
 
 def count_confusions(truth: COCO, detections: COCO, score_threshold: float) -> np.ndarray:
-    """How often objects of each class were detected as each class, whatever AP may be.
+    """How often objects of each class were detected as each class.
 
-    In every image detections take objects in the order of their scores, each that of most overlap among those still
-    free and of an IoU of 0.5 or more, whatever the class. Those in crowd regions do not count.
+    In every image, detections take objects in the order of their scores: each takes the free object with the largest
+    IoU, if that is 0.5 or more, whatever its class. Detections in crowd regions do not count.
 
-    Returns:
-        (K + 1, K + 1) numbers, by true class and by detected class in the order of the category ids. The last row is
-        background: detections of nothing. The last column is objects that were missed.
+    Returns counts (K + 1, K + 1) by true class and by detected class, in the order of the category ids. The last row is
+    background (detections of nothing), the last column is missed objects.
     """
     index = {i: k for k, i in enumerate(sorted(truth.getCatIds()))}
     counts = np.zeros((len(index) + 1, len(index) + 1), dtype=np.int64)
@@ -25,22 +24,22 @@ def count_confusions(truth: COCO, detections: COCO, score_threshold: float) -> n
         crowds = [x for x in annotations if x.get("iscrowd")]
         found = [x for x in detections.imgToAnns[image] if x["score"] >= score_threshold]
         found.sort(key=lambda x: -x["score"])
-        overlaps, hidden = _overlaps(found, objects), _overlaps(found, crowds)
+        overlaps, hidden = box_overlaps(found, objects), box_overlaps(found, crowds)
         for number, detection in enumerate(found):
             best = overlaps[number].argmax() if objects else 0
-            if objects and overlaps[number, best] >= _OVERLAP:
+            if objects and overlaps[number, best] >= OVERLAP:
                 overlaps[:, best] = -1  # taken
                 counts[index[objects[best]["category_id"]], index[detection["category_id"]]] += 1
                 objects[best] = {**objects[best], "taken": True}
-            elif not (hidden[number] >= _OVERLAP).any():
+            elif not (hidden[number] >= OVERLAP).any():
                 counts[-1, index[detection["category_id"]]] += 1
         for x in objects:
             counts[index[x["category_id"]], -1] += "taken" not in x
     return counts
 
 
-def _overlaps(found: list[dict], objects: list[dict]) -> np.ndarray:
-    """IoU of detections with objects, (N, M); with crowd regions the share of the detection that lies in them."""
+def box_overlaps(found: list[dict], objects: list[dict]) -> np.ndarray:
+    """IoU of detections with objects, (N, M); for crowd regions, the share of the detection inside them."""
     if not found or not objects:
         return np.zeros((len(found), len(objects)))
     crowd = [int(bool(x.get("iscrowd"))) for x in objects]

@@ -1,8 +1,10 @@
-"""The losses on images that are not trained on."""
+"""Losses on the validation set."""
 
 from collections import defaultdict
 
 import torch
+from detectron2.config import LazyCall
+from detectron2.data import DatasetMapper
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from omegaconf import DictConfig
@@ -12,11 +14,10 @@ from ..losses.batch import EffectiveBatch
 
 
 class ValidationLosses(DatasetEvaluator):
-    """The matching losses of what a detector has just detected, so in the same pass as AP, without dropout and
-    without denoising.
+    """Matching losses of what a detector has just detected: in the same pass as AP, without dropout and denoising.
 
-    Each is the mean over images of the image's own loss, weighted like training weights the images of a batch: by the
-    number of their objects, at least 1. Inputs need `instances`, see :func:`with_objects`.
+    Each is the mean over images of the image's own loss, weighted as training weights the images of a batch: by their
+    number of objects, at least 1. Inputs need `instances`, which `with_objects` adds.
 
     model: a DABDETR.
     """
@@ -41,7 +42,7 @@ class ValidationLosses(DatasetEvaluator):
         self.weight += weight
 
     def evaluate(self) -> dict | None:
-        """{"validation": {loss: mean}} with the `total_loss` of all; None but in the main process."""
+        """{"validation": {loss: mean}} with their sum as `total_loss`; None except in the main process."""
         self.watching.remove()
         self.watching = None
         everywhere = comm.gather((dict(self.sums), self.weight))
@@ -54,9 +55,18 @@ class ValidationLosses(DatasetEvaluator):
 
 
 def with_objects(test_loader: DictConfig) -> DictConfig:
-    """The node of a test loader whose mapper gives the objects too. Raises ValueError where the mapper cannot."""
+    """The node of a test loader whose mapper adds `instances`. Raises ValueError for a mapper that cannot."""
     if "is_train" not in test_loader.get("mapper", {}):
         raise ValueError("train.validation_loss needs dataloader.test.mapper with is_train, as DatasetMapper has it")
     test_loader = test_loader.copy()
-    test_loader.mapper.is_train = True  # what else that changes is for proposals and segmentation
+    test_loader.mapper = LazyCall(keep_objects)(mapper=test_loader.mapper)
     return test_loader
+
+
+def keep_objects(mapper: DatasetMapper) -> DatasetMapper:
+    """The mapper, which keeps the objects of an image from now on.
+
+    Built as one for training, it would log "Augmentations used in training" although it serves validation.
+    """
+    mapper.is_train = True  # its other effects concern proposals and segmentation
+    return mapper
