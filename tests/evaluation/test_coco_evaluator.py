@@ -8,8 +8,10 @@ from detectron2 import _C
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, BoxMode, Instances
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from coco_files import content, write
+from coco_files import as_floats, content, write
 from dab_detr.data.coco import dataset_name
 from dab_detr.evaluation.coco import coco_evaluator
 
@@ -49,6 +51,35 @@ def test_perfect_detections(tmp_path):
     results = evaluated(evaluator, perfect(data))
     assert results["AP"] == pytest.approx(100) and results["AP-class 2"] == pytest.approx(100)
     assert json.loads((tmp_path / "coco_instances_results.json").read_text())
+
+
+@pytest.mark.parametrize("data", [content(ids=(4, 8)), as_floats(content(ids=(4, 8)))], ids=["good", "floats"])
+def test_perfect_detections_of_a_registered_dataset(tmp_path, data):
+    """The registration is what the evaluator needs, also before the dataset was loaded."""
+    name = dataset_name(**write(tmp_path, "val", data))
+    outputs = perfect(data)
+    for output in outputs.values():
+        output["instances"].pred_classes = (output["instances"].pred_classes + 1) // 4 - 1
+    evaluator = coco_evaluator(dataset_name=name, output_dir=str(tmp_path))
+    assert evaluated(evaluator, outputs)["AP"] == pytest.approx(100)
+
+
+IDS = st.integers() | st.text() | st.none() | st.floats(allow_nan=False)
+
+
+@settings(max_examples=20, deadline=None)
+@given(ids=st.lists(IDS, min_size=6, max_size=6), images=st.lists(st.integers(), min_size=4, max_size=4, unique=True))
+@example(ids=[0, -1, 2**63, 2**63 + 1, 7, 7], images=[-1, 0, 2**53 + 1, 2**63 - 1])
+def test_metrics_do_not_depend_on_ids(tmp_path_factory, ids, images):
+    folder, data = tmp_path_factory.mktemp("ids"), content()
+    new = dict(zip((x["id"] for x in data["images"]), images, strict=True))
+    for x in data["images"]:
+        x["id"] = new[x["id"]]
+    for x, i in zip(data["annotations"], ids, strict=True):
+        x.update(id=i, image_id=new[x["image_id"]])
+    name = dataset_name(**write(folder, "val", data))
+    evaluator = coco_evaluator(dataset_name=name, output_dir=str(folder))
+    assert evaluated(evaluator, perfect(data))["AP"] == pytest.approx(100)
 
 
 def test_the_best_hundred_of_an_image_count(tmp_path):

@@ -1,6 +1,7 @@
 """Validation losses: right, in the same pass as AP, and without a trace in the model."""
 
 import copy
+import logging
 import math
 
 import pytest
@@ -98,10 +99,12 @@ def test_processes_are_added_up(model, loader, monkeypatch):
     assert evaluator.evaluate() is None
 
 
-def test_objects_are_asked_of_the_mapper(tmp_path):
+def test_objects_are_asked_of_the_mapper(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     cfg = lazy.configure(arguments("--config-file", LAZY, *lazy_opts(tmp_path)))
     inputs = [x for batch in instantiate(with_objects(cfg.dataloader.test)) for x in batch]
     assert [len(x["instances"]) for x in inputs] == [0, 1, 2, 3]
+    assert "Augmentations used in training" not in caplog.text
     plain = [x for batch in instantiate(cfg.dataloader.test) for x in batch]
     assert all(torch.equal(a["image"], b["image"]) for a, b in zip(inputs, plain, strict=True))
     assert "instances" not in plain[0]
