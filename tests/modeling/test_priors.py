@@ -64,6 +64,12 @@ def test_anchor_prior_embeds_all_columns_and_looks_at_x_and_y(anchor_dim):
         assert torch.equal(position.spatial, sine[..., :C] * factor)
 
 
+def test_a_prior_of_points_reads_the_centers_of_boxes():
+    prior, boxes = AnchorPrior(dim=C, anchor_dim=2, scale=no_scale), sample()
+    points = replace(boxes, anchors=boxes.anchors[..., :2])
+    assert torch.equal(prior(boxes, memory(), 1).embed, prior(points, memory(), 1).embed)
+
+
 @pytest.mark.parametrize("kind", [AnchorPrior, ModulatedAnchorPrior])
 def test_temperature_of_the_anchors(kind):
     queries = sample()
