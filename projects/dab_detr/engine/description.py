@@ -49,7 +49,7 @@ def describer(
         plain = None
     if refused := refused_targets(plain or {}):
         logger.warning(
-            "To predict with the checkpoints of this training, allow the parts of your own in their config: %s",
+            "This config has parts of your own. To predict with its checkpoints, allow them by name: %s",
             way_to_allow(refused),
         )
     names, ids = classes_of(dataset)
