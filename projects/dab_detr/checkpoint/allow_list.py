@@ -86,7 +86,7 @@ def refused_targets(config: Mapping, allow: Collection[str] = ()) -> list[str]:
 
 
 def inside(config: object, path: str) -> object:
-    """What plain data has under a dotted path; None where it has nothing there."""
+    """The value of plain data under a dotted path, or None."""
     for key in path.split("."):
         config = config.get(key) if isinstance(config, Mapping) else None
     return config

@@ -61,5 +61,6 @@ def folded(entries: Iterable[Entry]) -> list[str]:
         name = "backbone.*" if entry.name.startswith("backbone.") else re.sub(r"\.\d+(?=\.)", ".*", entry.name)
         line = f"{name}: {entry.detail}" if entry.detail else name
         lines[line] = lines.get(line, 0) + 1
-    told = [f"{line} (x {count})" if count > 1 else line for line, count in lines.items()]
-    return told if len(told) <= MOST else [*told[: MOST - 1], f"... and {len(told) - MOST + 1} more lines"]
+    folded_lines = [f"{line} (x {count})" if count > 1 else line for line, count in lines.items()]
+    left_out = len(folded_lines) - MOST + 1
+    return folded_lines if left_out <= 1 else [*folded_lines[: MOST - 1], f"... and {left_out} more lines"]

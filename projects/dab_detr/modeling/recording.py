@@ -1,4 +1,4 @@
-"""A recording of what queries see and do in every decoder layer, without a change to what is computed."""
+"""Records the attention and the predictions of queries in every decoder layer, without a change to the model."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +12,12 @@ from .structures import Look, Memory, Position, Prediction, Queries
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRecord:
-    """What the n recorded queries of one image did in one decoder layer.
+    """The record of n queries of one image in one decoder layer.
 
-    anchors: (n, D) that the layer starts from, normalized, cxcywh for D = 4, a point for D = 2, none for D = 0.
-    boxes: (n, 4) that the layer predicts, cxcywh, normalized. logits: (n, K).
-    cross_attention: what the queries see in the memory.
-    self_attention: what they see in the queries.
+    anchors: (n, D) at the start of the layer, normalized: cxcywh for D = 4, a point for D = 2, none for D = 0.
+    boxes: (n, 4) predictions of the layer, cxcywh, normalized. logits: (n, K).
+    cross_attention: the view of the memory.
+    self_attention: the view of all queries.
     unmodulated: the cross-attention as it would be without width and height modulation; None without a modulation.
     modulation: (n, 2) ratios w_ref / w and h_ref / h of Eq. 6 of the paper; None without a modulation.
     """
@@ -33,7 +33,7 @@ class LayerRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What the recorded queries of one image saw and did, on the CPU.
+    """The record of chosen queries of one image in all decoder layers, on the CPU.
 
     queries: (n,) indices of the recorded queries.
     layers: the decoder layers, first to last.
