@@ -14,4 +14,11 @@ from .modeling.optimization import optimize_for_inference
 from .modeling.transformer import FixedAnchors, RefinedAnchors
 from .version import __version__
 
-__all__ = ["DABDETR", "FixedAnchors", "RefinedAnchors", "__version__", "optimize_for_inference"]
+__all__ = ["DABDETR", "FixedAnchors", "RefinedAnchors", "__version__", "explain", "optimize_for_inference"]
+
+
+def explain(*args, **kwargs):
+    """Detect the objects in one image and record what their queries saw: `explanation.explain`, imported when called."""
+    from .explanation import explain
+
+    return explain(*args, **kwargs)
