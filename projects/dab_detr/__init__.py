@@ -18,7 +18,7 @@ __all__ = ["DABDETR", "FixedAnchors", "RefinedAnchors", "__version__", "explain"
 
 
 def explain(*args, **kwargs):
-    """Detect the objects in one image and record what their queries saw: `explanation.explain`, imported when called."""
+    """Detect the objects in one image and record what their queries saw; see `explanation.explain`."""
     from .explanation import explain
 
     return explain(*args, **kwargs)
