@@ -5,16 +5,21 @@ python tools/predict.py --checkpoint output/mine/model_final.pth --video street.
 """
 
 import argparse
+import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import torch
 from detectron2.utils.logger import setup_logger
-from PIL import Image
 
-from dab_detr.inference import CocoFile, Detections, Predictor, Video, VideoWriter
+from dab_detr.data.pictures import set_pixel_limit
+from dab_detr.inference import Detections, Predictor, Video, VideoWriter
+from dab_detr.inference.coco_json import StreamedFile, categories_of, lines_beside
+from dab_detr.inference.images import Source, local_name, sources_of
+from dab_detr.inference.output import Pictures, check_inputs_are_safe, check_nothing_is_replaced, picture_names
 from dab_detr.inference.recipe import load_config
 
 
@@ -35,7 +40,9 @@ def parser() -> argparse.ArgumentParser:
         help="a class of your own that the checkpoint's config may build; repeatable",
     )
     parser.add_argument("--output", type=Path, help="folder for the pictures, or the video, with what was found")
-    parser.add_argument("--json", type=Path, help="file for what was found, in COCO's format")
+    parser.add_argument(
+        "--json", type=Path, help="file for what was found, in COCO's format; with the suffix .jsonl a line an image"
+    )
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score of a detection (default 0.3)")
     parser.add_argument(
         "--batch-size",
@@ -45,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--pad", action="store_true", help="put images of different sizes together, padded")
     parser.add_argument("--skip-unreadable", action="store_true", help="name images that cannot be read and go on")
+    parser.add_argument("--resume", action="store_true", help="continue a run that was stopped, with the same command")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that an earlier run has written")
+    parser.add_argument("--max-pixels", type=int, help="read images of up to so many pixels (default 179 million)")
     parser.add_argument(
         "--device", default="cuda", help="as torch names it (default cuda, the CPU where there is none)"
     )
@@ -62,22 +72,40 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--opts override --config-file, which is not given")
     if args.batch_size < 1:
         raise ValueError(f"--batch-size must be 1 or more, got {args.batch_size}")
+    if args.max_pixels is not None:
+        set_pixel_limit(args.max_pixels)
     if not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
-    check_output(args)
+    if args.resume and (args.video or args.overwrite):
+        raise ValueError(f"--resume does not go together with {'--video' if args.video else '--overwrite'}")
+    check_folders(args)
 
 
-def check_output(args: argparse.Namespace) -> None:
-    """Raises ValueError where what is drawn would overwrite what is looked at, or come to lie within it."""
-    if not args.output:
-        return
-    output, ending = args.output.resolve(), "mp4" if args.video else "png"
-    sources = [Path(x).resolve() for x in args.images or [args.video] if Path(x).exists()]
-    written = {output / f"{path.stem}.{ending}" for path in sources}
-    if any(path in written or path in (output, *output.parents) for path in sources):
-        raise ValueError(
-            f"--output {args.output} is where the input lies, and would overwrite it: choose another folder"
-        )
+def check_folders(args: argparse.Namespace) -> None:
+    """Raises ValueError if pictures would come to lie within a folder that is read, or --json is a folder."""
+    if args.json and args.json.is_dir():
+        raise ValueError(f"--json must be a file, {args.json} is a folder")
+    output = args.output and args.output.resolve()
+    for folder in map(local_name, args.images) if output else ():
+        if Path(folder).is_dir() and Path(folder).resolve() in (output, *output.parents):
+            raise ValueError(
+                f"--output {args.output} is where the input lies, and would overwrite it: choose another folder"
+            )
+
+
+def check_written(args: argparse.Namespace, pictures: list[Path], names: list[str]) -> None:
+    """Raises ValueError if a file to be written is one that is read, or, without --overwrite, one that exists.
+
+    pictures: pictures or a video to be written. names: files and URLs that are read.
+    """
+    numbers = {args.json, lines_beside(args.json)} if args.json else set()
+    if {x.resolve() for x in numbers} & {x.resolve() for x in pictures}:
+        raise ValueError(f"--json {args.json} is also the name of a picture to be drawn: choose another")
+    weights = Path(args.checkpoint)
+    read = [*names, weights, *(weights.iterdir() if weights.is_dir() else ()), *filter(None, [args.config_file])]
+    check_inputs_are_safe([*numbers, *pictures], read)
+    if not args.overwrite and not args.resume:
+        check_nothing_is_replaced([*numbers, *pictures])
 
 
 def predictor_of(args: argparse.Namespace) -> Predictor:
@@ -87,68 +115,127 @@ def predictor_of(args: argparse.Namespace) -> Predictor:
     return Predictor.from_config(load_config(args.config_file, args.opts), args.checkpoint, **options)
 
 
-def drawn(found: Iterator[Detections], folder: Path) -> Iterator[Detections]:
-    """The same, while a picture of each is saved under the image's own name, or that with a number."""
-    taken = set()
+def drawn(found: Iterator[Detections], pictures: Pictures) -> Iterator[tuple[Detections, dict]]:
+    """Yield each with the name of its picture, which is saved before."""
     for detections in found:
-        stem = name = Path(detections.name).stem
-        while name in taken:
-            name = f"{stem}_{len(taken)}"
-        taken.add(name)
-        Image.fromarray(detections.draw()).save(folder / f"{name}.png")
-        yield detections
+        yield detections, {"picture": pictures.save(detections.name, detections.draw())}
 
 
-def filmed(found: Iterator[Detections], path: Path, frames_per_second: float) -> Iterator[Detections]:
-    """The same, while a video of them is written."""
+def filmed(found: Iterator[Detections], path: Path, frames_per_second: float) -> Iterator[tuple[Detections, dict]]:
+    """Yield each after its frame is written to a video."""
     with VideoWriter(path, frames_per_second) as writer:
         for detections in found:
             writer.write(detections.draw())
-            yield detections
+            yield detections, {}
+
+
+def detections_file(args: argparse.Namespace, predictor: Predictor) -> StreamedFile | None:
+    """The file of --json, with what is in it if the run is resumed."""
+    if not args.json:
+        return None
+    head = {
+        "info": {"checkpoint": args.checkpoint, "threshold": args.threshold},
+        "categories": categories_of(predictor.class_names, predictor.category_ids),
+    }
+    return StreamedFile(args.json, head=head, resume=args.resume)
+
+
+def remaining(sources: list[Source], file: StreamedFile | None, folder: Path | None) -> tuple[list[Source], set[str]]:
+    """The images that a resumed run has not done yet, and the pictures that it has drawn."""
+    if file:
+        done = Counter(file.done)
+        rest = []
+        for source in sources:
+            done[source.name] -= 1
+            rest += [source] if done[source.name] < 0 else []
+        return rest, file.pictures
+    names = picture_names([x.name for x in sources])
+    drawn = {name for name in names if (folder / name).exists()}
+    return [x for x, name in zip(sources, names, strict=True) if name not in drawn], drawn
 
 
 def run(args: argparse.Namespace) -> int:
-    """Returns how many images were looked at. What was found until an error or Ctrl-C, which ends it, is kept."""
+    """Detect, and print a line with the counts and places. Returns how many images were done in this run.
+
+    What was found until an error or a signal is kept, in files that are whole.
+    """
     check(args)
     predictor = predictor_of(args)
-    source = args.images
     if args.video:
-        source = Video(int(args.video) if args.video.isdecimal() else args.video)
+        sources = Video(int(args.video) if args.video.isdecimal() else args.video)
+        film = args.output and args.output / f"{Path(sources.name).stem}.mp4"
+        check_written(args, [film] if film else [], [args.video])
+    else:
+        sources = sources_of(args.images)
+        pictures = Pictures(args.output, [x.name for x in sources]) if args.output else None
+        check_written(args, pictures.paths() if pictures else [], [x.name for x in sources])
+    for folder in (args.output, args.json and args.json.parent):
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+    file = detections_file(args, predictor)
+    if args.resume:
+        sources, taken = remaining(sources, file, args.output)
+        pictures = Pictures(args.output, [x.name for x in sources], taken) if args.output else None
     found = predictor.predict(
-        source,
+        sources,
         threshold=args.threshold,
         batch_size=args.batch_size,
         pad=args.pad,
         skip_unreadable=args.skip_unreadable,
         progress=True,
     )
-    for folder in (args.output, args.json and args.json.parent):
-        if folder:
-            folder.mkdir(parents=True, exist_ok=True)
-    if args.output:
-        if args.video:
-            name = f"{Path(source.name).stem}.mp4"
-            found = filmed(found, args.output / name, source.frames_per_second)
-        else:
-            found = drawn(found, args.output)
-    file = CocoFile(class_names=predictor.class_names, category_ids=predictor.category_ids)
+    if not args.output:
+        found = ((detections, {}) for detections in found)
+    elif args.video:
+        found = filmed(found, film, sources.frames_per_second)
+    else:
+        found = drawn(found, pictures)
+    images = objects = 0
+    stopped = None
     try:
-        with closing(found), suppress(KeyboardInterrupt):
-            for detections in found:
-                file.add(detections)
+        with closing(found):
+            for detections, more in found:
+                if file:
+                    file.add(detections, **more)
+                images, objects = images + 1, objects + len(detections)
+    except KeyboardInterrupt as signalled:
+        stopped = signalled
     finally:
-        if args.json:
-            file.save(args.json)
-    return len(file.content["images"])
+        if file:
+            file.close()
+    left = 0 if args.video else len(sources) - images
+    print(summary(args, images, objects, left, stopped is not None))
+    if stopped is not None and not args.video:  # a camera has no other end
+        raise stopped
+    return images
+
+
+def summary(args: argparse.Namespace, images: int, objects: int, left: int, stopped: bool) -> str:
+    """The last line of a run: counts and places."""
+    parts = [f"{images} images with {objects} objects"]
+    if left:
+        parts.append(f"{left} images {'are left, --resume goes on with them' if stopped else 'could not be read'}")
+    parts += [f"{'video' if args.video else 'pictures'} in {args.output}"] if args.output else []
+    parts += [f"detections in {args.json}"] if args.json else []
+    return "; ".join(parts)
+
+
+def interrupt(number: int, _) -> None:
+    """End the run as Ctrl-C does."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def main() -> None:
     setup_logger(name="dab_detr")
+    for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):
+        signal.signal(getattr(signal, name), interrupt)
     try:
-        number = run(parser().parse_args())
+        run(parser().parse_args())
     except (ValueError, ImportError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(f"{number} images")
+    except KeyboardInterrupt as stopped:
+        print(f"stopped by {str(stopped) or 'Ctrl-C'}", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

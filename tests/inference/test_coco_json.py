@@ -8,7 +8,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
 
-from dab_detr.inference.coco_json import CocoFile
+from dab_detr.inference.coco_json import CocoFile, StreamedFile
 from dab_detr.inference.detections import Detections
 
 
@@ -48,3 +48,72 @@ def test_its_annotations_are_results(tmp_path, capsys):
     coco = COCO(str(tmp_path / "found.json"))
     results = coco.loadRes(json.loads((tmp_path / "found.json").read_text())["annotations"])
     assert results.anns[1]["bbox"] == [1, 2, 10, 20]
+
+
+HEAD = {"info": {"threshold": 0.3}, "categories": [{"id": 7, "name": "a"}, {"id": 90, "name": "b"}]}
+FOUND = [
+    detections("x/1.jpg", [], []),
+    detections("x/2.jpg", [[1, 2, 11, 22], [0, 0, 60, 40]], [1, 0]),
+    detections("x/2.jpg", [[1, 2, 11, 22]], [0]),
+    detections("\udcff ü\n.jpg", [[1, 2, 11, 22]], [0]),
+]
+
+
+def write(path, found, **options) -> None:
+    file = StreamedFile(path, head=HEAD, **options)
+    for x in found:
+        file.add(x)
+    file.close()
+
+
+def test_what_is_streamed_is_what_is_collected(tmp_path):
+    collected = CocoFile(class_names=["a", "b"], category_ids=[7, 90])
+    for x in FOUND:
+        collected.add(x)
+    collected.save(tmp_path / "collected.json")
+    write(tmp_path / "streamed.json", FOUND)
+    whole, streamed = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("collected", "streamed"))
+    assert streamed == whole | {"info": HEAD["info"]}
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["collected.json", "streamed.json"]
+
+
+@pytest.mark.parametrize("name", ["found.json", "found.jsonl"])
+@pytest.mark.parametrize("done", range(5))
+@pytest.mark.parametrize("end", ["closed", "killed", "killed in a line"])
+def test_a_run_that_goes_on_writes_the_same_file(name, done, end, tmp_path):
+    (tmp_path / "whole").mkdir()
+    write(tmp_path / "whole" / name, FOUND)
+    file = StreamedFile(tmp_path / name, head=HEAD)
+    for x in FOUND[:done]:
+        file.add(x)
+    if end == "closed":
+        file.close()
+    elif end == "killed in a line":
+        file.file.write(b'{"file_name": "x/')
+        file.file.flush()
+    again = StreamedFile(tmp_path / name, head=HEAD, resume=True)
+    assert sum(again.done.values()) == done and again.done["x/2.jpg"] == min(2, max(0, done - 1))
+    for x in FOUND[done:]:
+        again.add(x)
+    again.close()
+    assert (tmp_path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["found.json", "found.jsonl"])
+def test_a_file_of_another_run_is_not_gone_on_with(name, tmp_path):
+    write(tmp_path / name, FOUND)
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(ValueError, match="found.jsonl? cannot be resumed, its info and categories differ"):
+        StreamedFile(tmp_path / name, head={"info": {}, "categories": []}, resume=True)
+    assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["found.json", "found.jsonl"])
+@pytest.mark.parametrize(
+    "content", ["no json\n", "[1]\n", '{"images": []}\n', '{"annotations": [1], "images": []}\n', "[" * 9999 + "\n"]
+)
+def test_what_is_not_of_a_prediction_is_named(name, content, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=r"found\.jsonl?\b"):
+        StreamedFile(tmp_path / name, head=HEAD, resume=True)
+    assert (tmp_path / name).read_text() == content

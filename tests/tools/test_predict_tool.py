@@ -1,7 +1,10 @@
 """tools/predict.py, as it is called from the shell."""
 
 import json
+import signal
+import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -191,3 +194,149 @@ def test_a_picture_of_another_format_may_have_its_drawing_beside_it(call, tmp_pa
 def test_thresholds_are_scores(threshold, call):
     with pytest.raises(SystemExit, match=f"--threshold must be from 0 to 1, got {threshold}"):
         call("1.png", "--output", "out", "--threshold", threshold)
+
+
+def test_images_of_one_name_are_all_drawn(call, tmp_path):
+    for seed, name in enumerate(("cam1/photo.png", "cam1/photo_2.png", "cam2/photo.png")):
+        save_picture(tmp_path / name, seed)
+    call("cam1", "cam2", "--output", "out", "--json", "found.json")
+    assert sorted(x.name for x in (tmp_path / "out").iterdir()) == ["photo.png", "photo_1.png", "photo_2.png"]
+    images = json.loads((tmp_path / "found.json").read_text())["images"]
+    assert [(x["file_name"], x["picture"]) for x in images] == [
+        ("cam1/photo.png", "photo.png"),
+        ("cam1/photo_2.png", "photo_2.png"),
+        ("cam2/photo.png", "photo_1.png"),
+    ]
+
+
+def odd_folder(folder) -> None:
+    """Two pictures that can be looked at, 1 x 1 and ordinary, among whatever lies in folders."""
+    save_picture(folder / "good.png")
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    for name in ("._good.png", ".hidden/a.png", ".DS_Store", "notes.txt", "scan.pdf"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    Image.new("RGB", (3000, 1)).save(folder / "line.png")
+    Image.fromarray(np.zeros((20, 30), np.float32)).save(folder / "float.tif")
+    (folder / "page.jpg").write_bytes(b"%PDF-1.4")
+    whole = (folder / "good.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+
+
+def test_whatever_lies_in_a_folder_is_done_or_named(call, tmp_path, caplog, capsys):
+    (tmp_path / "in").mkdir()
+    odd_folder(tmp_path / "in")
+    call("in", "--json", "found.json", "--output", "out", "--skip-unreadable")
+    images = json.loads((tmp_path / "found.json").read_text())["images"]
+    assert [x["file_name"] for x in images] == ["in/dot.png", "in/good.png"]
+    left_out = {x.message.split("in/")[1].split()[0].rstrip(":") for x in caplog.records if "Left out: " in x.message}
+    assert left_out == {"line.png", "float.tif", "page.jpg", "cut.png"}
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == last[: last.index(";")] + "; 4 images could not be read; pictures in out; detections in found.json"
+
+
+@pytest.mark.parametrize("name", ["line.png", "float.tif", "page.jpg", "cut.png"])
+def test_one_that_cannot_be_done_stops_and_is_named(name, call, tmp_path):
+    odd_folder(tmp_path)
+    with pytest.raises(SystemExit, match=f"error: cannot (read|resize) {name}"):
+        call(name, "--json", "found.json")
+
+
+def test_a_huge_picture_is_allowed_on_request(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    save_picture(tmp_path / "1.png")
+    with pytest.raises(SystemExit, match="cannot read 1.png: .*2400 pixels.*--max-pixels"):
+        call("1.png", "--json", "found.json")
+    with pytest.raises(SystemExit, match="cannot read 1.png: .*2400 pixels.*--max-pixels"):
+        call("1.png", "--json", "found2.json", "--max-pixels", "2399")
+    call("1.png", "--json", "found3.json", "--max-pixels", "2400")
+
+
+@pytest.mark.parametrize("given", ["in/1.png", "file://{0}/in/1.png", "link.png"])
+@pytest.mark.parametrize("aim", ["output", "json"])
+@pytest.mark.parametrize("more", [[], ["--overwrite"], ["--resume"]])
+def test_no_name_of_an_input_is_written_to(given, aim, more, call, tmp_path):
+    save_picture(tmp_path / "in/1.png")
+    (tmp_path / "link.png").symlink_to("in/1.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/1.png").hardlink_to(tmp_path / "in/1.png")
+    (tmp_path / "out/link.png").symlink_to("../link.png")
+    before = (tmp_path / "in/1.png").read_bytes()
+    written = ["--output", "out"] if aim == "output" else ["--json", "in/1.png"]
+    with pytest.raises(SystemExit, match="is where the input lies, and would overwrite it"):
+        call(given.format(tmp_path), *written, *more)
+    assert (tmp_path / "in/1.png").read_bytes() == before and (tmp_path / "out/link.png").is_symlink()
+
+
+def test_the_checkpoint_is_not_written_to(call, checkpoint, tmp_path):
+    save_picture(tmp_path / "1.png")
+    before = checkpoint.read_bytes()
+    with pytest.raises(SystemExit, match="is where the input lies"):
+        call("1.png", "--json", str(checkpoint), "--overwrite")
+    assert checkpoint.read_bytes() == before
+
+
+def test_an_earlier_run_is_replaced_only_on_request(call, tmp_path):
+    for name in ("1.png", "2.png"):
+        save_picture(tmp_path / "in" / name)
+    call("in/1.png", "--output", "out", "--json", "found.json")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    for written in (["--json", "found.json"], ["--output", "out"]):
+        with pytest.raises(SystemExit, match="exist already: .*--resume.*--overwrite"):
+            call("in", *written, "--threshold", "0.9")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
+    call("in", "--output", "out", "--json", "found.json", "--resume")
+    assert (tmp_path / "out/1.png").read_bytes() == before[tmp_path / "out/1.png"]
+    assert len(json.loads((tmp_path / "found.json").read_text())["images"]) == 2
+    call("in/2.png", "--output", "out", "--json", "found.json", "--overwrite")
+    assert len(json.loads((tmp_path / "found.json").read_text())["images"]) == 1
+
+
+def test_two_outputs_do_not_have_one_name(call, tmp_path):
+    save_picture(tmp_path / "in/1.png")
+    with pytest.raises(SystemExit, match="--json out/1.png is also the name of a picture"):
+        call("in/1.png", "--output", "out", "--json", "out/1.png")
+
+
+NUMBER = 12
+SLOWLY = """
+import sys, time
+from dab_detr.inference import Predictor
+from tools import predict
+run = Predictor.run
+Predictor.run = lambda *images: time.sleep(0.05) or run(*images)
+sys.exit(predict.main())
+"""
+
+
+def files(folder) -> dict:
+    return {str(x.relative_to(folder)): x.read_bytes() for x in folder.rglob("*") if x.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("found.json", signal.SIGINT), ("found.jsonl", signal.SIGTERM), ("found.json", signal.SIGKILL)],
+)
+def test_what_was_found_before_a_signal_is_kept_and_gone_on_with(name, number, call, checkpoint, tmp_path):
+    for seed in range(NUMBER):
+        save_picture(tmp_path / f"in/{seed:02d}.png", seed)
+    args = ["in", "--output", "out", "--json", f"out/{name}", "--threshold", "0"]
+    given = ["--checkpoint", str(checkpoint), "--device", "cpu", *args]
+    process = subprocess.Popen([sys.executable, "-c", SLOWLY, *given], stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while len(list(tmp_path.glob("out/*.png"))) < 4 and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(number)
+    output = process.communicate(timeout=30)[1]
+    assert process.returncode == (-number if number == signal.SIGKILL else 130), output
+    if number != signal.SIGKILL:
+        assert f"stopped by {number.name if number == signal.SIGTERM else 'Ctrl-C'}" in output
+    for picture in tmp_path.glob("out/*.png"):
+        with Image.open(picture) as image:
+            image.load()
+    kept = next(x for x in (tmp_path / f"out/{name}", tmp_path / f"out/{name}.jsonl") if x.is_file()).read_text()
+    assert 3 <= kept.count("file_name") < NUMBER
+    call(*args, "--resume")
+    resumed = files(tmp_path / "out")
+    call(*args, "--overwrite")
+    assert files(tmp_path / "out") == resumed

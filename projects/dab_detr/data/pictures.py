@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import warnings
 
 import numpy as np
 from detectron2.data import detection_utils
@@ -28,6 +29,14 @@ def suffixes() -> set[str]:
     """File name suffixes of these formats, in lower case and with their dot."""
     known = set(formats())
     return {suffix for suffix, name in Image.registered_extensions().items() if name in known}
+
+
+def set_pixel_limit(pixels: int) -> None:
+    """Let Pillow read pictures of up to `pixels` pixels, in this process, without its warnings below that."""
+    if pixels < 1:
+        raise ValueError(f"the limit of pixels must be 1 or more, got {pixels}")
+    Image.MAX_IMAGE_PIXELS = pixels / 2  # Pillow warns above this number and refuses above twice as much
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 def read_image(path: str | os.PathLike, image_format: str = "RGB") -> np.ndarray:

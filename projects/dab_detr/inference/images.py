@@ -80,6 +80,11 @@ def _sources(images: Iterable[Picture | Source]) -> Iterator[Source]:
             )
 
 
+def local_name(path: str) -> str:
+    """Return the path that a URL of a file stands for; any other path as it is."""
+    return url2pathname(urlsplit(path).path) if path.startswith("file://") else path
+
+
 def paths_of(path: str) -> list[str]:
     """Return the path itself, or for a folder the paths of all images in it and below, sorted.
 
@@ -87,8 +92,7 @@ def paths_of(path: str) -> list[str]:
 
     Raises ValueError for a path that does not exist or is no regular file, and for a folder without images.
     """
-    if path.startswith("file://"):
-        path = url2pathname(urlsplit(path).path)
+    path = local_name(path)
     if os.path.isdir(path):
         return images_below(path)
     if "://" in path:

@@ -170,7 +170,7 @@ class Predictor:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
         sources = sources_of(images)
         known = isinstance(sources, Sequence)
-        threads = min(threads, len(sources) - 1) if known else 0
+        threads = max(0, min(threads, len(sources) - 1)) if known else 0
         total = length_hint(sources) or length_hint(images) or None
         bar = tqdm(sources, total=total, unit="image", disable=not progress)
         prepared = read_ahead(bar, self.prepare, threads=threads, ahead=2 * threads)

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -58,13 +59,17 @@ class Video:
 
 
 class VideoWriter:
-    """Writes an mp4 file of frames (H, W, 3) uint8, RGB, all of one size; to be closed.
+    """Writes an mp4 file of frames (H, W, 3) uint8, RGB, all of one size, in a `with` block.
 
-    Raises ValueError where OpenCV cannot write there.
+    The file gets its name when the block ends, even by an error or Ctrl-C; a kill leaves a file that begins with
+    `.incomplete`.
+
+    Raises ValueError where OpenCV cannot write.
     """
 
     def __init__(self, path: str | os.PathLike, frames_per_second: float):
-        self.path, self.frames_per_second, self._writer = os.fspath(path), frames_per_second, None
+        self.path, self.frames_per_second, self._writer = Path(path), frames_per_second, None
+        self.incomplete = self.path.with_name(f".incomplete.{self.path.name}")  # OpenCV goes by the suffix
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -72,12 +77,15 @@ class VideoWriter:
     def __exit__(self, *_: object) -> None:
         if self._writer:
             self._writer.release()
+            self.incomplete.replace(self.path)
 
     def write(self, frame: np.ndarray) -> None:
+        """Add a frame."""
         cv2 = opencv()
         if self._writer is None:
             code = cv2.VideoWriter_fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(self.path, code, self.frames_per_second, frame.shape[1::-1])
-            if not self._writer.isOpened():
+            writer = cv2.VideoWriter(str(self.incomplete), code, self.frames_per_second, frame.shape[1::-1])
+            if not writer.isOpened():
                 raise ValueError(f"cannot write a video to {self.path}")
+            self._writer = writer
         self._writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
