@@ -103,7 +103,7 @@ def targets(node: object) -> Iterator[str]:
 
 
 def check_config(node: object, key: str = "config", allow: Collection[str] = ()) -> None:
-    """Raises ValueError for a `_target_` anywhere in `node` that is not allowed, and for an interpolation.
+    """Raise ValueError for a `_target_` anywhere in `node` that is not allowed, and for an interpolation.
 
     node: plain data, except that a target may be a class or function, which only code can have put there.
     allow: names that may be built beside those of the list.
@@ -121,7 +121,7 @@ def check_config(node: object, key: str = "config", allow: Collection[str] = ())
 
 
 def check_target(node: dict, key: str, allow: Collection[str] = ()) -> None:
-    """Raises ValueError if `node` may not be built."""
+    """Raise ValueError if `node` may not be built."""
     target = node["_target_"]
     if callable(target):
         return

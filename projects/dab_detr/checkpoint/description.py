@@ -69,7 +69,7 @@ class Description:
 
 
 def check_plain(value: object, key: str) -> None:
-    """Raises ValueError for anything in `value` other than dicts, lists, strings, numbers, bools and None."""
+    """Raise ValueError for anything in `value` other than dicts, lists, strings, numbers, bools and None."""
     if type(value) is dict:
         for name, inner in value.items():
             check_plain(name, f"a key of {key}")

@@ -111,7 +111,7 @@ class Fit:
         return take_rows(theirs, ours, rows), Entry(name, fate, detail)
 
     def check(self, report: LoadReport, backbone_only: bool) -> None:
-        """Raises ValueError for a load that fills less of the model than it must."""
+        """Raise ValueError for a load that fills less of the model than it must."""
         fine = FILLED if self.strict else frozenset(Fate) if self.partial else OTHER_CLASSES
         wrong = [x for x in report.entries if x.fate not in fine]
         if backbone_only and not self.strict:

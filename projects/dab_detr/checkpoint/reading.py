@@ -209,7 +209,7 @@ def tensor(key: str, value: Tensor | np.ndarray, path: str | Path) -> Tensor:
 
 
 def check_names(names: Any, path: str | Path) -> None:
-    """Raises ValueError unless `names` is a list of class names or None."""
+    """Raise ValueError unless `names` is a list of class names or None."""
     if names is not None and not (
         isinstance(names, Sequence) and not isinstance(names, str) and all(isinstance(x, str | None) for x in names)
     ):

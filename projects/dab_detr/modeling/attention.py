@@ -87,8 +87,8 @@ if FUSED_ON_CPU not in flop_registry:
 
 
 class Projected(NamedTuple):
-    """What an attention computes with: queries (B, Q, E), keys (B, S, E), values (B, S, C), and which query must not
-    see which key, bool, broadcast to (B, heads, Q, S), or None."""
+    """The inputs of an attention: queries (B, Q, E), keys (B, S, E), values (B, S, C), and `blocked`, None or bool that
+    broadcasts to (B, heads, Q, S), True where a query must not see a key."""
 
     query: Tensor
     key: Tensor
@@ -121,7 +121,7 @@ class Attention(Part, nn.Module):
     def forward(self, content: Tensor, position: Position, source: Memory | Tensor | None) -> Tensor:
         """(B, Q, C) content and its position to (B, Q, C).
 
-        source: the memory that cross-attention looks at; in self-attention which query must not see which, or None.
+        source: the memory in cross-attention; in self-attention a mask, True where a query must not see another, or None.
         """
         dropout = self.dropout if self.training else 0.0
         query, key, value, blocked = self.project(content, position, source)
@@ -132,11 +132,11 @@ class Attention(Part, nn.Module):
         raise NotImplementedError
 
     def terms(self, content: Tensor, position: Position, memory: Memory) -> Terms | None:
-        """The queries and keys of `project`, split into content and position, if the attention can tell."""
+        """The queries and keys of `project`, split into content and position, or None if the attention cannot split them."""
         return None
 
     def look(self, content: Tensor, position: Position, source: Memory | Tensor | None, rows: Tensor) -> Look:
-        """What the queries `rows` (n,) of the first image see; the arguments are those of `forward`."""
+        """The view of the queries `rows` (n,) of the first image, with the arguments of `forward`."""
         query, key, value, blocked = self.project(content, position, source)
         if blocked is not None:
             blocked = blocked.expand(len(query), 1, query.shape[1], key.shape[1])[:1, :, rows]

@@ -16,7 +16,7 @@ def check_combination(
     classification: object,
     selection: object,
 ) -> None:
-    """Raises ValueError for parts that cannot work together. The message names the config keys to change and, for what
+    """Raise ValueError for parts that cannot work together. The message names the config keys to change and, for what
     a part declares (see `part.Part`), the class and the attribute."""
     check_features(backbone, neck)
     check_levels(neck, encoder, decoder)
@@ -89,7 +89,7 @@ def check_needs(neck: nn.Module, queries: nn.Module, decoder: nn.Module) -> None
 
 
 def check_given(asking: str, need: str, key: str, part: nn.Module) -> None:
-    """Raises ValueError, which begins with `asking`, where the part at the config `key` does not give `need`."""
+    """Raise ValueError, which begins with `asking`, where the part at the config `key` does not give `need`."""
     given, name = declared(part, "gives"), type(part).__name__
     if need not in given:
         raise ValueError(

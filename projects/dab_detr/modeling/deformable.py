@@ -27,8 +27,8 @@ def deformable_sample(value: Tensor, shapes: tuple[tuple[int, int], ...], points
 
 
 def bag_is_faster(value: Tensor, points: Tensor) -> bool:
-    """Whether to sample (B, S, heads, c) by `sample_from_bags`: by measurement on CPU, for many queries, without a
-    gradient, whose scattered sums cost as much as the bag saves. Graphs for compilers and exporters take the grid."""
+    """Whether `sample_from_bags` is faster for values (B, S, heads, c). We measured: it is on CPU for many queries, but
+    not with a gradient, whose scattered sums cost what the bag saves. Compilers and exporters need the grid."""
     wants_gradient = torch.is_grad_enabled() and (value.requires_grad or points.requires_grad)
     if value.device.type != "cpu" or wants_gradient or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
@@ -53,8 +53,8 @@ def sample_from_grids(value: Tensor, shapes: tuple[tuple[int, int], ...], points
 def sample_from_bags(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor) -> Tensor:
     """`deformable_sample` as one `embedding_bag`: each query and head sums the four cells around each of its points.
 
-    Maps get a border of zeros. Points outside are moved onto it, so that no corner needs a check. Cells are counted in
-    integers, for fp32 does not tell the cells of large maps apart. Values may have 16 bits.
+    Maps get a border of zeros. Points outside move onto it, so that no corner needs a check. Cells are counted in
+    integers, because fp32 cannot tell the cells of large maps apart. Values may have 16 bits.
     """
     batch, queries, heads = points.shape[:3]
     table, starts = with_borders(value, shapes)
@@ -135,7 +135,7 @@ class DeformableAttention(Part, nn.Module):
         return value.unflatten(-1, (self.heads, -1)), points, weights
 
     def look(self, content: Tensor, position: Position, memory: Memory, rows: Tensor) -> Look:
-        """What the queries `rows` (n,) of the first image see; the other arguments are those of `forward`."""
+        """The view of the queries `rows` (n,) of the first image, with the arguments of `forward`."""
         value, points, weights = self.project(content, position, memory)
         points = points[0, rows] / memory.valid_ratios[0][:, None]
         return Look(

@@ -48,7 +48,7 @@ class RowColumnAttention(Part, nn.Module):
         return row, column, self.value(cells).unflatten(-1, (self.heads, -1))
 
     def look(self, content: Tensor, position: Position, memory: Memory, rows: Tensor) -> Look:
-        """What the queries `rows` (n,) of the first image see; the other arguments are those of `forward`."""
+        """The view of the queries `rows` (n,) of the first image, with the arguments of `forward`."""
         row, column, value = self.project(content, position, memory)
         weights = column[0, :, rows, :, None] * row[0, :, rows, None]
         return Look(weights=weights.flatten(2), values=value[0].flatten(0, 1).transpose(0, 1))

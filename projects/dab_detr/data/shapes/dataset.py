@@ -139,7 +139,7 @@ def generate(root: Path, parameters: Parameters) -> Path:
 
 
 def check_record(folder: Path, parameters: Parameters) -> None:
-    """Raises FileExistsError for a folder that holds anything but the dataset of these parameters."""
+    """Raise FileExistsError for a folder that holds anything but the dataset of these parameters."""
     try:
         found = json.loads((folder / RECORD).read_text())
     except (OSError, ValueError):
