@@ -121,7 +121,7 @@ class Attention(Part, nn.Module):
     def forward(self, content: Tensor, position: Position, source: Memory | Tensor | None) -> Tensor:
         """(B, Q, C) content and its position to (B, Q, C).
 
-        source: the memory in cross-attention; in self-attention a mask, True where a query must not see another, or None.
+        source: the memory in cross-attention; `Queries.blocked` in self-attention.
         """
         dropout = self.dropout if self.training else 0.0
         query, key, value, blocked = self.project(content, position, source)
@@ -132,7 +132,7 @@ class Attention(Part, nn.Module):
         raise NotImplementedError
 
     def terms(self, content: Tensor, position: Position, memory: Memory) -> Terms | None:
-        """The queries and keys of `project`, split into content and position, or None if the attention cannot split them."""
+        """The queries and keys of `project`, split into content and position; None if they cannot be split."""
         return None
 
     def look(self, content: Tensor, position: Position, source: Memory | Tensor | None, rows: Tensor) -> Look:
