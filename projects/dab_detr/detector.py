@@ -142,13 +142,12 @@ class DABDETR(nn.Module):
         self, prediction: Prediction, image_sizes: list[tuple[int, int]], batched_inputs: list[dict]
     ) -> list[dict[str, Instances]]:
         """Detections of the last layer in the image size that each input asks for."""
-        scores, query, labels = self.selection(prediction.logits[-1])
-        boxes = box_convert(full_precision(prediction.boxes[-1]), "cxcywh", "xyxy")
-        boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
+        sizes = sizes_of(image_sizes).to(prediction.boxes.device)
+        boxes, scores, labels, query = select(self.selection, prediction, sizes)
         results = []
         for i, ((height, width), x) in enumerate(zip(image_sizes, batched_inputs, strict=True)):
             instances = Instances((height, width))
-            instances.pred_boxes = Boxes(boxes[i] * boxes.new_tensor([width, height, width, height]))
+            instances.pred_boxes = Boxes(boxes[i])
             instances.scores, instances.pred_classes, instances.query = scores[i], labels[i], query[i]
             # Detectron2 asserts that boxes are finite, but an image full of inf gives others
             instances = instances[boxes[i].isfinite().all(1) & scores[i].isfinite()]
@@ -157,13 +156,33 @@ class DABDETR(nn.Module):
         return results
 
 
+def select(selection: TopPairs | BestClasses, prediction: Prediction, sizes: Tensor) -> tuple[Tensor, ...]:
+    """Detections of the last layer, best first: boxes (B, N, 4) as xyxy in pixels, and scores, labels and query
+    indices, each (B, N).
+
+    sizes: (B, 2) height and width of each image in pixels. A tensor, because a traced graph would keep numbers.
+    """
+    scores, query, labels = selection(prediction.logits[-1])
+    boxes = box_convert(full_precision(prediction.boxes[-1]), "cxcywh", "xyxy")
+    boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
+    return boxes * sizes.flip(-1).repeat(1, 2)[:, None], scores, labels, query
+
+
+def sizes_of(image_sizes: Sequence[tuple[int, int] | Tensor]) -> Tensor:
+    """(B, 2) height and width of each image, which `torch.jit.trace` gives as tensors."""
+    return torch.stack([torch.as_tensor(size) for size in image_sizes])
+
+
 def padding_of(images: ImageList) -> Tensor:
-    """(B, H, W) bool, True where the batch has padding instead of an image."""
-    batch, _, height, width = images.tensor.shape
-    padding = torch.ones(batch, height, width, dtype=torch.bool, device=images.tensor.device)
-    for i, (h, w) in enumerate(images.image_sizes):
-        padding[i, :h, :w] = False
-    return padding
+    """(B, H, W) bool, True where the batch holds padding instead of an image."""
+    sizes = sizes_of(images.image_sizes).to(images.tensor.device)
+    return padding_outside(sizes, *images.tensor.shape[-2:])
+
+
+def padding_outside(sizes: Tensor, height: int, width: int) -> Tensor:
+    """(B, height, width) bool, True outside images of these sizes (B, 2)."""
+    y, x = torch.arange(height, device=sizes.device), torch.arange(width, device=sizes.device)
+    return (y[:, None] >= sizes[:, :1, None]) | (x >= sizes[:, 1:, None])
 
 
 def name_of(x: dict) -> str:

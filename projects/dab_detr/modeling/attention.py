@@ -42,12 +42,15 @@ def fused_is_faster(query: Tensor, key: Tensor, value: Tensor) -> bool:
     """Whether torch's fused kernel is faster for (B, heads, Q, E), (B, heads, S, E) and (B, heads, S, C).
 
     We measured: on GPU it always is. On CPU it is in full precision, if query and value have the same width and the map
-    is large enough; in 16 bits its exponentials cost more than all products.
+    is large enough; in 16 bits its exponentials cost more than all products. A captured graph must not depend on the
+    size of the map, so there the fused kernel does all maps.
     """
     if query.is_cuda:
         return True
-    same_width = query.shape[-1] == value.shape[-1]
-    return same_width and query.dtype.itemsize > 2 and query.shape[2] * key.shape[2] >= FUSED_FROM
+    if query.shape[-1] != value.shape[-1] or query.dtype.itemsize <= 2:
+        return False
+    captured = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return captured or query.shape[2] * key.shape[2] >= FUSED_FROM
 
 
 def scores(query: Tensor, key: Tensor, blocked: Tensor | None) -> Tensor:
@@ -56,7 +59,7 @@ def scores(query: Tensor, key: Tensor, blocked: Tensor | None) -> Tensor:
     if blocked is not None:
         mask = torch.zeros_like(blocked, dtype=query.dtype).masked_fill(blocked, float("-inf"))
         if mask.dim() == 4:
-            mask = mask.expand(len(query), query.shape[1], -1, -1).flatten(0, 1)
+            mask = mask.expand(*query.shape[:2], -1, -1).flatten(0, 1)
     products = torch.baddbmm(mask, query.flatten(0, 1), key.flatten(0, 1).mT, alpha=query.shape[-1] ** -0.5)
     return products.unflatten(0, query.shape[:2])
 

@@ -16,12 +16,20 @@ def can_run(x: Tensor) -> bool:
     return x.dtype == torch.float or (x.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def is_captured() -> bool:
+    """Whether a tracer, an exporter or a compiler is recording. They cannot record these kernels, or choose their own."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 class OneDNNConv2d(nn.Conv2d):
-    """A convolution with bias, in the type of its weight. Under autocast to another type, it is torch's convolution."""
+    """A convolution with bias, in the type of its weight. It is torch's own under autocast to another type, and in a
+    captured graph."""
 
     def forward(self, x: Tensor, *, add: Tensor | None = None, relu: bool = False) -> Tensor:
         """The convolution of x, plus `add`, clipped at zero if `relu`."""
-        if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != self.weight.dtype:
+        autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != self.weight.dtype
+        if autocast or is_captured():
+            x = x if autocast else x.to(self.weight.dtype)
             x = super().forward(x) if add is None else super().forward(x) + add
             return x.relu_() if relu else x
         x = x.to(self.weight.dtype, memory_format=torch.channels_last)
@@ -35,9 +43,9 @@ class OneDNNConv2d(nn.Conv2d):
 
 
 class OneDNNLinear(nn.Linear):
-    """A linear layer. Under autocast it is torch's, which already calls oneDNN in 16 bits."""
+    """A linear layer. It is torch's own under autocast, which already calls oneDNN in 16 bits, and in a captured graph."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dtype != self.weight.dtype or torch.is_autocast_enabled("cpu"):
+        if x.dtype != self.weight.dtype or torch.is_autocast_enabled("cpu") or is_captured():
             return F.linear(x, self.weight, self.bias)
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")

@@ -97,7 +97,7 @@ def proposal_logits(memory: Memory, size: float) -> tuple[Tensor, Tensor]:
     """
     centers = memory.centers()
     sides = torch.cat([centers.new_full((h * w, 2), size * 2.0**level) for level, (h, w) in enumerate(memory.shapes)])
-    sides = sides.expand(len(centers), -1, -1)
+    sides = sides.expand(centers.shape[0], -1, -1)
     boxes = torch.cat([centers, sides], -1)
     valid = ((boxes > 0.01) & (boxes < 0.99)).all(-1) & ~memory.padding
     return torch.logit(boxes).masked_fill(~valid[..., None], torch.inf), valid

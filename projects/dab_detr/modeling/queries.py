@@ -129,4 +129,4 @@ class LearnedQueries(Part, nn.Module):
 
 def per_image(x: Tensor, memory: Memory) -> Tensor:
     """Repeat (Q, C) for every image of the memory, to (B, Q, C)."""
-    return x.expand(len(memory.content), -1, -1)
+    return x.expand(memory.content.shape[0], -1, -1)

@@ -34,8 +34,8 @@ class Memory:
         """(B, S, 2) center (x, y) of each cell, normalized by the part of its map that is image."""
         centers = []
         for (height, width), ratio in zip(self.shapes, self.valid_ratios.unbind(1), strict=True):
-            y = torch.arange(0.5, height, device=ratio.device).to(ratio) / height
-            x = torch.arange(0.5, width, device=ratio.device).to(ratio) / width
+            y = (torch.arange(height, device=ratio.device).to(ratio) + 0.5) / height
+            x = (torch.arange(width, device=ratio.device).to(ratio) + 0.5) / width
             grid = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], -1)
             centers.append(grid.flatten(0, 1) / ratio[:, None])
         return torch.cat(centers, 1)
