@@ -15,8 +15,8 @@ def inverse_sigmoid(x: Tensor, eps: float) -> Tensor:
 
     The released DAB-DETR weights were trained with eps 1e-3 (logits up to 6.9); transformers uses 1e-5.
     """
-    x = full_precision(x).clamp(0, 1)
-    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
+    x = full_precision(x)
+    return torch.log(x.clamp(eps, 1.0) / (1 - x).clamp(eps, 1.0))
 
 
 def anchor_logits(anchors: Tensor, eps: float) -> Tensor:
