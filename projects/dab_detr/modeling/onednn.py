@@ -17,7 +17,7 @@ def can_run(x: Tensor) -> bool:
 
 
 def is_captured() -> bool:
-    """Whether a tracer, an exporter or a compiler is recording. They cannot record these kernels, or choose their own."""
+    """Whether a tracer, an exporter or a compiler is recording: it cannot record these kernels or chooses its own."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
@@ -43,7 +43,7 @@ class OneDNNConv2d(nn.Conv2d):
 
 
 class OneDNNLinear(nn.Linear):
-    """A linear layer. It is torch's own under autocast, which already calls oneDNN in 16 bits, and in a captured graph."""
+    """A linear layer. It is torch's own in a captured graph, and under autocast, which calls oneDNN in 16 bits."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype != self.weight.dtype or torch.is_autocast_enabled("cpu") or is_captured():

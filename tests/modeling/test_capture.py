@@ -1,0 +1,75 @@
+"""A graph captured at one size is right at every size: no part of a detector branches on a size or keeps one."""
+
+import pytest
+import torch
+from detectron2.config import instantiate
+from torch import Tensor, nn
+
+from dab_detr import optimize_for_inference
+from dab_detr.detector import DABDETR, padding_outside, select
+from dab_detr.models import MODELS
+from samples import random_input, worst
+from tiny import shrink, tell_apart
+
+SIZES = [(96, 192), (97, 131), (256, 64)]
+
+
+class Traceable(nn.Module):
+    """A detector on any number of images, without Detectron2's dicts."""
+
+    def __init__(self, model: DABDETR):
+        super().__init__()
+        self.model = model
+
+    def forward(self, *images: Tensor) -> tuple[Tensor, ...]:
+        found = [x["instances"] for x in self.model([{"image": image} for image in images])]
+        return tuple(y for x in found for y in (x.pred_boxes.tensor, x.scores, x.pred_classes))
+
+
+class Exportable(Traceable):
+    """A detector on a batch of images (B, 3, H, W) of these sizes (B, 2)."""
+
+    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
+        padding = padding_outside(sizes, *images.shape[-2:])
+        prediction = self.model.detect(self.model.backbone(images), padding)
+        return select(self.model.selection, prediction, sizes)[:3]
+
+
+def small(name: str) -> DABDETR:
+    return tell_apart(instantiate(shrink(MODELS[name]()))).eval()
+
+
+def check_same(found: tuple[Tensor, ...], expected: tuple[Tensor, ...], side: int) -> None:
+    """Equal scores; equal boxes and labels, except that detections with the same score may change places."""
+    (boxes, scores, labels), (their_boxes, their_scores, their_labels) = found, expected
+    assert worst(scores, their_scores) < 1e-5
+    close = (boxes[..., :, None, :] - their_boxes[..., None, :, :]).abs().amax(-1) < 1e-4 * side
+    close &= (scores[..., :, None] - their_scores[..., None, :]).abs() < 1e-5
+    assert (close & (labels[..., :, None] == their_labels[..., None, :])).any(-1).all()
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("optimized", [False, True], ids=["plain", "optimized"])
+@pytest.mark.parametrize("name", MODELS)
+def test_traced_at_one_size_it_is_right_at_others(name, optimized):
+    model = Traceable(optimize_for_inference(small(name)) if optimized else small(name))
+    traced = torch.jit.trace(model, (random_input(128, 160)["image"], random_input(112, 176)["image"]))
+    for height, width in SIZES:
+        images = random_input(height, width)["image"], random_input(height - 7, width + 7)["image"]
+        found, expected = traced(*images), model(*images)
+        for i in (0, 3):
+            check_same(found[i : i + 3], expected[i : i + 3], max(height, width))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", MODELS)
+def test_exported_once_it_takes_any_batch_and_size(name):
+    """`torch.export` refuses a branch on a dynamic size."""
+    model, any_size = Exportable(small(name)), torch.export.Dim.DYNAMIC
+    inputs = torch.randn(2, 3, 96, 128), torch.tensor([[96, 128], [80, 100]])
+    shapes = {0: any_size, 2: any_size, 3: any_size}, {0: any_size}
+    exported = torch.export.export(model, inputs, dynamic_shapes=shapes).module()
+    for batch, (height, width) in enumerate(SIZES[:2], 1):
+        inputs = torch.randn(batch, 3, height, width), torch.tensor([[height, width]] * batch) - 3
+        check_same(exported(*inputs), model(*inputs), max(height, width))
