@@ -1,0 +1,120 @@
+"""An explanation as one HTML file that opens from the disk, without a server or a network."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .explanation import Explanation
+
+TEMPLATE = Path(__file__).with_name("page.html")
+MAP_BYTES = 3_600_000  # of all attention maps in a page; base64 makes four bytes of three
+
+
+def page(explanation: Explanation) -> str:
+    """The page of an explanation: its picture, and for each detection everything that `Explanation` knows.
+
+    Attention maps have 8 bits, and are averaged over blocks of cells where they would make the page too large.
+    """
+    block = block_size(explanation)
+    parts, count = explanation.parts(), len(explanation.detections)
+    height, width = explanation.detections.image.shape[:2]
+    content = {
+        "name": explanation.detections.name,
+        "image": f"data:image/jpeg;base64,{base64.b64encode(jpeg(explanation.detections.image)).decode()}",
+        "width": width,
+        "height": height,
+        "layers": explanation.num_layers,
+        "heads": explanation.heads,
+        "parts": parts,
+        "map": list(pooled(explanation.attention(0, 0), block).shape[1:]) if parts and count else None,
+        "detections": [detection(explanation, i, block) for i in range(count)],
+    }
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=True)
+    # inside a script element only this could end it; json reads the escape as the character
+    return TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text.replace("<", "\\u003c"), 1)
+
+
+def detection(explanation: Explanation, i: int, block: int) -> dict:
+    """What the page says of detection i."""
+    found, layers = explanation.detections, range(explanation.num_layers)
+    modulation = explanation.modulation(i)
+    return {
+        "label": found.labels[i],
+        "score": float(found.scores[i]),
+        "box": rounded(found.boxes[i]),
+        "query": int(found.instances.query[i]),
+        "anchors": [rounded(corners(anchor)) for anchor in explanation.anchors(i)],
+        "boxes": [rounded(box) for box in explanation.boxes(i)],
+        "scores": rounded(explanation.scores(i), 4),
+        "modulation": None if modulation is None else [rounded(ratios, 3) for ratios in modulation],
+        "listens": [listened(explanation, i, layer) for layer in layers],
+        "maps": {
+            part: [[encoded(x) for x in pooled(explanation.attention(i, layer, part), block)] for layer in layers]
+            for part in explanation.parts()
+        },
+        "points": None if explanation.parts() else [sampled(explanation, i, layer) for layer in layers],
+    }
+
+
+def corners(anchor: np.ndarray) -> np.ndarray:
+    """cxcywh as xyxy; a point, or nothing, as it is."""
+    if len(anchor) != 4:
+        return anchor
+    return np.concatenate([anchor[:2] - anchor[2:] / 2, anchor[:2] + anchor[2:] / 2])
+
+
+def listened(explanation: Explanation, i: int, layer: int) -> list[list]:
+    """[query, weight, x, y] of the queries that a detection's query attends to; x and y of its first anchor."""
+    found = []
+    for query, weight in explanation.listened_to(i, layer):
+        anchor = explanation.record.anchors[query].tolist()
+        center = [round(a * s, 1) for a, s in zip(anchor[:2], explanation.scale[:2], strict=False)]
+        found.append([query, round(weight, 4), *(center or [None, None])])
+    return found
+
+
+def sampled(explanation: Explanation, i: int, layer: int) -> list[list]:
+    """[[x, y, weight], ...] of each head's sampling points."""
+    points, weights = explanation.points(i, layer)
+    return [
+        [[round(float(x), 1), round(float(y), 1), round(float(w), 4)] for (x, y), w in zip(*head, strict=True)]
+        for head in zip(points, weights, strict=True)
+    ]
+
+
+def block_size(explanation: Explanation) -> int:
+    """The side of the blocks of cells that maps are averaged over, so that all maps fit into `MAP_BYTES`."""
+    cells = int(np.prod(explanation.record.shapes[0]))
+    maps = len(explanation.detections) * explanation.num_layers * explanation.heads * len(explanation.parts())
+    return max(1, int(np.ceil(np.sqrt(cells * maps / MAP_BYTES))))
+
+
+def pooled(maps: np.ndarray, block: int) -> np.ndarray:
+    """(heads, H, W) maps, averaged over blocks of cells."""
+    if block == 1:
+        return maps
+    rows, columns = (np.arange(0, side, block) for side in maps.shape[1:])
+    sums = np.add.reduceat(np.add.reduceat(maps, rows, 1), columns, 2)
+    ones = np.ones_like(maps[:1])
+    return sums / np.add.reduceat(np.add.reduceat(ones, rows, 1), columns, 2)
+
+
+def encoded(cells: np.ndarray) -> str:
+    """A map (H, W) in 8 bits, its largest value 255, in base64."""
+    return base64.b64encode(np.rint(255 * cells / max(cells.max(), 1e-12)).astype(np.uint8).tobytes()).decode()
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    """The image (H, W, 3) as a JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def rounded(values: np.ndarray, digits: int = 1) -> list[float]:
+    """Numbers as JSON writes them shortest."""
+    return [round(float(x), digits) for x in values]

@@ -1,0 +1,125 @@
+"""The page of an explanation: what it holds, how large it is, and that a browser shows it without a network."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_explanation import IMAGE, predictor
+
+from dab_detr import explain
+from dab_detr.explanation import page as page_module
+from dab_detr.explanation.page import page, pooled
+from dab_detr.models import MODELS
+from described import save_lazy
+from tools.explain import main
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+HOSTILE = ["</script><script>document.title='hit'</script>", "<b>\"&'", "\u202e<!--"]
+
+
+def content(text: str) -> dict:
+    return json.loads(re.search(r'type="application/json">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def explained(name: str, **options):
+    return explain(predictor(name), IMAGE, **{"threshold": 0.0, "max_objects": 3, **options})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_member_has_a_page(name):
+    found = explained(name)
+    text = page(found)
+    data = content(text)
+    assert len(data["detections"]) == len(found.detections) and data["width"] == 80 and data["height"] == 48
+    for i, detection in enumerate(data["detections"]):
+        assert np.allclose(detection["box"], found.detections.boxes[i], atol=0.06)
+        assert len(detection["anchors"]) == len(detection["boxes"]) == len(detection["listens"]) == data["layers"]
+        assert set(detection["maps"]) == set(data["parts"]) and (detection["points"] is None) == bool(data["parts"])
+    assert "://" not in re.sub(r"data:image[^\"]*", "", text)
+
+
+def test_names_cannot_leave_their_place():
+    found = explained("dab_detr")
+    found = replace(found, detections=replace(found.detections, name=HOSTILE[0], class_names=HOSTILE * 30))
+    text = page(found)
+    assert text.count("</script>") == page(explained("dab_detr")).count("</script>")
+    data = content(text)
+    assert data["name"] == HOSTILE[0] and {x["label"] for x in data["detections"]} <= set(HOSTILE)
+
+
+def test_large_maps_are_averaged_until_they_fit(monkeypatch):
+    maps = np.arange(24.0).reshape(1, 4, 6)
+    assert pooled(maps, 1) is maps
+    assert pooled(maps, 2).tolist() == [[[3.5, 5.5, 7.5], [15.5, 17.5, 19.5]]]
+    assert pooled(maps, 4).tolist() == [[[10.5, 13.5]]]
+    large = len(page(explained("dab_detr")))
+    monkeypatch.setattr(page_module, "MAP_BYTES", 20)
+    assert len(page(explained("dab_detr"))) < large
+
+
+def test_nothing_found_is_said():
+    data = content(page(explained("dab_detr", threshold=1.0)))
+    assert data["detections"] == []
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save_lazy(tmp_path_factory.mktemp("model"))
+
+
+def test_the_tool_writes_a_page_for_each_picture_and_replaces_none(checkpoint, tmp_path, capsys):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(IMAGE).save(tmp_path / folder / "same.png")
+    options = [
+        "--checkpoint",
+        str(checkpoint),
+        "--output",
+        str(tmp_path / "out"),
+        "--device",
+        "cpu",
+        "--threshold",
+        "0",
+    ]
+    assert main([str(tmp_path / "a"), str(tmp_path / "b"), *options]) == 0
+    assert sorted(x.name for x in (tmp_path / "out").iterdir()) == ["same.html", "same_2.html"]
+    assert " detections, " in capsys.readouterr().out
+    assert main([str(tmp_path / "none.png"), *options]) == 2
+    assert "none.png" in capsys.readouterr().err
+
+
+def browse(path: Path, fragment: str, width: int, folder: Path, *options: str) -> np.ndarray:
+    """A screenshot (H, W, 3) of a page by a browser that reaches no network; its console must be silent."""
+    shot = folder / f"{abs(hash((path, fragment, width, options)))}.png"
+    command = [
+        *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+        *("--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND", "--hide-scrollbars"),
+        *("--enable-logging=stderr", "--virtual-time-budget=4000", f"--user-data-dir={folder / 'profile'}"),
+        *(f"--window-size={width},1000", f"--screenshot={shot}", *options, f"{path.as_uri()}#{fragment}"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    messages = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert not messages, messages
+    with Image.open(shot) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+@pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="there is no chromium on this machine")
+def test_a_browser_shows_layers_heads_parts_and_detections(tmp_path):
+    assert CHROMIUM, "CI needs chromium: .ci/run installs it"
+    path = tmp_path / "page.html"
+    found = explained("dab_detr")
+    path.write_text(page(replace(found, detections=replace(found.detections, name=HOSTILE[0]))), encoding="utf-8")
+    first = browse(path, "detection=0&layer=0", 1600, tmp_path)
+    for change in ("detection=0&layer=1", "detection=0&layer=0&head=1", "detection=0&layer=0&part=position"):
+        assert np.abs(browse(path, change, 1600, tmp_path) - first).max() > 20, change
+    dark = browse(path, "", 1600, tmp_path, "--blink-settings=preferredColorScheme=0")
+    assert dark[-1, -1].sum() < 200 < first[-1, -1].sum()
+    assert browse(path, "", 500, tmp_path).shape[1] == 500

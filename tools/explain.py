@@ -1,0 +1,65 @@
+"""Show what a detector's queries looked at: one HTML page for each image, which opens from the disk.
+
+python tools/explain.py --checkpoint output/mine/model_final.pth street.jpg --output output/explained
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dab_detr.checkpoint.writing import atomic_write
+from dab_detr.explanation import explain
+from dab_detr.explanation.page import page
+from dab_detr.inference import Predictor
+from dab_detr.inference.images import UnreadableImage, sources_of
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="+", help="image files, folders (with all below them) and URLs")
+    parser.add_argument("--checkpoint", required=True, help="a checkpoint of train_net.py")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        help="a class of your own that the checkpoint's config may build; repeatable",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder for the pages")
+    parser.add_argument("--threshold", type=float, default=0.3, help="lowest score of a detection (default 0.3)")
+    parser.add_argument("--max-objects", type=int, default=20, help="detections in a page, at most (default 20)")
+    parser.add_argument("--device", default="cuda", help="as torch names it (default cuda, the CPU without one)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the pages. Returns 0."""
+    args = parser().parse_args(argv)
+    try:
+        sources = sources_of(args.images)
+        predictor = Predictor.from_checkpoint(args.checkpoint, device=args.device, allow=args.allow)
+        args.output.mkdir(parents=True, exist_ok=True)
+        for source in sources:
+            explanation = explain(predictor, source, threshold=args.threshold, max_objects=args.max_objects)
+            path = free_path(args.output, Path(source.name).stem)
+            with atomic_write(path) as file:
+                file.write(page(explanation).encode())
+            print(f"{source.name}: {len(explanation.detections)} detections, {path}")
+    except (ValueError, OSError, UnreadableImage) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def free_path(folder: Path, stem: str) -> Path:
+    """A name for a page in the folder that no file has yet."""
+    number, path = 1, folder / f"{stem}.html"
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}_{number}.html"
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())
