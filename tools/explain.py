@@ -1,6 +1,7 @@
 """Show what a detector's queries looked at: one HTML page for each image, which opens from the disk.
 
 python tools/explain.py --checkpoint output/mine/model_final.pth street.jpg --output output/explained
+python tools/explain.py --checkpoint output/mine/model_final.pth street.jpg --output output/explained --figures
 """
 
 import argparse
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from dab_detr.checkpoint.writing import atomic_write
 from dab_detr.explanation import explain
+from dab_detr.explanation.figures import save_figures
 from dab_detr.explanation.page import page
 from dab_detr.inference import Predictor
 from dab_detr.inference.images import UnreadableImage, sources_of
@@ -27,6 +29,9 @@ def parser() -> argparse.ArgumentParser:
         help="a class of your own that the checkpoint's config may build; repeatable",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the pages")
+    parser.add_argument(
+        "--figures", action="store_true", help="also draw the papers' figures, of the best detection of each image"
+    )
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score of a detection (default 0.3)")
     parser.add_argument("--max-objects", type=int, default=20, help="detections in a page, at most (default 20)")
     parser.add_argument("--device", default="cuda", help="as torch names it (default cuda, the CPU without one)")
@@ -45,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             path = free_path(args.output, Path(source.name).stem)
             with atomic_write(path) as file:
                 file.write(page(explanation).encode())
+            if args.figures:
+                folder = path.with_suffix("")
+                folder.mkdir()
+                save_figures(folder, explanation, source=args.checkpoint)
             print(f"{source.name}: {len(explanation.detections)} detections, {path}")
     except (ValueError, OSError, UnreadableImage) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -55,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def free_path(folder: Path, stem: str) -> Path:
     """A name for a page in the folder that no file has yet."""
     number, path = 1, folder / f"{stem}.html"
-    while path.exists():
+    while path.exists() or path.with_suffix("").exists():
         number += 1
         path = folder / f"{stem}_{number}.html"
     return path

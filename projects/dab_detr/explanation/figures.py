@@ -1,0 +1,112 @@
+"""The papers' figures: what temperature and modulation do to positional attention, and where a checkpoint looks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from ..modeling.positional import sine_embedding
+from .explanation import Explanation
+
+CELLS, CHANNELS = 41, 128  # of the drawn maps; channels of each axis in a model of 256
+TEMPERATURES = (2.0, 20.0, 10000.0)
+RATIOS = ((1, 1), (1, 3), (3, 1))  # width and height of the drawn anchors
+SIDE = 0.15  # of the smaller side of an anchor, normalized
+MAP = matplotlib.colormaps["cividis"]
+
+
+def positional_kernel(width_ratio: float, height_ratio: float, temperature: float) -> np.ndarray:
+    """(CELLS, CELLS) similarity of an anchor at the center with every point of the image, between 0 and 1.
+
+    It is Eq. 6 of the paper without learned projections: PE(x) . PE(x_ref) w_ref / w + PE(y) . PE(y_ref) h_ref / h,
+    as the softmax of attention sees it.
+    """
+    line = torch.linspace(0, 1, CELLS, dtype=torch.float64)
+    points = torch.stack([line, line], -1)
+    cells = sine_embedding(points, CHANNELS, temperature).unflatten(-1, (2, CHANNELS))
+    center = sine_embedding(torch.full((1, 2), 0.5, dtype=torch.float64), CHANNELS, temperature)
+    along_y, along_x = (cells * center.unflatten(-1, (2, CHANNELS))).sum(-1).unbind(-1)
+    scores = along_y[:, None] * height_ratio + along_x[None] * width_ratio
+    scores = scores * (2 * CHANNELS) ** -0.5
+    return (scores - scores.max()).exp().numpy()
+
+
+def temperatures() -> Figure:
+    """Kernels at three temperatures: the lower the temperature, the smaller the place that a query looks at."""
+    maps = [positional_kernel(1.0, 1.0, t) for t in TEMPERATURES]
+    return in_a_row(maps, [f"temperature {t:g}" for t in TEMPERATURES])
+
+
+def modulations(temperature: float = 20.0) -> Figure:
+    """Kernels of a square, a tall and a wide anchor, modulated as Eq. 6 does for a reference of equal sides."""
+    figure = in_a_row(
+        [positional_kernel(1 / w, 1 / h, temperature) for w, h in RATIOS],
+        [f"width : height = {w} : {h}" for w, h in RATIOS],
+    )
+    for axes, (w, h) in zip(figure.axes, RATIOS, strict=True):
+        width, height = CELLS * SIDE * w, CELLS * SIDE * h
+        corner = (CELLS - 1 - width) / 2, (CELLS - 1 - height) / 2
+        axes.add_patch(
+            matplotlib.patches.Rectangle(corner, width, height, fill=False, edgecolor="white", linestyle="--")
+        )
+    return figure
+
+
+def attention_by_layer(explanation: Explanation, detection: int, part: str = "position") -> Figure:
+    """The mean attention of the heads over the picture in each layer, with the anchor and the predicted box.
+
+    part: see `Explanation.attention`. Raises ValueError for a part that the detector does not have.
+    """
+    layers = range(explanation.num_layers)
+    maps = [explanation.attention(detection, layer, part).mean(0) for layer in layers]
+    figure = in_a_row(maps, [f"layer {i + 1}, score {x:.2f}" for i, x in enumerate(explanation.scores(detection))])
+    height, width = maps[0].shape
+    scale = np.array([width, height, width, height]) / explanation.scale
+    for axes, anchor, box in zip(
+        figure.axes, explanation.anchors(detection), explanation.boxes(detection), strict=True
+    ):
+        if len(anchor) == 4:
+            anchor = np.concatenate([anchor[:2] - anchor[2:] / 2, anchor[:2] + anchor[2:] / 2])
+            outline(axes, anchor * scale - 0.5, "white", "--")
+        outline(axes, box * scale - 0.5, "tab:orange", "-")
+    return figure
+
+
+def outline(axes: Axes, box: np.ndarray, color: str, style: str) -> None:
+    """Draw a box (4,) xyxy in cells."""
+    x0, y0, x1, y1 = box
+    axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=color, linestyle=style))
+
+
+def in_a_row(maps: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
+    """Maps side by side, each from its own lowest to its highest value."""
+    figure = Figure(figsize=(2.6 * len(maps), 2.9), layout="constrained")
+    for axes, cells, title in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, titles, strict=True):
+        axes.imshow(cells, cmap=MAP)
+        axes.set_title(title, fontsize=10)
+        axes.set_axis_off()
+        axes.autoscale(False)
+    return figure
+
+
+def save_figures(folder: Path, explanation: Explanation | None = None, *, source: str = "") -> list[Path]:
+    """Save all figures as PNG and SVG, those of one explanation only if it is given. Returns their paths.
+
+    source: the checkpoint that the explanation comes from; the figures name it.
+    """
+    figures = {"temperatures": temperatures(), "modulations": modulations()}
+    if explanation is not None and len(explanation.detections):
+        for part in explanation.parts():
+            figures[part] = attention_by_layer(explanation, 0, part)
+            figures[part].suptitle(
+                f"{part}, {explanation.detections.labels[0]}\n{source}", fontsize=9, parse_math=False
+            )
+    paths = [folder / f"{name}.{suffix}" for name in figures for suffix in ("png", "svg")]
+    for path in paths:
+        figures[path.stem].savefig(path, dpi=120)
+    return paths
