@@ -72,3 +72,22 @@ def test_files(evaluation, tmp_path):
     for name in ("pr_curves.png", "confusion_matrix.png"):
         with Image.open(tmp_path / name) as image:
             assert min(image.size) > 400 and len(set(image.convert("L").tobytes())) > 20
+
+
+NAMES = ["bar $%d$", "R&D <b>", "x" * 200, "\ud800_"]
+
+
+def test_any_class_names(evaluation, tmp_path, caplog):
+    for category, name in zip(evaluation.cocoGt.dataset["categories"], NAMES, strict=True):
+        category["name"] = name
+    write_report(str(tmp_path), evaluation, np.ones((5, 5), int), 0.3)
+    assert "could not be drawn" not in caplog.text
+    assert {x.name for x in tmp_path.glob("*.png")} == {"pr_curves.png", "confusion_matrix.png"}
+    assert [x["class"] for x in read(tmp_path / "classes.csv")] == [*NAMES[:3], "\\ud800_"]
+
+
+def test_a_failure_to_draw_is_a_warning(evaluation, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("dab_detr.evaluation.report.draw_confusions", lambda *args: 1 / 0)
+    write_report(str(tmp_path), evaluation, np.ones((5, 5), int), 0.3)
+    assert "confusion_matrix.png could not be drawn" in caplog.text
+    assert (tmp_path / "pr_curves.png").exists() and (tmp_path / "confusion_matrix.csv").exists()

@@ -120,7 +120,7 @@ def test_missing_metrics_are_said_to_be_missing(tmp_path):
 def test_several_validation_sets(tmp_path):
     path = write(tmp_path, {"iteration": 1, "total_loss": 1.0, "a/bbox/AP": 3.0, "b/bbox/AP": 4.0, "a/bbox/AP50": 9.0})
     precision = draw_metrics(read_metrics(path)).axes[3]
-    assert [text.get_text() for text in precision.get_legend().get_texts()] == ["a/bbox/AP", "b/bbox/AP"]
+    assert [text.get_text() for text in precision.get_legend().get_texts()] == ["a/bbox/AP", "b/bbox/AP", "a/bbox/AP50"]
 
 
 @pytest.mark.parametrize("content", [None, "", '{"iteration": 1, "lr": 1}\n'])
@@ -142,3 +142,28 @@ def test_hook_draws_also_after_a_failure_and_in_every_period(tmp_path, monkeypat
     monkeypatch.setattr(curves.comm, "is_main_process", lambda: False)
     Training(tmp_path, period=5).train(0, 10)
     assert len(drawn) == 3
+
+
+def test_validation_loss_and_ap50_are_drawn(tmp_path):
+    values = {"validation/total_loss": 2.0, "ema/validation/total_loss": 1.9, "bbox/AP": 3.0, "bbox/AP50": 9.0}
+    path = write(tmp_path, {"iteration": 1, "total_loss": 1.0, "validation/loss_ce": 1.0, **values})
+    total, _, _, precision = draw_metrics(read_metrics(path)).axes
+    labels = [text.get_text() for text in total.get_legend().get_texts()]
+    assert labels == ["total_loss", "validation/total_loss", "ema/validation/total_loss"]
+    assert [text.get_text() for text in precision.get_legend().get_texts()] == ["bbox/AP", "bbox/AP50"]
+
+
+def test_ticks_are_whole_iterations(tmp_path):
+    records = [{"iteration": i, "total_loss": 1.0, "bbox/AP": 3.0} for i in (19, 20, 21)]
+    figure = draw_metrics(read_metrics(write(tmp_path, *records)))
+    figure.savefig(tmp_path / "curves.png")
+    assert all(float(tick).is_integer() for axes in figure.axes for tick in axes.get_xticks())
+
+
+def test_a_failure_to_draw_is_a_warning(tmp_path, monkeypatch, caplog):
+    def fail(*paths):
+        raise RuntimeError("no canvas")
+
+    monkeypatch.setattr(curves, "plot_losses", fail)
+    Training(tmp_path).train(0, 3)
+    assert "curves.png could not be drawn (RuntimeError: no canvas)" in caplog.text

@@ -31,3 +31,18 @@ def test_labels_stay_inside_the_image():
     assert label.get_window_extent(renderer).x1 > 60
     make_readable(drawn)
     assert label.get_window_extent(renderer).x1 < 60
+
+
+def test_labels_of_overlapping_boxes_lie_apart():
+    boxes = np.array([[20.0, 40, 180, 190]] * 5)
+    drawn = Visualizer(np.zeros((200, 200, 3), np.uint8)).overlay_instances(boxes=boxes, labels=["cat"] * 5)
+    make_readable(drawn)
+    renderer = drawn.canvas.get_renderer()
+    extents = [label.get_window_extent(renderer) for label in drawn.ax.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(extents) for b in extents[:i])
+    assert all(extent.y0 >= 0 and extent.y1 <= 200 for extent in extents)
+
+
+def test_a_picture_without_room_still_has_all_labels():
+    boxes = np.array([[1.0, 1, 19, 9]] * 9)
+    draw_boxes(np.zeros((10, 20, 3), np.uint8), boxes, labels=[0] * 9, texts=["bar $%d$"] * 9)

@@ -250,3 +250,21 @@ def test_with_a_dab_detr_in_training(tmp_path, dataset):
     assert model.training
     assert (tmp_path / "preview" / "contact_sheet.png").exists()
     assert (tmp_path / "preview" / "contact_sheet_0000001.png").exists()
+
+
+def test_a_failure_to_draw_is_a_warning(tmp_path, dataset, caplog):
+    dataset[1]["file_name"] = str(tmp_path / "gone.png")
+    Training(hook(dataset[1:2], tmp_path)).train(0, 2)
+    assert "contact_sheet.png could not be drawn" in caplog.text and "gone.png" in caplog.text
+
+
+@pytest.mark.parametrize("size", [(48, 32), (20, 90), (1, 400)])
+def test_titles_are_not_cut(tmp_path, dataset, monkeypatch, size):
+    """The title's strip has its background on the left and on the right, whatever the shape of the image."""
+    Image.new("RGB", size, (GRAY,) * 3).save(dataset[0]["file_name"])
+    record = {**dataset[0], "height": size[1], "width": size[0]}
+    draw_preview(Detector(scores=(0.2, 0.1)), [record], mapper=mapper, output_dir=tmp_path)
+    picture = np.asarray(Image.open(tmp_path / "00_image0.png"))
+    half = (picture.shape[1] - preview.GAP) // 2
+    for strip in (picture[: preview.TITLE_HEIGHT, :half], picture[: preview.TITLE_HEIGHT, -half:]):
+        assert (strip[:, [0, 1, -2, -1]] == preview.BACKGROUND).all() and (strip > 128).any()

@@ -1,4 +1,4 @@
-"""What an evaluation leaves in its folder: tables as CSV and pictures as PNG."""
+"""The report of an evaluation: tables as CSV and pictures as PNG."""
 
 import csv
 import logging
@@ -10,37 +10,42 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..visualization.detection import draw_confusions, draw_precision_recall
+from ..visualization.text import drawing, plain_text, readable
 from .box_eval import BoxEval
 
 logger = logging.getLogger(__name__)
 
 
 def write_report(output_dir: str, evaluation: BoxEval, confusions: np.ndarray, score_threshold: float) -> None:
-    """Write the tables `classes.csv`, `pr_curves.csv`, `confusion_matrix.csv`, and pictures of the latter two.
+    """Write the tables `classes.csv`, `pr_curves.csv` and `confusion_matrix.csv`, and pictures of the last two.
 
-    confusions: from `count_confusions`, of detections of `score_threshold` and more.
+    confusions: `count_confusions` for detections with a score of at least `score_threshold`.
     """
     folder = Path(output_dir)
     classes = class_reports(evaluation)
     names = [report.name for report in classes]
-    _write(folder / "classes.csv", ClassReport.header(), (report.row() for report in classes))
+    write_table(folder / "classes.csv", ClassReport.header(), (report.row() for report in classes))
     curves = precision_recall(evaluation)
-    _write(folder / "pr_curves.csv", ("class", "iou", "recall", "precision", "score"), curve_rows(names, curves))
-    _write(
+    write_table(folder / "pr_curves.csv", ("class", "iou", "recall", "precision", "score"), curve_rows(names, curves))
+    write_table(
         folder / "confusion_matrix.csv",
         ("true class", *names, "missed"),
         ((name, *row) for name, row in zip((*names, "background"), confusions.tolist(), strict=True)),
     )
-    save(draw_precision_recall(names, curves.recall, curves.overlaps, curves.precision), folder / "pr_curves.png")
-    save(draw_confusions(names, confusions, score_threshold), folder / "confusion_matrix.png")
-    logger.info("Curves, confusion matrix and numbers by class are in %s", folder)
+    labels = [readable(name, number) for number, name in enumerate(names)]
+    with drawing("pr_curves.png"), plain_text(labels):
+        save(draw_precision_recall(labels, curves.recall, curves.overlaps, curves.precision), folder / "pr_curves.png")
+    with drawing("confusion_matrix.png"), plain_text(labels):
+        save(draw_confusions(labels, confusions, score_threshold), folder / "confusion_matrix.png")
+    logger.info("Curves, confusion matrix and results by class are in %s", folder)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassReport:
-    """One class of an evaluation. Precisions in percent, NaN where there is nothing to compute them of.
+    """Results of one class. Precision and recall are in percent, NaN without objects to compute them from.
 
-    threshold: the score at which precision and recall (at IoU 0.5) have their greatest harmonic mean, `f1`.
+    precisions: AP, AP50, AP75, APs, APm, APl.
+    threshold: the score at which the harmonic mean `f1` of precision and recall (at IoU 0.5) is largest.
     """
 
     id: int
@@ -64,7 +69,7 @@ class ClassReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """precision and score, (T, R, K), over T `overlaps` and R values of `recall`; NaN for classes without objects."""
+    """`precision` and `score` (T, R, K) by T `overlaps`, R values of `recall` and K classes; NaN without objects."""
 
     overlaps: np.ndarray
     recall: np.ndarray
@@ -73,7 +78,7 @@ class Curves:
 
 
 def precision_recall(evaluation: BoxEval) -> Curves:
-    """The curves of an evaluation, of all areas and the full number of detections."""
+    """Curves of an evaluation for all areas and the full number of detections."""
     precision, scores = (evaluation.eval[key][:, :, :, 0, -1] for key in ("precision", "scores"))
     none = precision < 0
     return Curves(
@@ -85,7 +90,7 @@ def precision_recall(evaluation: BoxEval) -> Curves:
 
 
 def class_reports(evaluation: BoxEval) -> list[ClassReport]:
-    """All classes, in the order of their ids."""
+    """Results of all classes, in the order of their ids."""
     curves = precision_recall(evaluation)
     truth = evaluation.cocoGt
     reports = []
@@ -100,7 +105,7 @@ def class_reports(evaluation: BoxEval) -> list[ClassReport]:
                 id=i,
                 name=truth.cats[i]["name"],
                 objects=sum(not x.get("iscrowd") for x in truth.loadAnns(truth.getAnnIds(catIds=[i]))),
-                precisions=tuple(_mean_precision(evaluation, k)),
+                precisions=tuple(mean_precisions(evaluation, k)),
                 threshold=score[best] if reached else np.nan,
                 precision=100 * precision[best] if reached else np.nan,
                 recall=100 * curves.recall[best] if reached else np.nan,
@@ -111,7 +116,7 @@ def class_reports(evaluation: BoxEval) -> list[ClassReport]:
 
 
 def curve_rows(names: Sequence[str], curves: Curves) -> Iterable[tuple]:
-    """Lines of the curves at IoU 0.5 and 0.75, class by class."""
+    """Rows of `pr_curves.csv`: the curves at IoU 0.5 and 0.75, class by class."""
     for k, name in enumerate(names):
         for t in np.flatnonzero(np.isclose(curves.overlaps, 0.5) | np.isclose(curves.overlaps, 0.75)):
             for recall, precision, score in zip(
@@ -120,8 +125,8 @@ def curve_rows(names: Sequence[str], curves: Curves) -> Iterable[tuple]:
                 yield name, f"{curves.overlaps[t]:.2f}", f"{recall:.2f}", f"{precision:.4f}", f"{score:.4f}"
 
 
-def _mean_precision(evaluation: BoxEval, k: int) -> Iterable[float]:
-    """AP, AP50, AP75, APs, APm, APl of class number `k` in percent."""
+def mean_precisions(evaluation: BoxEval, k: int) -> Iterable[float]:
+    """AP, AP50, AP75, APs, APm and APl of class number `k`, in percent."""
     overlaps = evaluation.params.iouThrs
     precision = evaluation.eval["precision"][:, :, k, :, -1]
     for chosen, area in ((overlaps > 0, 0), (np.isclose(overlaps, 0.5), 0), (np.isclose(overlaps, 0.75), 0),
@@ -132,11 +137,13 @@ def _mean_precision(evaluation: BoxEval, k: int) -> Iterable[float]:
 
 
 def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
     figure.savefig(path, dpi=110)
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """Write a CSV file; half characters, which JSON's escapes can hold, become escapes again."""
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

@@ -11,6 +11,9 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .text import drawing, plain_text
 
 __all__ = ["CurvesHook", "draw_metrics", "plot_losses", "read_metrics"]
 
@@ -21,7 +24,8 @@ PARTS = {
     "loss_bbox": "loss_bbox (L1)",
     "loss_giou": "loss_giou (1 - GIoU)",
 }
-AP = "bbox/AP"
+PRECISIONS = "bbox/AP", "bbox/AP50"
+VALIDATION = "validation/total_loss"
 
 Series = list[tuple[int, float]]
 
@@ -43,11 +47,12 @@ class CurvesHook(HookBase):
 
     def after_train(self) -> None:
         if comm.is_main_process():
-            plot_losses(self.output_dir / "metrics.json", self.output_dir / "curves.png")
+            with drawing("curves.png"):
+                plot_losses(self.output_dir / "metrics.json", self.output_dir / "curves.png")
 
 
 def plot_losses(metrics_json: str | os.PathLike, out_png: str | os.PathLike) -> Path | None:
-    """Draw total loss, the last layer's three losses, learning rate and AP over iterations.
+    """Draw losses of training and validation, the last layer's three losses, learning rate, AP and AP50 by iteration.
 
     A value that is not finite leaves a gap in its curve. The title counts these values.
 
@@ -60,7 +65,8 @@ def plot_losses(metrics_json: str | os.PathLike, out_png: str | os.PathLike) -> 
     if "total_loss" not in series:
         logger.warning("No loss curve is drawn: %s has no total_loss.", metrics_json)
         return None
-    draw_metrics(series).savefig(out_png, dpi=110)
+    with plain_text(series):
+        draw_metrics(series).savefig(out_png, dpi=110)
     return Path(out_png)
 
 
@@ -91,18 +97,24 @@ def draw_metrics(series: dict[str, Series]) -> Figure:
     """The figure of `plot_losses` from the result of `read_metrics`; a missing metric leaves its axes empty."""
     figure = Figure(figsize=(11, 7), layout="constrained")
     total, parts, rate, precision = figure.subplots(2, 2, sharex=True).flat
-    draw_curves(total, "total loss of all layers", {"total_loss": series.get("total_loss", [])})
+    losses = {"total_loss": series.get("total_loss", []), **chosen(series, VALIDATION)}
+    draw_curves(total, "total loss of all layers", losses)
     draw_curves(
         parts, "weighted losses of the last layer", {label: series.get(key, []) for key, label in PARTS.items()}
     )
     draw_curves(rate, "learning rate", {"lr": series.get("lr", [])})
     rate.ticklabel_format(axis="y", style="scientific", scilimits=(0, 0))
-    evaluations = {key: values for key, values in series.items() if key == AP or key.endswith("/" + AP)}
-    draw_curves(precision, "AP on the validation set", evaluations, marker="o")
+    draw_curves(precision, "AP on the validation set", chosen(series, *PRECISIONS), marker="o")
     precision.set_ylim(0, 100)
     for axes in (rate, precision):
         axes.set_xlabel("iteration")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def chosen(series: dict[str, Series], *names: str) -> dict[str, Series]:
+    """The metrics of these names, also of averaged weights and of several validation sets, such as ema/bbox/AP."""
+    return {key: values for key, values in series.items() if any(f"/{key}".endswith(f"/{name}") for name in names)}
 
 
 def draw_curves(axes: Axes, title: str, curves: dict[str, Series], marker: str | None = None) -> None:

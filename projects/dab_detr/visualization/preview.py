@@ -21,12 +21,13 @@ from torch.nn.parallel import DistributedDataParallel
 from ..data.pictures import read_image
 from ..modeling.mode import evaluating
 from .drawing import COLORS, draw_boxes
+from .text import drawing, readable
 
 __all__ = ["PreviewHook", "draw_preview"]
 
 logger = logging.getLogger(__name__)
 
-TITLE_HEIGHT, GAP = 30, 8  # pixels
+TITLE_HEIGHT, GAP, NARROWEST = 30, 8, 280  # pixels; a title is readable from the narrowest width on
 BACKGROUND = (32, 32, 32)
 
 
@@ -70,7 +71,8 @@ class PreviewHook(HookBase):
     def draw_sheet(self, sheet: str) -> None:
         """Draw the pictures and the contact sheet of this file name, in the main process."""
         if comm.is_main_process():
-            self.draw(sheet=sheet)
+            with drawing(f"preview/{sheet}"):
+                self.draw(sheet=sheet)
 
 
 def draw_preview(
@@ -126,7 +128,8 @@ class Style:
         self.side = side
 
     def name(self, label: int) -> str:
-        return self.names[label] if self.names else str(label)
+        """The name of a class, or its number, as it can be drawn."""
+        return readable(self.names[label], label) if self.names else str(label)
 
     def panel(
         self, image: np.ndarray, title: str, boxes: np.ndarray, labels: list[int], texts: list[str]
@@ -136,9 +139,19 @@ class Style:
         height, width = (max(1, round(x * scale)) for x in image.shape[:2])
         resized = np.asarray(Image.fromarray(image).resize((width, height)))
         drawn = draw_boxes(resized, boxes * scale, labels=labels, texts=texts, colors=self.colors)
-        strip = VisImage(np.full((TITLE_HEIGHT, width, 3), BACKGROUND, np.uint8))
-        strip.ax.text(width / 2, TITLE_HEIGHT / 2, title, size=12, color="w", ha="center", va="center")
-        return np.concatenate([strip.get_image(), drawn])
+        if width < NARROWEST:
+            margin = NARROWEST - width
+            drawn = np.pad(drawn, ((0, 0), (margin // 2, margin - margin // 2), (0, 0)), constant_values=BACKGROUND[0])
+        return np.concatenate([title_strip(title, drawn.shape[1]), drawn])
+
+
+def title_strip(title: str, width: int) -> np.ndarray:
+    """A title of one line, (TITLE_HEIGHT, width, 3), in the largest size up to 12 points that fits."""
+    strip = VisImage(np.full((TITLE_HEIGHT, width, 3), BACKGROUND, np.uint8))
+    text = strip.ax.text(width / 2, TITLE_HEIGHT / 2, title, size=12, color="w", ha="center", va="center")
+    extent = text.get_window_extent(strip.canvas.get_renderer())
+    text.set_size(12 * min(1, (width - 8) / extent.width))
+    return strip.get_image()
 
 
 def draw_picture(record: dict, detections: Instances, score_threshold: float, style: Style) -> np.ndarray:
@@ -182,6 +195,6 @@ def contact_sheet(pictures: list[np.ndarray], columns: int = 2) -> np.ndarray:
 
 
 def spread(dataset: Sequence[dict], number: int) -> list[dict]:
-    """`number` images evenly spread over the dataset, or all where it has fewer."""
+    """`number` images evenly spread over the dataset, or all if it has fewer."""
     number = min(number, len(dataset))
     return [dataset[i * len(dataset) // number] for i in range(number)]
