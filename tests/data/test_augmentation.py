@@ -72,3 +72,18 @@ def test_a_crop_is_never_larger_than_the_image():
     augmentations = [random_crop(short_side=[50], crop_side=[384, 600])]
     shapes = {x.shape[:2] for x, _ in augmented(augmentations, np.zeros((30, 60, 3), np.uint8), 20)}
     assert shapes == {(30, 60), (50, 100)}
+
+
+@pytest.mark.parametrize("shape", [(1, 1300), (1300, 1), (2, 1000), (30, 1200)])
+def test_thin_images_do_not_grow_without_bound(shape):
+    """A strip of 1300 x 1 would become 520,000 x 400 before its crop."""
+    results = augmented(detr_augmentations(**DETR), np.zeros((*shape, 3), np.uint8), 30)
+    sides = [max(x.new_h, x.new_w) for _, transforms in results for x in flat(transforms) if hasattr(x, "new_h")]
+    assert max(sides) <= 20 * 600
+    assert all(min(x.shape[:2]) > 0 for x, _ in results)
+
+
+def test_ordinary_images_are_resized_as_without_a_bound():
+    crops_of = [x for _, ts in augmented([random_crop(short_side=[600], crop_side=[384, 600])],
+                np.zeros((48, 640, 3), np.uint8), 20) for x in flat(ts) if hasattr(x, "new_h")]  # fmt: skip
+    assert {(x.new_h, x.new_w) for x in crops_of} == {(600, 8000)}

@@ -98,3 +98,38 @@ NOT_COCO = {
 def test_file_that_is_not_coco_format(tmp_path, data, message):
     with pytest.raises(ValueError, match=rf"(?s)train\.json is not .*{message}"):
         read(tmp_path, copy.deepcopy(data))
+
+
+def used(folder, data, *, trained: bool) -> dict[str, str]:
+    """What is said of the objects there are, by kind."""
+    findings = read(folder, data).check_use(trained=trained)
+    return {finding.kind: (finding.severity, str(finding)) for finding in findings}
+
+
+@pytest.mark.parametrize("change", [{"iscrowd": 1}, {"bbox": [1, 1, 0, 4]}, {"segmentation": [[1, 1, 2, 2]]}])
+def test_nothing_to_learn(tmp_path, change):
+    data = content()
+    for x in data["annotations"][1:]:
+        x.update(change)
+    assert "nothing to learn" not in used(tmp_path, data, trained=True)
+    data["annotations"][0].update(change)
+    severity, text = used(tmp_path, data, trained=True)["nothing to learn"]
+    assert severity is Severity.ERROR and "Set iscrowd to 0 for single objects" in text
+
+
+def test_nothing_to_evaluate(tmp_path):
+    data = content()
+    for x in data["annotations"]:
+        x["iscrowd"] = 1
+    severity, text = used(tmp_path, data, trained=False)["nothing to evaluate"]
+    assert severity is Severity.WARNING and "AP will be nan" in text and "--val-fraction" in text
+
+
+def test_a_class_without_objects(tmp_path):
+    data = content()
+    for x in data["annotations"]:
+        x["iscrowd"] = int(x["category_id"] == 2)
+    severity, text = used(tmp_path, data, trained=False)["unused category"]
+    assert severity is Severity.WARNING and "their AP is nan" in text and "2 'class 1'" in text
+    assert "--val-fraction" in text
+    assert "no object to learn from: 2 'class 1'" in used(tmp_path, data, trained=True)["unused category"][1]

@@ -264,3 +264,35 @@ def test_any_boxes_are_mended(tmp_path_factory, boxes):
     result = mended(folder, data)
     # a box of a pixel that is left alone in a corner could be in shares of the image as well
     assert not [x for x in errors(folder, result) if "look normalized" not in x]
+
+
+@pytest.mark.parametrize("crowds", [(1, 0), (0, 1), (0, 0), (1, 1), (1, 0, 1), (1, 1, 0)])
+def test_of_equal_boxes_the_first_object_stays(tmp_path, crowds):
+    data = content(num_images=3)
+    first = data["annotations"][0]
+    data["annotations"] = [{**first, "id": 10 + i, "iscrowd": crowd} for i, crowd in enumerate(crowds)]
+    write(tmp_path, "train", data)
+    result, done = mend(data, str(tmp_path / "train"))
+    assert [x["id"] for x in result["annotations"]] == [10 + (crowds.index(0) if 0 in crowds else 0)]
+    what = "annotations left out that repeat another (kept: the first that is not a crowd region)"
+    assert done[what] == len(crowds) - 1
+
+
+def test_images_too_thin_are_left_out(tmp_path):
+    data = content()
+    data["images"][1].update(width=3000, height=1)
+    write(tmp_path, "train", data)
+    Image.new("RGB", (3000, 1)).save(tmp_path / "train" / "1.png")
+    result, done = mend(data, str(tmp_path / "train"))
+    assert [x["id"] for x in result["images"]] == [0, 20, 30]
+    assert done["images left out that are too thin to be resized"] == 1
+
+
+@pytest.mark.parametrize("ids", [[0, 1, 2, 3, 4, 5], [-3, 1, 2**60, "7", "a", None]])
+def test_ids_that_tools_misread_are_numbered_again(tmp_path, ids):
+    data = content()
+    for x, i in zip(data["annotations"], ids, strict=True):
+        x["id"] = i
+    write(tmp_path, "train", data)
+    found = [x["id"] for x in mended(tmp_path, data)["annotations"]]
+    assert len(set(found)) == 6 and all(type(i) is int and 1 <= i <= 2**53 for i in found)

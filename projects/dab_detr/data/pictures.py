@@ -76,15 +76,20 @@ def to_array(image: Image.Image, image_format: str = "RGB") -> np.ndarray:
     nobody knows, and whatever Pillow raises for damaged pixels.
     """
     image.load()  # before the EXIF data are asked for, where a failure to decode would be ignored
+    check_numbers(image)
+    upright = detection_utils._apply_exif_orientation(image)
+    if image.mode in SIXTEEN_BITS or image.mode == "I":
+        upright = Image.fromarray(eight_bits(np.asarray(upright)))
+    return np.ascontiguousarray(detection_utils.convert_PIL_to_numpy(upright, image_format))
+
+
+def check_numbers(image: Image.Image) -> None:
+    """Raise ValueError for an image of 32 bits or of floating point, whose range nobody knows."""
     if image.mode == "F" or (image.mode == "I" and image.format not in SIXTEEN_AS_32):
         raise ValueError(
             f"its pixels are {'floating-point' if image.mode == 'F' else '32-bit'} numbers, whose range is not "
             "known: save it with 8 or 16 bits"
         )
-    upright = detection_utils._apply_exif_orientation(image)
-    if image.mode in SIXTEEN_BITS or image.mode == "I":
-        upright = Image.fromarray(eight_bits(np.asarray(upright)))
-    return np.ascontiguousarray(detection_utils.convert_PIL_to_numpy(upright, image_format))
 
 
 def eight_bits(pixels: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from detectron2.utils.file_io import PathManager
 from PIL import Image
 
 from ..data.augmentation import MAX_ASPECT
+from ..data.pictures import check_numbers, decode, formats
 from .finding import Finding, Severity
 from .places import files_below, files_present, place_hint
 
@@ -81,17 +82,19 @@ def check_files(root: str, entries: Sequence[ImageEntry], *, opened: int | None 
 
 
 def look_at(path: str, *, short: bool = False, until: float = math.inf) -> Look:
-    """Open an image for its size, and decode it to its last pixel.
+    """Open an image for its size, and decode it as training and prediction do.
 
     short: decode it only if its file does not end as complete ones of its format do.
     until: time on the monotonic clock after which nothing is decoded.
     """
     try:
-        with PathManager.open(path, "rb") as file, Image.open(file) as image:
+        with PathManager.open(path, "rb") as file, Image.open(file, formats=formats()) as image:
             exif = Image.Image.getexif(image) if short else image.getexif()  # PNG's own decodes the whole image
             look = Look(image.size, exif.get(ORIENTATION, 1), image.mode)
+            check_numbers(image)
             if not (short and is_complete(file, image.format)) and time.monotonic() < until:
-                image.load()
+                file.seek(0)
+                decode(file.read())
             return look
     except Exception as error:  # whatever Pillow stumbles over, the image cannot be used
         return Look(problem=f"{type(error).__name__}: {error}".replace(path, "it"))
@@ -152,7 +155,7 @@ def check_readable(looks: Sequence[tuple[ImageEntry, Look]]) -> Iterator[Finding
     broken = [f"{x}: {look.problem:.100}" for x, look in looks if look.problem]
     yield from Finding.counted("corrupt image", Severity.ERROR, "images cannot be read", broken)
     deep = [f"{x} {look.mode}" for x, look in looks if not look.problem and look.mode not in EIGHT_BITS]
-    what = "images have more than 8 bits per channel, which are cut off and not scaled"
+    what = "images have more than 8 bits per channel, of which the model sees the highest 8"
     yield from Finding.counted("deep image", Severity.WARNING, what, deep)
 
 
