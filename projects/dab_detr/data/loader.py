@@ -1,4 +1,4 @@
-"""The training loader: batches in an order that is known beforehand, so that a training can go on where it stopped."""
+"""The training loader: batches in an order that is fixed in advance, so that a stopped training can continue."""
 
 import itertools
 from collections import defaultdict
@@ -13,14 +13,15 @@ from .seeding import Visits, VisitSampler
 
 
 class TrainLoader:
-    """Endless batches, each this process's share of `total_batch_size` images, from the batch `start` on.
+    """Endless batches, each with this process's share of `total_batch_size` images, starting with batch `start`.
 
-    Without `aspect_ratio_grouping` the images of all processes together, and what is random about each, are the same
-    for any number of processes and workers. With it a process's images are either all wider than high or none.
+    The images of all processes together, and all randomness of each image, are the same for any number of processes and
+    workers. This does not hold with `aspect_ratio_grouping`, where a process's images are all wider than high, or none.
 
-    seed: of order, augmentation and denoising; below 0 it is drawn, the same for all processes.
+    seed: determines order, augmentation and denoising. A negative seed is replaced by a random one, the same for all
+        processes.
 
-    `seed` and `start` may be set until the first batch is asked for; nothing is read before.
+    `seed` and `start` may be set until the first batch is requested; nothing is read before.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class TrainLoader:
             batch_sampler=self._batches(),
             num_workers=self.num_workers,
             collate_fn=trivial_batch_collator,
-            generator=torch.Generator(),  # not to draw from that of the training
+            generator=torch.Generator(),  # leaves the training's generator alone
         )
 
     def _batches(self) -> Sampler:
@@ -64,11 +65,12 @@ class TrainLoader:
 
 
 class GroupedBatches(Sampler):
-    """Endless lists of visits to images of one group, in the order in which they are full; the first `start` are left
-    out.
+    """Endless lists of visits to images of one group, in the order in which they fill; the first `start` are skipped.
 
-    groups: of every image, of which there are as many as visits in an epoch. Images that wait for their batch to be
-    full are those numbers here, and not what a mapper has made of them: so they can be made to wait anew.
+    An image that waits for its batch to fill is only a number here, not the output of a mapper, so a resumed training
+    can restore it.
+
+    groups: the group of every image.
     """
 
     def __init__(self, visits: VisitSampler, batch_size: int, *, groups: Sequence[Hashable], start: int = 0):

@@ -40,7 +40,7 @@ class NamingMapper(DatasetMapper):
         return record
 
     def instances(self, objects: list[dict], transforms: T.TransformList, size: tuple[int, int]) -> Instances:
-        """Return the objects that are no crowds and that the augmented image still shows.
+        """Return the objects that are not crowd regions and that the augmented image still shows.
 
         size: height and width of the augmented image.
         """

@@ -12,10 +12,10 @@ from PIL import Image, UnidentifiedImageError
 
 from ..download import local_path
 
-# Formats of Pillow that are no pictures, or that start another program to be drawn.
+# Formats of Pillow that are not pictures, or that start another program to be drawn.
 NOT_DECODED = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"}
 SIXTEEN_BITS = {"I;16", "I;16B", "I;16L", "I;16N"}
-SIXTEEN_AS_32 = {"PNG", "PPM"}  # formats of which Pillow gives 16 bits as 32
+SIXTEEN_AS_32 = {"PNG", "PPM"}  # formats whose 16 bits Pillow returns as 32
 DARK = 4096  # a 16-bit picture below this value has 12 bits or fewer: it becomes nearly black
 
 

@@ -1,7 +1,7 @@
-"""Random choices that belong to the sample: the same however batches are cut, and whichever process loads it.
+"""Random choices that belong to the sample: they do not depend on the batch or on the process that loads it.
 
-A visit is one look at one image: number `epoch * size + index`. The sampler deals out visits, the dataset gives each
-a seed by which the mapper augments, and by which denoising draws its noise.
+A visit is one look at one image; its number is `epoch * size + index`. The sampler deals out visits. The dataset gives
+each visit a seed, which determines its augmentation and its denoising noise.
 """
 
 import itertools
@@ -17,13 +17,13 @@ from torch.utils.data import Dataset, Sampler
 
 
 def seed_of(*numbers: int) -> int:
-    """A seed below 2 ** 32 from non-negative numbers, e.g. of the training, the epoch and the image."""
+    """A seed below 2 ** 32 from non-negative numbers, such as the training's seed, the epoch and the image."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Python's, NumPy's and torch's random numbers on the CPU start from `seed`; after it they go on as before it."""
+    """Start the CPU random numbers of Python, NumPy and torch from `seed`, and restore their states at the end."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         random.seed(seed)
@@ -37,9 +37,9 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class Visits(Dataset):
-    """What `mapper` makes of image `index` at visit `epoch * size + index`, with the key `seed`: the visit's own.
+    """The mapped image `index` at visit `epoch * size + index`, with the visit's own seed under the key `seed`.
 
-    Where the mapper answers None, as Detectron2 lets it, the next image that it takes stands in.
+    If the mapper returns None, which Detectron2 allows, the next image that it accepts stands in.
     """
 
     def __init__(self, dataset: Sequence[dict], mapper: Callable[[dict], dict | None], *, seed: int):
@@ -47,7 +47,7 @@ class Visits(Dataset):
         self.mapper, self.seed = mapper, seed
 
     def __len__(self) -> int:
-        """The number of images, which is that of the visits of one epoch."""
+        """The number of images, which is also the number of visits in an epoch."""
         return len(self.dataset)
 
     def __getitem__(self, visit: int) -> dict:
@@ -60,9 +60,9 @@ class Visits(Dataset):
 
 
 class VisitSampler(Sampler):
-    """Endless visits in an order that is shuffled anew in every epoch: this process's share, every n-th of n.
+    """Endless visits, shuffled again in every epoch; each of n processes gets every n-th visit.
 
-    It is a function of `size`, `seed` and `start`, the number of visits that all processes have had before.
+    The order is a function of `size`, `seed` and `start`, the number of visits that all processes have made before.
     """
 
     def __init__(self, size: int, *, seed: int, start: int = 0):
@@ -70,8 +70,8 @@ class VisitSampler(Sampler):
         self.rank, self.world_size = comm.get_rank(), comm.get_world_size()
 
     def __iter__(self) -> Iterator[int]:
-        mine = itertools.count(self.start + self.rank, self.world_size)
-        for epoch, places in itertools.groupby(mine, lambda place: place // self.size):
+        local = itertools.count(self.start + self.rank, self.world_size)
+        for epoch, places in itertools.groupby(local, lambda place: place // self.size):
             shuffled = torch.Generator().manual_seed(seed_of(self.seed, epoch))
             order = torch.randperm(self.size, generator=shuffled).tolist()
             for place in places:

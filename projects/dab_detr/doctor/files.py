@@ -155,7 +155,7 @@ def check_readable(looks: Sequence[tuple[ImageEntry, Look]]) -> Iterator[Finding
     broken = [f"{x}: {look.problem:.100}" for x, look in looks if look.problem]
     yield from Finding.counted("corrupt image", Severity.ERROR, "images cannot be read", broken)
     deep = [f"{x} {look.mode}" for x, look in looks if not look.problem and look.mode not in EIGHT_BITS]
-    what = "images have more than 8 bits per channel, of which the model sees the highest 8"
+    what = "images have more than 8 bits per channel; the model sees the highest 8 of them"
     yield from Finding.counted("deep image", Severity.WARNING, what, deep)
 
 
