@@ -114,7 +114,14 @@ MAY_IMPORT = {
         "visualization",
         "yaml_file",
     ),
-    "explanation": ("explanation", "inference", "modeling.boxes", "modeling.recording", "modeling.structures"),
+    "explanation": (
+        "explanation",
+        "inference",
+        "modeling.boxes",
+        "modeling.positional",
+        "modeling.recording",
+        "modeling.structures",
+    ),
     "": ("detector", "explanation", "modeling.optimization", "modeling.transformer", "version"),  # the public names
 }
 
