@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "modeling": ("modeling.boxes", "modeling.layers", "modeling.part", "modeling.positional", "modeling.structures"),
     "modeling.structures": (),
     "modeling.boxes": (),
-    "modeling.layers": (),
+    "modeling.layers": ("modeling.boxes",),
     "modeling.part": (),
     "modeling.positional": ("modeling.boxes", "modeling.layers", "modeling.part"),
     "modeling.onednn": (),

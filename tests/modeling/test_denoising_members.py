@@ -70,11 +70,11 @@ def test_groups_do_not_reach_each_other(member, monkeypatch):
     """Other noise in the last group changes its own answers, and no other."""
     model, features, padding = member
     torch.manual_seed(1)
-    labels, boxes = model.denoising.noise(torch.arange(12) % K, random_boxes(12).double(), torch.rand(12, 6))
+    labels, boxes = model.denoising.noise(torch.arange(12) % K, random_boxes(12).double(), torch.rand(12, 6), None)
     answers = []
     for shift in (0.0, 0.05):
         boxes = boxes.clone()
-        boxes[8:] += shift
+        boxes.view(2, 3, 2, 4)[:, -1] += shift
         monkeypatch.setattr(model.denoising, "noise", lambda *_, boxes=boxes: (labels, boxes))
         answers.append(model.detect(features, padding, objects((2, 2))).denoised[0])
     changed = (
@@ -109,7 +109,7 @@ def test_training_reaches_every_parameter(member):
 
 
 def test_patterns_are_those_of_the_matching_queries_only(monkeypatch):
-    monkeypatch.setattr(Denoising, "noise", lambda self, labels, boxes, draws: (labels, boxes))
+    monkeypatch.setattr(Denoising, "noise", lambda self, labels, boxes, draws, positive: (labels, boxes))
     node = shrink(dab_detr(num_patterns=3))
     node.denoising.groups, node.num_classes = 2, K
     model = tell_apart(instantiate(node))

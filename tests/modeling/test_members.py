@@ -1,13 +1,17 @@
 """What every member of the family owes its users: gradients for all, whatever the batch, in any precision."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from detectron2.config import instantiate
 
 from dab_detr.detector import DABDETR, padding_of
+from dab_detr.losses.batch import EffectiveBatch
 from dab_detr.modeling.heads import InFullPrecision
+from dab_detr.modeling.structures import ABSENT
 from dab_detr.models import MODELS, anchor_detr, dab_deformable_detr, dab_detr
-from samples import random_input, train, worst
+from samples import random_input, random_targets, train, worst
 from tiny import shrink, tell_apart
 
 
@@ -102,15 +106,81 @@ def test_inference_answers_in_the_size_that_is_asked_for(model):
         assert (instances.scores[:-1] >= instances.scores[1:]).all()  # best first
 
 
+def exact(name: str) -> DABDETR:
+    """A member for which padding changes nothing: by one option for the members on several maps and Anchor DETR."""
+    node = shrink(MEMBERS[name]())
+    node.num_classes, node.encoder.dropout = 7, 0.0
+    if "feature" not in node.neck:
+        node.neck.exact_padding = True
+    return tell_apart(instantiate(node))
+
+
+def padded_batch(model: DABDETR) -> tuple[dict, torch.Tensor, list[tuple[dict, torch.Tensor]]]:
+    """Feature maps and padding of three images, and the same of each image alone; 64 pixels are 1 cell at stride 64."""
+    sizes, (height, width) = [(192, 160), (96, 64), (64, 160)], (192, 160)
+    shapes = model.backbone.output_shape()
+    features = {k: torch.randn(3, v.channels, height // v.stride, width // v.stride) for k, v in shapes.items()}
+    padding, alone = torch.ones(3, height, width, dtype=torch.bool), []
+    for i, (h, w) in enumerate(sizes):
+        padding[i, :h, :w] = False
+        cut = {k: x[i : i + 1, :, : h // shapes[k].stride, : w // shapes[k].stride] for k, x in features.items()}
+        alone.append((cut, torch.zeros(1, h, w, dtype=torch.bool)))
+    return features, padding, alone
+
+
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["detr", "conditional_detr", "dab_detr", "dn_dab_detr"])
-def test_on_one_map_a_padded_batch_equals_single_images(name):
-    """(Necks with group norm take the statistics of the whole batch, padding included, as in the originals.)"""
-    model = tell_apart(instantiate(shrink(MEMBERS[name]()))).eval()
-    features = torch.randn(2, 32, 5, 6)
-    padding = torch.zeros(2, 160, 192, dtype=torch.bool)
-    padding[1, 96:], padding[1, :, 64:] = True, True
-    together = model.detect({"res5": features}, padding)
-    alone = model.detect({"res5": features[1:, :, :3, :2]}, padding[1:, :96, :64])
-    assert worst(together.logits[:, 1:], alone.logits) < 1e-5 and worst(together.boxes[:, 1:], alone.boxes) < 1e-5
-    assert alone.logits.std(2).min() > 1e-3  # queries differ
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_padded_batch_equals_single_images(name):
+    """From the feature maps on. Also where an image has fewer cells than the batch has queries."""
+    model = exact(name).eval()
+    features, padding, alone = padded_batch(model)
+    together = model.detect(features, padding)
+    for i, one in enumerate(alone):
+        single = model.detect(*one)
+        found = single.logits.shape[2]
+        assert worst(together.logits[:, i : i + 1, :found], single.logits) < 1e-5, i
+        assert worst(together.boxes[:, i : i + 1, :found], single.boxes) < 1e-5, i
+        assert (together.logits[:, i, found:] == ABSENT).all()
+        assert single.logits.std(2).min() > 1e-3  # queries differ
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_losses_of_a_padded_batch_are_those_of_its_images(name):
+    """In double precision: with the normalizer of the whole batch, the images' losses add up to the batch's."""
+    model = exact(name).double()
+    features, padding, alone = padded_batch(model)
+    features = {name: x.double() for name, x in features.items()}
+    targets = [x._replace(seed=i, boxes=x.boxes.double()) for i, x in enumerate(random_targets([3, 1, 2], classes=7))]
+    batch = EffectiveBatch(torch.tensor([3, 1, 2]))
+    whole = model.criterion(model.detect(features, padding, targets), targets, batch)
+    parts = [
+        model.criterion(model.detect({k: x.double() for k, x in cut.items()}, mask, [target]), [target], batch)
+        for (cut, mask), target in zip(alone, targets, strict=True)
+    ]
+    for loss, value in whole.items():
+        torch.testing.assert_close(sum(part[loss] for part in parts), value, rtol=1e-5, atol=1e-8, msg=loss)
+
+
+@pytest.mark.parametrize("name", ["dino", "dn_dab_detr"])
+def test_denoising_never_reaches_the_matched_losses(name):
+    """With the weights of its slots zeroed, every other loss and all that it teaches is as without denoising."""
+    node = shrink(MEMBERS[name]())
+    node.num_classes = 7
+    model = tell_apart(instantiate(node)).double()
+    features, padding, _ = padded_batch(model)
+    features = {name: x.double() for name, x in features.items()}
+    targets = [x._replace(boxes=x.boxes.double()) for x in random_targets([3, 1, 2], classes=7)]
+    found = []
+    for denoising in (True, False):
+        model.zero_grad()
+        prediction = model.detect(features, padding, targets if denoising else None)
+        if denoising:
+            answers, noised = prediction.denoised
+            silent = replace(noised, weight=torch.zeros_like(noised.weight), positive=noised.positive & False)
+            prediction = replace(prediction, denoised=(answers, silent))
+        losses = model.criterion(prediction, targets)
+        sum(losses.values()).backward()
+        found.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None} | losses)
+    for name, expected in found[1].items():
+        torch.testing.assert_close(found[0][name], expected, rtol=1e-9, atol=1e-12, msg=name)
+    assert all(found[0][name] == 0 for name in losses.keys() ^ found[0].keys() if "_dn" in name)

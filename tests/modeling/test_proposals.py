@@ -8,11 +8,18 @@ from torch import nn
 
 from dab_detr.modeling.heads import BoxHead, ClassHead
 from dab_detr.modeling.positional import sine_embedding
-from dab_detr.modeling.proposals import EncodedProposalQueries, ProposalQueries, proposal_logits
-from dab_detr.modeling.structures import Memory
+from dab_detr.modeling.proposals import (
+    EncodedProposalQueries,
+    MemoryProposalQueries,
+    MixedProposalQueries,
+    ProposalQueries,
+    proposal_logits,
+)
+from dab_detr.modeling.structures import ABSENT, Memory
 from samples import random_memory, worst
 
 B, Q, C, K = 2, 4, 8, 3
+KINDS = [ProposalQueries, EncodedProposalQueries, MixedProposalQueries, MemoryProposalQueries]
 LEVELS = [[(4, 6), (3, 5)], [(2, 3), (1, 3)]]
 CELLS = 4 * 6 + 2 * 3
 
@@ -23,10 +30,10 @@ def memory(padded: bool = True) -> Memory:
     return replace(plain, content=plain.content.requires_grad_())
 
 
-def head(kind=ProposalQueries, class_agnostic: bool = False, **options) -> ProposalQueries:
+def head(kind=ProposalQueries, **options) -> ProposalQueries:
     """With weights that differ from cell to cell."""
     parts = {"class_head": ClassHead(dim=C, num_classes=K), "box_head": BoxHead(dim=C)}
-    queries = kind(num_queries=Q, dim=C, class_agnostic=class_agnostic, **parts, **options)
+    queries = kind(num_queries=Q, dim=C, **parts, **options)
     for parameter in queries.parameters():
         nn.init.normal_(parameter, std=0.5)
     return queries
@@ -92,13 +99,13 @@ def test_the_best_cells_become_queries(class_agnostic):
     assert not torch.equal(*rules)  # else this could not tell the rules apart
 
 
-@pytest.mark.parametrize("class_agnostic", [True, False])
-def test_proposals_are_all_cells_or_the_chosen_ones(class_agnostic):
-    queries, images = head(class_agnostic=class_agnostic), memory()
+@pytest.mark.parametrize("dense", [True, False])
+def test_proposals_are_all_cells_or_the_chosen_ones(dense):
+    queries, images = head(dense=dense), memory()
     _, logits, boxes = all_proposals(queries, images)
     proposals = queries(images).proposals
-    assert proposals.logits.shape == (1, B, CELLS if class_agnostic else Q, K)
-    if not class_agnostic:
+    assert proposals.logits.shape == (1, B, CELLS if dense else Q, K)
+    if not dense:
         index = logits.amax(-1).topk(Q).indices[..., None]
         logits, boxes = logits.gather(1, index.expand(-1, -1, K)), boxes.gather(1, index.expand(-1, -1, 4))
     assert worst(proposals.logits[0], logits) < 1e-6 and worst(proposals.boxes[0], boxes) < 1e-6
@@ -123,7 +130,7 @@ def test_queries_carry_no_gradient_and_proposals_do(kind):
 
 
 def test_encoded_queries_are_made_from_the_box_in_the_order_x_y_w_h():
-    queries, images = head(EncodedProposalQueries, class_agnostic=True), memory()
+    queries, images = head(EncodedProposalQueries), memory()
     answer = queries(images)
     columns = [sine_embedding(answer.anchors[..., [i, i]], C // 2, 10000)[..., : C // 2] for i in range(4)]
     both = queries.encode_norm(queries.encode(torch.cat(columns, -1)))
@@ -134,7 +141,7 @@ def test_encoded_queries_are_made_from_the_box_in_the_order_x_y_w_h():
 
 def test_what_is_in_cells_that_are_not_valid_does_not_matter():
     """They are all alike, and their box is the whole image and beyond, whatever the box head says."""
-    queries, images = head(class_agnostic=True), memory()
+    queries, images = head(dense=True), memory()
     _, valid = proposal_logits(images, 0.05)
     assert valid.sum(1).tolist() == [CELLS, 3 * 5 + 3]
     plain = queries(images).proposals
@@ -151,14 +158,54 @@ def test_boxes_of_higher_levels_are_larger():
     torch.testing.assert_close(boxes[:, 2:], torch.tensor([0.1, 0.2, 0.4]).repeat_interleave(4)[:, None].expand(-1, 2))
 
 
-@pytest.mark.parametrize("cells, enough", [(4, True), (3, False)])
-def test_images_with_too_few_cells_name_the_key(cells, enough):
-    images = random_memory([(1, cells)], dim=C)
-    if enough:
-        assert head()(images).anchors.shape == (1, Q, 4)
-    else:
-        with pytest.raises(ValueError, match=r"model\.queries\.num_queries=4, .* only 3 cells"):
-            head()(images)
+@pytest.mark.parametrize("cells", [1, Q - 1, Q])
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_with_fewer_cells_than_queries_have_a_query_for_each(kind, cells):
+    answer = head(kind)(random_memory([(1, cells)], dim=C))
+    assert answer.anchors.shape == (1, cells, 4) and answer.content.shape == (1, cells, C)
+    assert answer.proposals.logits.shape == (1, 1, cells, K)
+
+
+def test_mixed_queries_pair_learned_content_with_boxes_in_the_order_of_their_scores():
+    """The same content for every image; it learns, the boxes do not."""
+    queries, images = head(MixedProposalQueries), memory()
+    answer, plain = queries(images), head(MixedProposalQueries)(images)
+    assert torch.equal(answer.content, queries.content.expand(B, -1, -1)) and answer.content.requires_grad
+    scores = answer.proposals.logits[0].amax(-1)
+    assert (scores[:, :-1] >= scores[:, 1:]).all() and not torch.equal(answer.anchors, plain.anchors)
+    assert not answer.anchors.requires_grad and answer.proposals.boxes.requires_grad
+    assert worst(answer.anchors, answer.proposals.boxes[0]) == 0
+
+
+def test_learned_content_starts_from_xavier():
+    parts = {"class_head": nn.Identity(), "box_head": nn.Identity()}
+    content = MixedProposalQueries(num_queries=900, dim=256, **parts).content
+    assert content.abs().max().item() == pytest.approx((6 / (900 + 256)) ** 0.5, rel=1e-3)
+
+
+def test_the_memory_at_the_chosen_cells_is_content_that_reaches_the_encoder():
+    queries, images = head(MemoryProposalQueries), memory()
+    answer = queries(images)
+    best = all_proposals(queries, images)[1].amax(-1).topk(Q).indices
+    assert torch.equal(answer.content, images.content.gather(1, best[..., None].expand(-1, -1, C)))
+    answer.content.sum().backward()
+    assert (images.content.grad.abs().sum(-1) > 0).sum() == B * Q
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_exact_memories_never_offer_cells_of_the_padding(kind):
+    """Where too few cells are left, the queries without one stand for nothing, and nobody sees them."""
+    images = replace(random_memory([(3, 4), (1, 2)], dim=C), exact=True)
+    for score in (-20.0, 20.0):  # a bias for the constant features of cells that propose nothing
+        queries = head(kind, dense=True)
+        nn.init.constant_(queries.class_head.bias, score)
+        answer = queries(images)
+        assert answer.empty.tolist() == [[False] * Q, [False, False, True, True]]
+        assert (answer.proposals.logits[0, 1, 0] != ABSENT).all()
+        assert (answer.proposals.logits[0, images.padding] == ABSENT).all()
+        assert answer.blocked[1, 0, :2].tolist() == [[False, False, True, True]] * 2
+        assert not answer.blocked[0].any() and not answer.blocked.all(-1).any()
+    assert head(kind)(replace(images, exact=False)).empty is None
 
 
 def test_transform_starts_from_xavier():

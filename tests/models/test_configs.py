@@ -11,7 +11,16 @@ from detectron2.solver import LRMultiplier
 from omegaconf import DictConfig, OmegaConf
 
 from dab_detr.engine import lazy
-from dab_detr.models import anchor_detr, conditional_detr, dab_deformable_detr, dab_detr, deformable_detr, detr
+from dab_detr.models import (
+    anchor_detr,
+    conditional_detr,
+    dab_deformable_detr,
+    dab_detr,
+    deformable_detr,
+    detr,
+    dino,
+    efficient_detr,
+)
 from dab_detr.overrides import apply_overrides
 from tiny import CONFIGS, arguments, data_opts, lazy_opts, shrink
 
@@ -37,6 +46,12 @@ PUBLISHED = {
 def denoising(node, **queries):
     node.denoising.groups = 5
     node.queries.update(queries)
+    return node
+
+
+def better_dino():
+    node = dino(shared_heads=False, temperature=10000.0, offset=-0.5)
+    node.backbone.freeze_at, node.denoising.num_queries, node.criterion.weight_class = 0, 300, 2.0
     return node
 
 
@@ -76,6 +91,10 @@ FAMILY = {
     "dn_dab_detr_r101_50ep": Recipe(denoising(dab_detr(depth=101))),
     "dn_dab_deformable_detr_r50_12ep": Recipe(denoising(dab_deformable_detr(), **OWN_CHANNEL), epochs=12),
     "dn_dab_deformable_detr_r50_50ep": Recipe(denoising(dab_deformable_detr(), **OWN_CHANNEL)),
+    "efficient_detr_r50_36ep": Recipe(efficient_detr(), epochs=36),
+    "dino_r50_4scale_12ep_better": Recipe(better_dino(), epochs=12, lr=2e-4, slower=("backbone", "offsets")),
+    **{f"dino_r50_4scale_{n}ep": Recipe(dino(), epochs=n) for n in (12, 24, 36)},
+    **{f"dino_r50_5scale_{n}ep": Recipe(dino(five_scale=True), epochs=n) for n in (12, 24, 36)},
 }
 
 
@@ -132,7 +151,7 @@ def test_recipe_of_the_family(name):
     assert (cfg.optimizer.lr, cfg.optimizer.max_norm) == (recipe.lr, 0.1)
     assert cfg.optimizer.params.lr_factors == dict.fromkeys(recipe.slower, 0.1)
     schedule = instantiate(cfg.lr_multiplier)
-    drop = {12: 11, 50: 40}[recipe.epochs] / recipe.epochs
+    drop = {12: 11, 24: 20, 36: 30, 50: 40}[recipe.epochs] / recipe.epochs
     assert (schedule(drop - 1e-4), schedule(drop)) == (pytest.approx(1.0), pytest.approx(0.1))
 
 

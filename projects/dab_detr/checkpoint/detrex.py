@@ -71,8 +71,10 @@ def dab_detr_table(*, torchvision_names: bool) -> RenameTable:
     )
 
 
-def deformable_table(*, num_layers: int, num_maps: int, refined: bool, two_stage: bool) -> RenameTable:
-    """DAB-Deformable-DETR. num_maps: the number of maps of the backbone; the last one makes the further levels."""
+def deformable_table(
+    *, num_layers: int, num_maps: int, refined: bool, two_stage: bool, dino: bool = False
+) -> RenameTable:
+    """DAB-Deformable-DETR or DINO. num_maps: the backbone's maps; the last one makes the further levels."""
     encoder, decoder = "transformer.encoder", "transformer.decoder"
     layer = f"{decoder}.layers.{{i}}"
     neck = {f"neck.convs.{i}": f"neck.projections.{i}" for i in range(num_maps)}
@@ -84,8 +86,9 @@ def deformable_table(*, num_layers: int, num_maps: int, refined: bool, two_stage
             *(Rule(f"{theirs}.norm.{{p}}", f"{ours}.1.{{p}}") for theirs, ours in neck.items()),
             Rule("transformer.level_embeds", "neck.level_embed"),
             Rule("refpoint_embed.weight", ("queries.centre", "queries.size"), axis=1),
-            Rule("tgt_embed.weight", "queries.content"),
-            Rule("label_encoder.weight", "denoising.labels"),
+            Rule("transformer.tgt_embed.weight" if dino else "tgt_embed.weight", "queries.content"),
+            Rule("label_enc.weight" if dino else "label_encoder.weight", "denoising.labels"),
+            Rule(f"{decoder}.norm.{{p}}", "decoder.norm.{p}"),
             Rule("transformer.enc_output.{p}", "queries.transform.{p}"),
             Rule("transformer.enc_output_norm.{p}", "queries.norm.{p}"),
             *deformable_attention(f"{encoder}.layers.{{i}}.attentions.0", "encoder.layers.{i}.attention"),
@@ -108,6 +111,7 @@ def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
         num_maps=sum(key.startswith("neck.convs.") and key.endswith("conv.weight") for key in state),
         refined="transformer.decoder.bbox_embed.0.layers.0.bias" in state,
         two_stage="transformer.enc_output.weight" in state,
+        dino="transformer.tgt_embed.weight" in state,
     )
 
 
@@ -121,4 +125,5 @@ def table_of_ours(state: Mapping[str, Tensor], torchvision_names: bool = False) 
         num_maps=sum(size == 1 for size in kernels.values()),
         refined="decoder.box_heads.1.0.weight" in state,
         two_stage="queries.transform.weight" in state,
+        dino={"queries.transform.weight", "queries.content"} <= state.keys(),
     )

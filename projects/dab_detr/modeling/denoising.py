@@ -1,14 +1,16 @@
-"""Denoising (DN-DETR): noised copies of the true objects as further queries, which learn without matching."""
+"""Denoising (DN-DETR, DINO): noised copies of the true objects as further queries, which learn without matching."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import box_convert
 
 from .boxes import inverse_sigmoid
-from .structures import Noised, Queries, Target
+from .structures import EMPTY, MATCHING, Noised, Queries, Target, blocked_between
 
 
 class Denoising(nn.Module):
@@ -25,6 +27,8 @@ class Denoising(nn.Module):
     see_padding: whether objects attend to the empty slots of images with fewer than the most, as in the original, whose
         answers depend on the other images of the batch by that.
     """
+
+    copies, background = 1, False  # of an object in each group; whether empty slots are examples of background
 
     def __init__(
         self,
@@ -56,6 +60,14 @@ class Denoising(nn.Module):
         self.label_noise, self.box_noise, self.eps, self.see_padding = label_noise, box_noise, eps, see_padding
         self.labels = nn.Parameter(torch.randn(num_classes + 1, dim - 1))  # the last one is "no label"
 
+    def layout(self, counts: Sequence[int]) -> tuple[list[int], list[int]]:
+        """How many groups each image has, and room for how many objects in each."""
+        return [self.groups] * len(counts), [max(counts)] * len(counts)
+
+    def embed(self, labels: Tensor) -> Tensor:
+        """Content (M, C) of noised queries with these labels."""
+        return F.pad(self.labels[labels], (0, 1), value=1.0)
+
     def forward(self, queries: Queries, targets: Sequence[Target] | None) -> Queries:
         """The queries as the decoder wants them; with targets, the noised ones of every group before them."""
         content = F.pad(queries.content, (0, self.missing))
@@ -65,60 +77,120 @@ class Denoising(nn.Module):
         return queries if targets is None else self.with_noised(queries, targets)
 
     def with_noised(self, queries: Queries, targets: Sequence[Target]) -> Queries:
-        """Slots (B, P): group by group, in each as many as the image with most objects has."""
-        counts = [len(target.labels) for target in targets]
-        single = max(counts)
-        batch, slots = len(targets), self.groups * single
-        labels = torch.cat([target.labels for target in targets]).repeat(self.groups)
-        boxes = torch.cat([target.boxes for target in targets]).repeat(self.groups, 1).to(queries.anchors.dtype)
-        image, slot = slots_of(counts, self.groups, labels.device)
-        draws = draws_for(targets, self.groups).to(boxes.device)
-        noised_labels, noised_boxes = self.noise(labels, boxes, draws)
+        """The queries after P slots (B, P) of noised ones, each image's groups one after the other."""
+        device, counts = queries.anchors.device, [len(target.labels) for target in targets]
+        groups, room = self.layout(counts)
+        (image, slot, source, positive), group = (x.to(device) for x in slots_of(counts, groups, room, self.copies))
+        positive = positive.bool()
+        labels = torch.cat([target.labels for target in targets])[source]
+        boxes = torch.cat([target.boxes for target in targets])[source].to(queries.anchors.dtype)
+        draws = draws_for(targets, groups, self.copies).to(device)
+        noised_labels, noised_boxes = self.noise(labels, boxes, draws, positive)
 
-        content = queries.content.new_zeros(batch, slots, queries.content.shape[-1])
-        content[image, slot] = F.pad(self.labels[noised_labels], (0, 1), value=1.0).to(content.dtype)
-        anchors = queries.anchors.new_full((batch, slots, 4), 0.5)
+        content = queries.content.new_zeros(*group.shape, queries.content.shape[-1])
+        content[image, slot] = self.embed(noised_labels).to(content.dtype)
+        anchors = queries.anchors.new_full((*group.shape, 4), 0.5)
         anchors[image, slot] = inverse_sigmoid(noised_boxes, self.eps).sigmoid().to(anchors.dtype)
-        valid = scatter(labels.new_zeros(batch, slots, dtype=torch.bool), image, slot, True)
-        matching = queries.content.shape[1]
-        blocked = blocked_between(self.groups, single, matching, labels.device)
-        if not self.see_padding:
-            blocked = blocked | F.pad(~valid, (0, matching))[:, None, None]
+        filled = scatter(torch.zeros_like(group, dtype=torch.bool), image, slot, True)
+        seen = group if self.see_padding else group.masked_fill(~filled, EMPTY)
+        matching = torch.full(queries.anchors.shape[:2], MATCHING, device=device)
+        matching = matching if queries.empty is None else matching.masked_fill(queries.empty, EMPTY)
+        counted = seen != EMPTY if self.background else filled
         return replace(
             queries,
             content=torch.cat([content, queries.content], 1),
             anchors=torch.cat([anchors[..., : self.anchor_dim], queries.anchors], 1),
-            blocked=blocked,
+            blocked=blocked_between(torch.cat([seen, matching], 1)),
             noised=Noised(
-                labels=scatter(labels.new_zeros(batch, slots), image, slot, labels),
-                boxes=scatter(boxes.new_zeros(batch, slots, 4), image, slot, boxes),
-                positive=valid,
-                weight=valid.to(boxes.dtype) / self.groups,
+                labels=scatter(labels.new_zeros(group.shape), image, slot, labels),
+                boxes=scatter(boxes.new_zeros(*group.shape, 4), image, slot, boxes),
+                positive=scatter(torch.zeros_like(filled), image, slot, positive),
+                weight=counted.to(boxes.dtype) / torch.tensor(groups, device=device)[:, None],
             ),
         )
 
-    def noise(self, labels: Tensor, boxes: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """Noised labels (N,) and boxes (N, 4). A new label may be the true one, and never is "no label".
+    def noise(self, labels: Tensor, boxes: Tensor, draws: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+        """Noised labels (M,) and boxes (M, 4).
 
-        draws: (N, 6) uniform in [0, 1): whether the label is replaced, by which, and how the box moves and grows.
+        draws: (M, 6) uniform in [0, 1): whether the label is replaced, by which, and how the box is noised.
+        positive: (M,) whether the copy is one to learn the object from.
         """
+        return self.noise_labels(labels, draws), self.noise_boxes(boxes, draws[:, 2:] * 2 - 1, positive)
+
+    def noise_labels(self, labels: Tensor, draws: Tensor) -> Tensor:
+        """Labels, some replaced. A new label may be the true one, and never is "no label"."""
         others = (draws[:, 1] * self.num_classes).to(labels)
-        labels = torch.where(draws[:, 0] < self.label_noise, others, labels)
+        return torch.where(draws[:, 0] < self.label_noise, others, labels)
+
+    def noise_boxes(self, boxes: Tensor, shift: Tensor, positive: Tensor) -> Tensor:
+        """Boxes moved and grown by `shift` (M, 4) in [-1, 1)."""
         reach = torch.cat([boxes[:, 2:] / 2, boxes[:, 2:]], 1) * self.box_noise
-        boxes = boxes + (draws[:, 2:] * 2 - 1).to(boxes.dtype) * reach
-        return labels, boxes.clamp(0, 1)
+        return (boxes + shift.to(boxes.dtype) * reach).clamp(0, 1)
 
 
-def draws_for(targets: Sequence[Target], groups: int) -> Tensor:
-    """(groups * N, 6) numbers for `Denoising.noise` in the order group, image, object, on the CPU.
+class ContrastiveDenoising(Denoising):
+    """DINO's denoising: of every object a copy near it, to learn it from, and one farther away, to learn background.
+
+    A query is told its label and nothing else; matching queries are told nothing.
+
+    num_queries: about how many positive copies an image has: of N objects num_queries // N groups, at least one. Each
+        image's losses are divided by its groups, so that they do not depend on the other images.
+    label_noise: the probability that a label is replaced by a random one: half of what the originals' configs say.
+    box_noise: the most that corners of positive copies move, in halves of the box's size; those of negative copies move
+        at least as much, and at most twice. Corners may cross: such a copy has no width or height.
+    groups_of_batch: as many groups in all images as the one with the most objects has, as in the originals.
+    see_padding: with `groups_of_batch` as in the originals, where empty slots are seen and are examples of background.
+    """
+
+    copies, background = 2, True
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_classes: int,
+        num_queries: int = 100,
+        label_noise: float = 0.25,
+        box_noise: float = 1.0,
+        groups_of_batch: bool = False,
+        **options,
+    ):
+        super().__init__(
+            dim=dim, content_dim=dim, num_classes=num_classes, label_noise=label_noise, box_noise=box_noise, **options
+        )
+        if self.see_padding and not groups_of_batch:
+            raise ValueError("model.denoising.see_padding needs groups_of_batch: else no slot of an image is empty")
+        self.num_queries, self.groups_of_batch = num_queries, groups_of_batch
+        self.labels = nn.Parameter(torch.randn(num_classes, dim))
+
+    def layout(self, counts: Sequence[int]) -> tuple[list[int], list[int]]:
+        room = [max(counts)] * len(counts) if self.groups_of_batch else list(counts)
+        return [max(1, self.num_queries // max(1, n)) for n in room], room
+
+    def embed(self, labels: Tensor) -> Tensor:
+        return self.labels[labels]
+
+    def forward(self, queries: Queries, targets: Sequence[Target] | None) -> Queries:
+        return queries if targets is None else self.with_noised(queries, targets)
+
+    def noise_boxes(self, boxes: Tensor, shift: Tensor, positive: Tensor) -> Tensor:
+        """Boxes whose corners are moved by `shift` (M, 4) in [-1, 1), those of negative copies by one more."""
+        shift = torch.where(positive[:, None], shift, shift + torch.where(shift < 0, -1, 1))
+        reach = boxes[:, 2:].repeat(1, 2) / 2 * self.box_noise
+        corners = box_convert(boxes, "cxcywh", "xyxy") + shift.to(boxes.dtype) * reach
+        return box_convert(corners.clamp(0, 1), "xyxy", "cxcywh")
+
+
+def draws_for(targets: Sequence[Target], groups: Sequence[int], copies: int = 1) -> Tensor:
+    """(M, 6) numbers for `Denoising.noise` in the order image, group, copy, object, on the CPU.
 
     Those of an image follow from its seed alone, whatever the batch.
     """
     draws = []
-    for target in targets:
+    for target, count in zip(targets, groups, strict=True):
         generator = None if target.seed is None else torch.Generator().manual_seed(target.seed)
-        draws.append(torch.rand(groups, len(target.labels), 6, generator=generator))
-    return torch.cat(draws, 1).flatten(0, 1)
+        draws.append(torch.rand(count * copies * len(target.labels), 6, generator=generator))
+    return torch.cat(draws)
 
 
 def scatter(x: Tensor, image: Tensor, slot: Tensor, value: Tensor | bool) -> Tensor:
@@ -127,21 +199,27 @@ def scatter(x: Tensor, image: Tensor, slot: Tensor, value: Tensor | bool) -> Ten
     return x
 
 
-def slots_of(counts: Sequence[int], groups: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Image and slot, each (groups * N,), of every noised object, in the order group, image, object."""
-    single = max(counts)
-    image = torch.cat([torch.full((n,), i) for i, n in enumerate(counts)])
-    place = torch.cat([torch.arange(n) for n in counts])
-    slot = (torch.arange(groups)[:, None] * single + place).flatten()
-    return image.repeat(groups).to(device), slot.to(device)
+def slots_of(counts: Sequence[int], groups: Sequence[int], room: Sequence[int], copies: int) -> tuple[Tensor, Tensor]:
+    """Where the noised copies of objects stand, in the order image, group, copy, object.
 
+    counts, groups, room: of each image its objects, its groups and the objects that a group has room for.
+    copies: of an object in each group, the first one positive.
 
-def blocked_between(groups: int, single: int, matching: int, device: torch.device) -> Tensor:
-    """(Q, Q) bool, True where row must not see column: noised queries of another group, and all of them for the
-    matching queries. Everyone sees those."""
-    group = torch.arange(groups, device=device).repeat_interleave(single)
-    group = torch.cat([group, group.new_full((matching,), -1)])
-    return (group[None] != -1) & (group[:, None] != group)
+    Returns (4, M) the image, the slot and the object (among those of all images) of every noised copy and whether it is
+    positive, and (B, P) the group of every slot, `EMPTY` beyond an image's last.
+    """
+    before, copied = [0, *accumulate(counts)], []
+    for i, (count, number, width) in enumerate(zip(counts, groups, room, strict=True)):
+        row, source = torch.meshgrid(torch.arange(number * copies), torch.arange(count), indexing="ij")
+        copied.append(
+            torch.stack([torch.full_like(row, i), row * width + source, before[i] + source, row % copies == 0])
+        )
+    sizes = [copies * width for width in room]
+    slots = torch.arange(max(n * size for n, size in zip(groups, sizes, strict=True)))
+    group = [
+        (slots // max(1, size)).masked_fill(slots >= n * size, EMPTY) for n, size in zip(groups, sizes, strict=True)
+    ]
+    return torch.cat([x.flatten(1) for x in copied], 1), torch.stack(group)
 
 
 class NoDenoising(nn.Module):

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from .boxes import full_precision
+
 
 class MLP(nn.Sequential):
     """Linear layers with ReLU between them but not after the last: MLP(256, 256, 4) has two layers."""
@@ -23,6 +25,23 @@ class FeedForward(nn.Module):
 
     def forward(self, content: Tensor) -> Tensor:
         return self.linear2(self.dropout(self.activation(self.linear1(content))))
+
+
+class MaskedGroupNorm(nn.GroupNorm):
+    """Group norm that may leave the padding of a batch out of its statistics."""
+
+    def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Maps (B, C, h, w). With the padding (B, h, w), True where padded, as if each image were alone; 0 there."""
+        if padding is None:
+            return super().forward(x)
+        padding = padding[:, None, None]
+        groups = full_precision(x).unflatten(1, (self.num_groups, -1)).masked_fill(padding, 0.0)
+        count = (~padding).sum((2, 3, 4), keepdim=True).clamp(min=1) * groups.shape[2]
+        centered = (groups - groups.sum((2, 3, 4), keepdim=True) / count).masked_fill(padding, 0.0)
+        variance = centered.square().sum((2, 3, 4), keepdim=True) / count
+        normalized = (centered * (variance + self.eps).rsqrt()).flatten(1, 2)
+        out = normalized * self.weight[:, None, None] + self.bias[:, None, None]
+        return out.masked_fill(padding[:, 0], 0.0).to(x.dtype)
 
 
 def init_xavier(module: nn.Module, *, matrices: bool = True) -> None:

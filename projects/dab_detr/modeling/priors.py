@@ -36,6 +36,13 @@ class LayerScale(nn.Module):
         return self.weight[layer]
 
 
+class NoScale(nn.Module):
+    """Leaves the position as it is: DINO's."""
+
+    def forward(self, content: Tensor, layer: int) -> Tensor:
+        return content.new_ones(())
+
+
 class AnchorPrior(Part, nn.Module):
     """Positions from anchors: P_q = MLP(PE(A_q)) (Eq. 3 of the paper) and a spatial query PE(x, y) * scale (Eq. 5).
 
@@ -89,7 +96,8 @@ class ModulatedAnchorPrior(AnchorPrior):
 class DeformableAnchorPrior(Part, nn.Module):
     """Positions for deformable attention: P_q = MLP(PE(A_q)) * scale, and the anchor boxes to sample around.
 
-    Anchors are measured in the whole padded map of the first level, as DAB-Deformable-DETR does. anchor_dim is 4, or 2
+    Anchors are measured in the whole padded map of the first level, as DAB-Deformable-DETR does, or in the image where
+    the memory is exact. anchor_dim is 4, or 2
     to take positions from the centers alone.
     """
 
@@ -102,8 +110,9 @@ class DeformableAnchorPrior(Part, nn.Module):
 
     def forward(self, queries: Queries, memory: Memory, layer: int) -> Position:
         anchors = queries.anchors[..., : self.anchor_dim]
-        ratio = memory.valid_ratios[:, :1].repeat(1, 1, self.anchor_dim // 2)
-        embed = self.embed(sine_embedding(anchors * ratio, self.dim // 2, self.temperature))
+        if not memory.exact:
+            anchors = anchors * memory.valid_ratios[:, :1].repeat(1, 1, self.anchor_dim // 2)
+        embed = self.embed(sine_embedding(anchors, self.dim // 2, self.temperature))
         return Position(embed=embed * self.scale(queries.content, layer), anchors=queries.anchors)
 
 

@@ -1,5 +1,7 @@
 """Anchor DETR's row-column decoupled attention."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ class RowColumnAttention(Part, nn.Module):
     """Attention over a map as attention over its rows times attention over its columns.
 
     The key of a column is the mean over its cells, and likewise for rows. As in the original, the mean includes padded
-    cells. Positions are encoded as (y, x), (..., 2C), see `positional.RowColumnMap`.
+    cells, unless the memory is exact. Positions are encoded as (y, x), (..., 2C), see `positional.RowColumnMap`.
     """
 
     levels, splits_axes, needs = 1, True, (ENCODED,)
@@ -42,9 +44,10 @@ class RowColumnAttention(Part, nn.Module):
         cells = memory.content.unflatten(1, memory.shapes[0])
         along_y, along_x = memory.position.unflatten(1, memory.shapes[0]).chunk(2, -1)
         padding = memory.padding.unflatten(1, memory.shapes[0])
+        mean = partial(masked_mean, padding=padding) if memory.exact else torch.mean
         query_y, query_x = (content + half for half in position.spatial.chunk(2, -1))
-        row = self.weigh(self.query_row(query_x), self.key_row((cells + along_x).mean(1)), padding[:, 0])
-        column = self.weigh(self.query_column(query_y), self.key_column((cells + along_y).mean(2)), padding[:, :, 0])
+        row = self.weigh(self.query_row(query_x), self.key_row(mean(cells + along_x, 1)), padding[:, 0])
+        column = self.weigh(self.query_column(query_y), self.key_column(mean(cells + along_y, 2)), padding[:, :, 0])
         return row, column, self.value(cells).unflatten(-1, (self.heads, -1))
 
     def look(self, content: Tensor, position: Position, memory: Memory, rows: Tensor) -> Look:
@@ -58,3 +61,9 @@ class RowColumnAttention(Part, nn.Module):
         query, key = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (query, key))
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
         return scores.masked_fill(padding[:, None, None], float("-inf")).softmax(-1)
+
+
+def masked_mean(cells: Tensor, dim: int, padding: Tensor) -> Tensor:
+    """Mean of cells (B, h, w, C) along `dim`, 1 or 2, those of the padding (B, h, w) left out; 0 where all are."""
+    total = cells.masked_fill(padding[..., None], 0.0).sum(dim)
+    return total / (~padding).sum(dim).clamp(min=1)[..., None].to(total)

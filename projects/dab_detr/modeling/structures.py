@@ -10,6 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+MATCHING, EMPTY = -1, -2  # in place of the number of a group of denoising queries
+ABSENT = -50.0  # a class logit that says for sure that nothing is there: no loss, no gradient, no detection
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -21,6 +24,8 @@ class Memory:
     shapes: (height, width) of each level.
     valid_ratios: (B, levels, 2) the part (x, y) of each map that is image.
     encode: points (B, Q, 2) to the embedding that `position` has for cells, for priors that share it.
+    exact: whether an image must get the same answers alone and in a padded batch. Otherwise the parts read the padding
+        as the released weights were trained.
     """
 
     content: Tensor
@@ -29,6 +34,7 @@ class Memory:
     shapes: tuple[tuple[int, int], ...]
     valid_ratios: Tensor
     encode: Callable[[Tensor], Tensor]
+    exact: bool = False
 
     def centers(self) -> Tensor:
         """(B, S, 2) center (x, y) of each cell, normalized by the part of its map that is image."""
@@ -74,6 +80,7 @@ class Queries:
     blocked: (Q, Q) or (B, 1, Q, Q) bool, True where query i (row) must not attend to query j.
     proposals: the encoder's prediction in two-stage detectors; otherwise None.
     noised: the denoising queries, which come first; None without them.
+    empty: (B, Q) bool, True for matching queries that stand for nothing, because the image has too few cells.
     """
 
     content: Tensor
@@ -82,6 +89,7 @@ class Queries:
     blocked: Tensor | None = None
     proposals: "Prediction | None" = None
     noised: Noised | None = None
+    empty: Tensor | None = None
 
 
 class Position(NamedTuple):
@@ -156,3 +164,14 @@ class Matches(NamedTuple):
 
     query: tuple[Tensor, Tensor, Tensor]
     object: Tensor
+
+
+def blocked_between(group: Tensor) -> Tensor:
+    """(B, 1, Q, Q) bool, True where row must not see column: empty queries, noised ones of another group, and all of
+    them for the matching queries. Everyone sees those, and itself.
+
+    group: (B, Q) the number of each query's group, `MATCHING` or `EMPTY`.
+    """
+    row, column = group[:, None, :, None], group[:, None, None]
+    other = ~torch.eye(group.shape[1], dtype=torch.bool, device=group.device)
+    return (column != MATCHING) & ((row != column) | (column == EMPTY)) & other

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .boxes import anchor_logits, move_anchors
 from .layers import FeedForward, init_xavier
-from .structures import Memory, Position, Prediction, Queries
+from .structures import ABSENT, Memory, Position, Prediction, Queries
 
 
 class EncoderLayer(nn.Module):
@@ -197,7 +198,11 @@ def apply_heads(heads: nn.ModuleList, hidden: Tensor) -> Tensor:
 
 
 def split_noised(queries: Queries, logits: Tensor, boxes: Tensor) -> Prediction:
-    """The prediction of the matching queries, with that of the denoising queries, which come first, beside it."""
+    """The prediction of the matching queries, with that of the denoising queries, which come first, beside it. Empty
+    queries answer that nothing is there."""
+    if queries.empty is not None:
+        empty = F.pad(queries.empty, (logits.shape[2] - queries.empty.shape[1], 0))
+        logits = logits.masked_fill(empty[..., None], ABSENT)
     if queries.noised is None:
         return Prediction(logits=logits, boxes=boxes, proposals=queries.proposals)
     slots = queries.noised.weight.shape[1]

@@ -13,12 +13,15 @@ from functools import partial
 from .anchor import anchor_detr
 from .baselines import conditional_detr, detr
 from .dab import dab_detr
-from .multi_scale import dab_deformable_detr, deformable_detr
+from .multi_scale import dab_deformable_detr, deformable_detr, dino, efficient_detr
 
 MODELS = {
     "dab_detr": dab_detr,
     "dab_deformable_detr": dab_deformable_detr,
     "dab_deformable_detr_two_stage": partial(dab_deformable_detr, two_stage=True),
+    "dab_detr_two_stage": partial(dab_detr, two_stage=True),
+    "efficient_detr": efficient_detr,
+    "dino": dino,
     "detr": detr,
     "conditional_detr": conditional_detr,
     "anchor_detr": anchor_detr,
@@ -35,4 +38,6 @@ __all__ = [
     "dab_detr",
     "deformable_detr",
     "detr",
+    "dino",
+    "efficient_detr",
 ]

@@ -6,6 +6,7 @@ from torch import nn
 
 from ..detector import DABDETR
 from ..modeling.priors import AnchorPrior, ContentScale, LayerScale, ModulatedAnchorPrior
+from ..modeling.proposals import MemoryProposalQueries
 from ..modeling.selection import TopPairs
 from ..modeling.transformer import Decoder, RefinedAnchors
 from . import nodes
@@ -45,17 +46,26 @@ def dab_detr(
     dilated: bool = False,
     num_patterns: int = 0,
     fixed_xy: bool = False,
+    two_stage: bool = False,
     temperature: float = 20.0,
 ) -> DictConfig:
     """The node of DAB-DETR on a ResNet: 80 classes, 300 anchor boxes, 6 + 6 layers (Table 2 and 8 of the paper).
 
+    two_stage: the encoder proposes the anchors, with Efficient DETR's dense proposals; num_patterns and fixed_xy need
+        learned anchors.
     dilated is DC5. temperature belongs to the position map: 10 in the released R50-DC5 without patterns, otherwise 20.
     """
+    if two_stage and (num_patterns or fixed_xy):
+        raise ValueError("num_patterns and fixed_xy need learned anchors: with two_stage the encoder proposes them")
+    queries = nodes.anchor_queries_node(learned_content=False, num_patterns=num_patterns, fixed_xy=fixed_xy)
+    if two_stage:
+        size = 0.1 if dilated else 0.2  # as 0.05 on maps of stride 8
+        queries = nodes.proposal_node(MemoryProposalQueries, dense=True, size=size)
     return L(DABDETR)(
         backbone=nodes.resnet_node(depth, dilated),
         neck=nodes.single_scale_node(temperature),
         encoder=nodes.encoder_node(scaled_encoder, hidden=2048, dropout=0.0, activation=nn.PReLU),
-        queries=nodes.anchor_queries_node(learned_content=False, num_patterns=num_patterns, fixed_xy=fixed_xy),
+        queries=queries,
         denoising=nodes.denoising_node(),
         decoder=L(Decoder)(
             layers=nodes.layers_node(conditional_layers, keep_query_pos=False),

@@ -1,24 +1,25 @@
-"""Detectors on several feature maps: Deformable DETR and DAB-Deformable-DETR, each also in two stages."""
+"""Detectors on several feature maps: Deformable DETR and DAB-Deformable-DETR, each also in two stages, and DINO."""
 
 from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
 from torch import nn
 
 from ..detector import DABDETR
-from ..modeling.heads import BoxHead, ClassHead
 from ..modeling.layers import MLP
-from ..modeling.priors import ContentScale, DeformableAnchorPrior, StaticPrior
-from ..modeling.proposals import EncodedProposalQueries, ProposalQueries
+from ..modeling.priors import ContentScale, DeformableAnchorPrior, NoScale, StaticPrior
+from ..modeling.proposals import EncodedProposalQueries, MemoryProposalQueries, MixedProposalQueries, ProposalQueries
 from ..modeling.queries import LearnedQueries
 from ..modeling.selection import TopPairs
-from ..modeling.transformer import Decoder, DetachedAnchors, FixedAnchors
+from ..modeling.transformer import Decoder, DetachedAnchors, FixedAnchors, RefinedAnchors
 from . import nodes
 from .builders import deformable_encoder, deformable_layers
 
 
-def deformable_prior(*, dim: int, anchor_dim: int, temperature: float = 10000.0) -> DeformableAnchorPrior:
-    """DAB-Deformable-DETR's prior with its scale."""
-    scale = ContentScale(dim=dim, out_dim=dim)
+def deformable_prior(
+    *, dim: int, anchor_dim: int, temperature: float = 10000.0, scaled: bool = True
+) -> DeformableAnchorPrior:
+    """DAB-Deformable-DETR's prior with its scale, or DINO's without one."""
+    scale = ContentScale(dim=dim, out_dim=dim) if scaled else NoScale()
     return DeformableAnchorPrior(dim=dim, anchor_dim=anchor_dim, scale=scale, temperature=temperature)
 
 
@@ -29,22 +30,10 @@ def point_head(*, dim: int) -> MLP:
     return head
 
 
-def proposal_node(queries: type[ProposalQueries], class_agnostic: bool) -> DictConfig:
-    """Two-stage queries, with the encoder's own heads."""
-    return L(queries)(
-        num_queries=300,
-        dim="${..neck.dim}",
-        class_head=L(ClassHead)(dim="${..dim}", num_classes="${...num_classes}"),
-        box_head=L(BoxHead)(dim="${..dim}"),
-        class_agnostic=class_agnostic,
-        size=0.05,
-    )
-
-
 def deformable_node(
     *, depth: int, hidden: int, dropout: float, refine: bool, two_stage: bool, prior: DictConfig, eps: float, **parts
 ) -> DictConfig:
-    """What both detectors have in common; `parts` are queries, denoising, criterion and selection."""
+    """What all of them have in common; `parts` are queries, denoising, criterion and selection."""
     return L(DABDETR)(
         backbone=nodes.resnet_node(depth, out_features=("res3", "res4", "res5")),
         neck=nodes.multi_scale_node(),
@@ -87,7 +76,7 @@ def deformable_detr(*, depth: int = 50, refine: bool = False, two_stage: bool = 
         two_stage=two_stage,
         prior=L(StaticPrior)(),
         eps=1e-5,
-        queries=proposal_node(EncodedProposalQueries, class_agnostic=True) if two_stage else queries,
+        queries=nodes.proposal_node(EncodedProposalQueries, class_agnostic=True, dense=True) if two_stage else queries,
         denoising=nodes.denoising_node(anchor_dim=0),
         criterion=nodes.criterion_node(weight_class=2.0, class_agnostic=two_stage),
         selection=L(TopPairs)(num_select=100),
@@ -115,8 +104,57 @@ def dab_deformable_detr(
             dim="${...neck.dim}", anchor_dim="${oc.select:...queries.anchor_dim,4}", temperature=10000.0
         ),
         eps=1e-3,
-        queries=proposal_node(ProposalQueries, class_agnostic=False) if two_stage else queries,
+        queries=nodes.proposal_node(ProposalQueries) if two_stage else queries,
         denoising=nodes.denoising_node(),
         criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6, class_agnostic=False),
         selection=L(TopPairs)(num_select=300),
     )
+
+
+def efficient_detr(*, depth: int = 50, dense: bool = True) -> DictConfig:
+    """The node of Efficient DETR in the family's parts: 80 classes, 3 encoder layers, and one decoder layer that starts
+    from the 300 best of a dense prediction, boxes and features.
+
+    dense: whether all cells have a loss, or the chosen ones only.
+    """
+    model = dab_deformable_detr(depth=depth, two_stage=True)
+    model.queries = nodes.proposal_node(MemoryProposalQueries, dense=dense)
+    model.neck.exact_padding = True
+    model.encoder.num_layers, model.decoder.layers.num_layers = 3, 1
+    return model
+
+
+def dino(
+    *,
+    depth: int = 50,
+    five_scale: bool = False,
+    shared_heads: bool = True,
+    temperature: float = 20.0,
+    offset: float = 0.0,
+) -> DictConfig:
+    """The node of DINO: 80 classes, 900 queries, 4 levels of strides 8 to 64.
+
+    five_scale: a level of stride 4 too. shared_heads: one class head and one box head for all decoder layers, as in the
+    original; False for detrex'. temperature, offset: of the position map; 10000 and -0.5 in detrex.
+    """
+    maps = ("res2",) * five_scale + ("res3", "res4", "res5")
+    model = deformable_node(
+        depth=depth,
+        hidden=2048,
+        dropout=0.0,
+        refine=True,
+        two_stage=True,
+        prior=L(deformable_prior)(dim="${...neck.dim}", anchor_dim=4, temperature=10000.0, scaled=False),
+        eps=1e-3,
+        queries=nodes.proposal_node(MixedProposalQueries),
+        denoising=nodes.contrastive_node(),
+        criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6, class_agnostic=False),
+        selection=L(TopPairs)(num_select=300),
+    )
+    model.backbone.out_features = list(maps)
+    model.neck = nodes.multi_scale_node(maps, temperature, offset)
+    model.queries.num_queries = 900
+    model.decoder.norm = L(nn.LayerNorm)(normalized_shape="${...neck.dim}")
+    model.decoder.class_heads.shared = model.decoder.box_heads.shared = shared_heads
+    model.decoder.refinement = L(RefinedAnchors)()
+    return model

@@ -8,7 +8,8 @@ from ..losses.classification import FocalLoss
 from ..losses.criterion import SetCriterion
 from ..losses.matcher import HungarianMatcher
 from ..modeling.backbone import resnet
-from ..modeling.denoising import Denoising, NoDenoising
+from ..modeling.denoising import ContrastiveDenoising, Denoising, NoDenoising
+from ..modeling.heads import BoxHead, ClassHead
 from ..modeling.neck import MultiScaleNeck, SingleScaleNeck
 from ..modeling.positional import PositionMap
 from ..modeling.queries import AnchorBoxQueries
@@ -41,14 +42,18 @@ def single_scale_node(temperature: float) -> DictConfig:
     return L(SingleScaleNeck)(feature="res5", in_channels=2048, dim=256, position=position_node(temperature))
 
 
-def multi_scale_node(num_levels: int = 4) -> DictConfig:
-    """The last three maps of a ResNet with bottlenecks, and one below."""
+def multi_scale_node(
+    maps: tuple[str, ...] = ("res3", "res4", "res5"), temperature: float = 10000.0, offset: float = -0.5
+) -> DictConfig:
+    """Maps of a ResNet with bottlenecks, and one below."""
+    channels = {"res2": 256, "res3": 512, "res4": 1024, "res5": 2048}
     return L(MultiScaleNeck)(
-        in_channels={"res3": 512, "res4": 1024, "res5": 2048},
-        num_levels=num_levels,
+        in_channels={name: channels[name] for name in maps},
+        num_levels=len(maps) + 1,
         dim=256,
-        position=position_node(10000.0, offset=-0.5),
+        position=position_node(temperature, offset),
         level_embed=True,
+        exact_padding=False,
     )
 
 
@@ -109,6 +114,39 @@ def denoising_node(anchor_dim: int | str = "${oc.select:..queries.anchor_dim,4}"
         box_noise=0.4,
         eps="${..decoder.eps}",
         see_padding=False,
+    )
+
+
+def contrastive(*, num_queries: int, **options) -> ContrastiveDenoising | NoDenoising:
+    """Contrastive denoising with about that many positive queries; none with 0."""
+    return ContrastiveDenoising(num_queries=num_queries, **options) if num_queries else NoDenoising()
+
+
+def contrastive_node(num_queries: int = 100) -> DictConfig:
+    """Contrastive denoising; `model.denoising.num_queries=0` switches it off."""
+    return L(contrastive)(
+        num_queries=num_queries,
+        dim="${..neck.dim}",
+        anchor_dim="${oc.select:..queries.anchor_dim,4}",
+        num_classes="${..num_classes}",
+        label_noise=0.25,
+        box_noise=1.0,
+        eps="${..decoder.eps}",
+        groups_of_batch=False,
+        see_padding=False,
+    )
+
+
+def proposal_node(queries, *, class_agnostic: bool = False, dense: bool = False, size: float = 0.05) -> DictConfig:
+    """300 two-stage queries of one kind, with the encoder's own heads."""
+    return L(queries)(
+        num_queries=300,
+        dim="${..neck.dim}",
+        class_head=L(ClassHead)(dim="${..dim}", num_classes="${...num_classes}"),
+        box_head=L(BoxHead)(dim="${..dim}"),
+        class_agnostic=class_agnostic,
+        dense=dense,
+        size=size,
     )
 
 
