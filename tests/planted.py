@@ -45,7 +45,7 @@ def move(index, box):
     return lambda data: annotation(data, index, bbox=box, area=box[2] * box[3])
 
 
-def normalise(x):
+def normalize(x):
     left, top, width, height = x["bbox"]
     return [left / 20, top / 10, width / 20, height / 10]
 
@@ -56,7 +56,7 @@ def shares(*indices):
     def spoil(data):
         move(5, [11, 5, 8, 4])(data)
         for i in indices or range(6):
-            annotation(data, i, bbox=normalise(data["annotations"][i]))
+            annotation(data, i, bbox=normalize(data["annotations"][i]))
 
     return spoil
 

@@ -1,9 +1,9 @@
-"""The dataset doctor: what is wrong with a dataset in COCO format, and a mended copy of its annotations.
+"""The dataset doctor: find what is wrong with a dataset in COCO format, and write a mended copy of its annotations.
 
 python tools/check_dataset.py --train my/train.json my/train --val my/val.json my/val
 python tools/check_dataset.py --train my/train.json my/train --config-file configs/dab_detr_r50_50ep.py --fix mended
 
-Ends with status 1 where there are errors, 2 where it could not do what was asked.
+The exit status is 1 if there are errors, and 2 if it could not do what was asked.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
-    """What `main` does. Raises ValueError or OSError where it cannot."""
+    """Examine, and mend if asked to; returns the exit status. Raises ValueError or OSError if it cannot."""
     splits = [tuple(split) for split in (args.train, args.val) if split]
     num_queries, anchors = args.num_queries, None
     if args.config_file:
@@ -90,20 +90,20 @@ def queries_of(config_file: str, overrides: list[str]) -> tuple[int, np.ndarray 
 
 
 def mended_paths(folder: str, annotations: list[str]) -> list[Path]:
-    """Where mended copies go. Raises ValueError where there are files already, the sources among them."""
+    """Paths of the mended copies. Raises ValueError if one of them exists, even as the source of the copy."""
     if Path(folder).exists() and not Path(folder).is_dir():
-        raise ValueError(f"{folder} is no folder: --fix writes into one")
+        raise ValueError(f"{folder} is not a folder: --fix writes into one")
     outputs = [Path(folder, os.path.basename(path)) for path in annotations]
     if len(set(outputs)) < len(outputs):
         outputs = [Path(folder, f"{split}.json") for split in ("train", "val")]
     for path in outputs:
         if path.exists():
-            raise ValueError(f"{path} exists: --fix writes over nothing, choose another folder")
+            raise ValueError(f"{path} exists: --fix never overwrites a file, choose another folder")
     return outputs
 
 
 def tell(found: dict[str, list[Finding]], shown: int | None) -> None:
-    """Print what was found, the worst first."""
+    """Print the findings, the worst first, with the first `shown` places of each (None: all)."""
     for label, findings in found.items():
         print(label)
         for severity in Severity:
@@ -116,7 +116,7 @@ def tell(found: dict[str, list[Finding]], shown: int | None) -> None:
 
 
 def tell_objects(annotations: str, anchors: np.ndarray | None) -> None:
-    """Print how many objects a dataset has of each category, and their sizes beside those of the anchors."""
+    """Print the number of objects in each category, and their sizes beside those of the anchors."""
     raw, _ = read_content(annotations)
     content = Content.from_json(raw)
     print("", f"{annotations}: {len(content.images)} images, {len(content.objects)} annotations", sep="\n")
@@ -130,7 +130,7 @@ def tell_objects(annotations: str, anchors: np.ndarray | None) -> None:
 
 
 def write_mended(splits: list[tuple[str, str]], outputs: list[Path], num_queries: int | None) -> dict:
-    """Write mended copies, print what was done, and examine them. Returns what is found in them."""
+    """Write mended copies, print the changes, and examine the copies. Returns the findings about them."""
     copies = [mend(read_content(annotations)[0], images) for annotations, images in splits]
     for (annotations, images), path, (mended, done) in zip(splits, outputs, copies, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,6 +148,7 @@ def write_mended(splits: list[tuple[str, str]], outputs: list[Path], num_queries
 
 
 def has_errors(found: dict[str, list[Finding]]) -> bool:
+    """Whether one of the findings is an error."""
     return any(x.severity is Severity.ERROR for findings in found.values() for x in findings)
 
 

@@ -83,7 +83,7 @@ def test_large_boxes_are_not_clearly_corners():
     assert of_boxes([[10, 10, 80, 60]] * 21 + [[40, 30, 95, 70]] * 9, (100, 80))["boxes of corners"].severity is ERROR
 
 
-def test_pixels_of_tiny_images_are_not_normalised():
+def test_pixels_of_tiny_images_are_not_normalized():
     assert "normalized boxes" in of_boxes([[0, 0, 1, 1]], (20, 10))
     assert of_boxes([[0, 0, 1, 1]], (4, 4)) == {}
 

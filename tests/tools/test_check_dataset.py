@@ -66,7 +66,7 @@ def test_nothing_is_written_over(tmp_path, capsys, folder):
     (tmp_path / "mended" / "train.json").write_text("precious")
     before = (tmp_path / "train.json").read_text()
     assert main([*arguments, "--fix", str(tmp_path / folder)]) == 2
-    assert "train.json exists: --fix writes over nothing" in capsys.readouterr().err
+    assert "train.json exists: --fix never overwrites a file" in capsys.readouterr().err
     assert (tmp_path / "train.json").read_text() == before
     assert (tmp_path / "mended" / "train.json").read_text() == "precious"
 

@@ -1,4 +1,4 @@
-"""Boxes on images: where they are, whose colour they have, and that they can be read."""
+"""Boxes on images: where they are, whose color they have, and that they can be read."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from dab_detr.visualization.drawing import COLORS, draw_boxes, make_readable
 
 
 @pytest.mark.parametrize("background", [0, 255])
-def test_a_box_has_the_colour_of_its_class(background):
+def test_a_box_has_the_color_of_its_class(background):
     image = np.full((60, 90, 3), background, np.uint8)
     drawn = draw_boxes(image, np.array([[20.0, 15, 70, 45]]), labels=[len(COLORS) + 3], texts=[""])
     assert drawn.shape == image.shape and drawn.dtype == np.uint8

@@ -63,7 +63,7 @@ def halves(path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def color_at_box(half: np.ndarray) -> list[int]:
-    """The colour of the middle of the bottom side, which no label covers."""
+    """The color of the middle of the bottom side, which no label covers."""
     return half[half.shape[0] * 3 // 4, half.shape[1] // 2].tolist()
 
 
