@@ -12,13 +12,14 @@ import sys
 from pathlib import Path
 
 from detectron2.config import LazyConfig
-from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig, OmegaConf
 
+from dab_detr.checkpoint.allow_list import check_references
 from dab_detr.checkpoint.conversion import FORMATS, num_classes_of, with_classes, write
 from dab_detr.checkpoint.description import Description, description_of
 from dab_detr.checkpoint.formats import to_ours
 from dab_detr.checkpoint.reading import read, weights_file
+from dab_detr.download import local_path
 from dab_detr.overrides import apply_overrides
 
 
@@ -39,11 +40,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Convert, and tell what was done. Raises ValueError for what cannot be converted, OSError for a file that is
-    not there."""
+    """Convert, and print what was done. Raises ValueError or OSError for weights that cannot be converted."""
     if args.output.exists():
         raise ValueError(f"{args.output} exists already; nothing was written")
-    path = weights_file(PathManager.get_local_path(args.input))
+    path = weights_file(local_path(args.input))
     content = read(path)
     state, found, unknown = to_ours(content["model"])
     print(f"{args.input}: {len(content['model'])} tensors of {found.name if found else 'this project'}")
@@ -56,25 +56,33 @@ def main(args: argparse.Namespace) -> None:
         state, names = with_classes(state, args.num_classes), args.class_names
     if names and len(names) != num_classes_of(state):
         raise ValueError(f"--class-names gives {len(names)} names, the model has {num_classes_of(state)} outputs")
+    model, augmentations = nodes(args, about)
     written = write(
         state,
         args.output,
         to=args.to,
-        model=model_node(args, about),
+        model=model,
+        augmentations=augmentations,
         class_names=names,
         torchvision_names=args.torchvision_names,
     )
     print(f"{args.output}: {written} tensors as {args.to} has them")
 
 
-def model_node(args: argparse.Namespace, about: Description | None) -> DictConfig | None:
-    """The model's node, of the config that is given, else of that in the checkpoint, of which nothing is built."""
+def nodes(args: argparse.Namespace, about: Description | None) -> tuple[DictConfig | None, list]:
+    """The nodes of the model and of its augmentations at test time.
+
+    They come from the config that is given, otherwise from the one in the checkpoint, of which nothing is built and no
+    interpolation followed. Without either, the model is None.
+    """
     if args.config_file:
         cfg = LazyConfig.load(args.config_file)
         apply_overrides(cfg, args.opts)
-        return cfg.model
-    stored = about.config.get("model") if about and about.config else None
-    return OmegaConf.create(stored) if stored else None
+    else:
+        cfg = about.config if about and about.config else {}
+        check_references(cfg, "config")
+        cfg = OmegaConf.create(cfg)
+    return cfg.get("model"), OmegaConf.select(cfg, "dataloader.test.mapper.augmentations", default=[])
 
 
 if __name__ == "__main__":

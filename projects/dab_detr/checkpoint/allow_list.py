@@ -65,6 +65,9 @@ BUILT = ("model", "dataloader.test.mapper.augmentations")
 TIMM = "dab_detr.modeling.backbone.TimmBackbone"
 TIMM_ARGUMENTS = {"_target_", "name", "out_features", "pretrained"}
 
+# ${..neck.dim}, or ${oc.select:..queries.dim,${..neck.dim}}: another key of the config, or a default
+REFERENCE = re.compile(r"\$\{\.*[\w.]+\}|\$\{oc\.select:\.*[\w.]+,(\w+|\$\{\.*[\w.]+\})\}")
+
 
 def current_names(node: object) -> object:
     """The same plain config, with targets of modules that were renamed under their names of today."""
@@ -122,6 +125,21 @@ def check_config(node: object, key: str = "config", allow: Collection[str] = ())
         for i, inner in enumerate(node):
             check_config(inner, f"{key}.{i}", allow)
     elif isinstance(node, str) and "${" in node:
+        raise ValueError(f"refused: {key} in the checkpoint is {node!r}; interpolations are not followed")
+
+
+def check_references(node: object, key: str) -> None:
+    """Raises ValueError for an interpolation that reads anything but another key of the same node.
+
+    node: plain data, in which the wiring of this project refers from one part to another.
+    """
+    if isinstance(node, Mapping):
+        for name, inner in node.items():
+            check_references(inner, f"{key}.{name}")
+    elif isinstance(node, (list, tuple)):
+        for i, inner in enumerate(node):
+            check_references(inner, f"{key}.{i}")
+    elif isinstance(node, str) and "${" in node and not REFERENCE.fullmatch(node):
         raise ValueError(f"refused: {key} in the checkpoint is {node!r}; interpolations are not followed")
 
 

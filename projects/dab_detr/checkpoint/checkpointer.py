@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import nn
 
+from ..download import local_path
 from .description import KEY, Description
 from .fitting import Fit
 from .formats import to_ours
@@ -114,9 +115,16 @@ class DABDETRCheckpointer(DetectionCheckpointer):
         if not path and self.fit.strict:
             logger.warning("No checkpoint to load: this evaluates random weights.")
         try:
-            return super().load(weights_file(path) if path else path, *args, **kwargs)
-        except (ValueError, AssertionError, OSError) as error:
-            raise CheckpointError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+            return super().load(weights_file(local_path(path)) if path else path, *args, **kwargs)
+        except Exception as error:  # keys and shapes of mixed formats can raise anything
+            raise unfit(path, error) from error
+
+    def load_content(self, content: Mapping[str, Any], path: str) -> None:
+        """Load the weights in what `read` gave of the file at `path`. Raises CheckpointError, which names the file."""
+        try:
+            self._load_model(dict(content))
+        except Exception as error:  # as in `load`
+            raise unfit(path, error) from error
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """Resume or load as Detectron2 does. A checkpoint to resume from must fill the whole model."""
@@ -143,3 +151,11 @@ class DABDETRCheckpointer(DetectionCheckpointer):
 
     def _log_incompatible_keys(self, incompatible) -> None:
         """Log nothing: the report is complete."""
+
+
+def unfit(path: str, error: Exception) -> CheckpointError:
+    """The error for a checkpoint that cannot be loaded, in a line that names the file."""
+    text = str(error)
+    if not isinstance(error, ValueError | AssertionError | OSError):
+        text = f"its tensors do not fit together ({type(error).__name__}: {text.partition(chr(10))[0]})"
+    return CheckpointError(text if str(path) in text else f"{path}: {text}")

@@ -14,6 +14,7 @@ from torch import Tensor
 from .classes import COCO_OUTPUTS, class_rows, take_rows
 from .fitting import CLASS_TENSORS
 from .formats import table_to
+from .integrity import CHECKSUM, checksum
 from .transformers_config import detection_config, image_processor_config
 from .writing import atomic_write
 
@@ -51,12 +52,15 @@ def write(
     *,
     to: str,
     model: DictConfig | None = None,
+    augmentations: Sequence[DictConfig] = (),
     class_names: Sequence[str | None] | None = None,
     torchvision_names: bool = False,
 ) -> int:
     """Write our state dict to the file `out`, or for transformers to the folder `out`.
 
-    to: one of FORMATS. model: the model's node, which transformers needs. class_names: by output, for transformers.
+    to: one of FORMATS.
+    model, augmentations, class_names: for transformers: the model's node, the nodes of what is done to an image at
+        test time, and names by output.
     torchvision_names: whether the backbone gets torchvision's names, as in detrex' models with DC5.
 
     Returns the number of tensors. Raises ValueError for a model that the other code does not have.
@@ -77,7 +81,7 @@ def write(
     try:
         configs = {
             "config.json": detection_config(model, names),
-            "preprocessor_config.json": image_processor_config(model),
+            "preprocessor_config.json": image_processor_config(model, augmentations),
         }
         files = {name: json.dumps(config, indent=2) for name, config in configs.items()}
     except (AttributeError, LookupError, TypeError) as error:  # the config was edited or damaged
@@ -90,7 +94,8 @@ def write(
         (out / name).write_text(text)
     # safetensors does not allow one tensor under several keys
     tensors = {key: tensor.clone().contiguous() for key, tensor in converted.items()}
-    safetensors.torch.save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    metadata = {"format": "pt", CHECKSUM: checksum(tensors)}
+    safetensors.torch.save_file(tensors, out / "model.safetensors", metadata=metadata)
     return len(converted)
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import detectron2
 import torch
 from detectron2.evaluation.testing import flatten_results_dict
-from detectron2.utils.file_io import PathManager
 
+from ..download import local_path
 from ..version import __version__
 from .reading import read
 
 KEY = "dab_detr"  # in the dict of the checkpoint
+DEEPEST, MOST_VALUES = 100, 1_000_000  # of plain data
 
 
 def versions() -> dict[str, str]:
@@ -69,16 +70,21 @@ class Description:
 
 
 def check_plain(value: object, key: str) -> None:
-    """Raise ValueError for anything in `value` other than dicts, lists, strings, numbers, bools and None."""
-    if type(value) is dict:
-        for name, inner in value.items():
-            check_plain(name, f"a key of {key}")
-            check_plain(inner, f"{key}.{name}")
-    elif type(value) is list:
-        for i, inner in enumerate(value):
-            check_plain(inner, f"{key}.{i}")
-    elif value is not None and type(value) not in (str, int, float, bool):
-        raise ValueError(f"{key} is a {type(value).__name__}, not plain data")
+    """Raise ValueError for anything in `value` other than dicts, lists, strings, numbers, bools and None, and for data
+    that are nested very deeply, in a circle, or without end."""
+    waiting, count = [(value, key, 0)], 0
+    while waiting:
+        value, key, depth = waiting.pop()
+        count += 1
+        if depth > DEEPEST or count > MOST_VALUES:
+            raise ValueError(f"{key:.100} ... is nested too deeply, or contains itself")
+        if type(value) is dict:
+            waiting += [(name, f"a key of {key}", depth + 1) for name in value]
+            waiting += [(inner, f"{key}.{name}", depth + 1) for name, inner in value.items()]
+        elif type(value) is list:
+            waiting += [(inner, f"{key}.{i}", depth + 1) for i, inner in enumerate(value)]
+        elif value is not None and type(value) not in (str, int, float, bool):
+            raise ValueError(f"{key} is a {type(value).__name__}, not plain data")
 
 
 def description_of(content: Mapping, path: str | Path) -> Description | None:
@@ -92,18 +98,24 @@ def description_of(content: Mapping, path: str | Path) -> Description | None:
         raise ValueError(f"{path}: {error}") from error
 
 
-def read_description(path: str) -> Description:
-    """The description in a checkpoint, a local file or a URL.
+def read_described(path: str) -> tuple[dict, Description]:
+    """The content of a checkpoint, a local file or a URL, and its description.
 
     Raises ValueError for a file that cannot be read or has no description.
     """
-    local = PathManager.get_local_path(str(path))
-    if not Path(local).is_file():
+    local = local_path(str(path))
+    if not Path(local).exists():
         raise ValueError(f"checkpoint {path} does not exist")
-    about = description_of(read(local), path)
+    content = read(local)
+    about = description_of(content, path)
     if about is None:
         raise ValueError(
             f"checkpoint {path} has no description: train_net.py did not write it, or an older version did. "
             "Give its config too, with --config-file or Predictor.from_config"
         )
-    return about
+    return content, about
+
+
+def read_description(path: str) -> Description:
+    """The description in a checkpoint, as `read_described` finds it."""
+    return read_described(path)[1]

@@ -14,6 +14,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from .integrity import check_expansion, check_safetensors, check_zip
+
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in a folder written by transformers
 HOLDERS = ("model", "state_dict", "model_state_dict")  # keys under which a training may store the state dict
 WRAPPED = re.compile(r"((module|_orig_mod)\.)*")  # keys of models in DistributedDataParallel and torch.compile
@@ -47,12 +49,14 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises ValueError for any other content, a truncated file, a pickle that asks to run code, and weights that are
     not finite.
     """
+    if not Path(path).is_file():
+        raise ValueError(f"{path} is not a regular file" if Path(path).exists() else f"{path} does not exist")
     with open(path, "rb") as file:
         head = file.read(256)
     if is_safetensors(head):
         content = read_safetensors(path)
     elif head.startswith((b"PK", TORCH_BEFORE_1_6)):
-        content = read_torch(path)
+        content = read_torch(path, zipped=head.startswith(b"PK"))
     elif head.startswith(b"\x80"):
         content = read_arrays(path)
     else:
@@ -80,7 +84,8 @@ def read_safetensors(path: str | Path) -> dict[str, Any]:
     """Read the tensors, and as "class_names" those of a `config.json` in the same folder, if it has any."""
     try:
         content = {"model": safetensors.torch.load_file(path)}
-    except safetensors.SafetensorError as error:
+        check_safetensors(content["model"], path)
+    except Exception as error:  # a damaged file can raise anything
         raise damage(path, error) from error
     config = Path(path).with_name("config.json")
     names = names_of(config) if config.is_file() else []
@@ -93,7 +98,7 @@ def names_of(config: Path) -> list[str | None]:
         labels = json.loads(config.read_text(encoding="utf-8")).get("id2label") or {}
         names = [name for _, name in sorted(labels.items(), key=lambda item: int(item[0]))]
         generic = [bool(re.fullmatch(r"LABEL_\d+|N/A", name)) for name in names]
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{config} beside the weights is damaged or not from transformers: id2label must map numbers to names "
             f"({error}). Repair or remove it"
@@ -101,9 +106,11 @@ def names_of(config: Path) -> list[str | None]:
     return [] if all(generic) else [None if name == "N/A" else name for name in names]
 
 
-def read_torch(path: str | Path) -> Any:
+def read_torch(path: str | Path, *, zipped: bool) -> Any:
     """Unpickle tensors, plain data and the command line that the original's files carry, and nothing else."""
     try:
+        if zipped:
+            check_zip(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's own message advises loading it anyway
@@ -132,6 +139,7 @@ def read_arrays(path: str | Path) -> Any:
     try:
         with open(path, "rb") as file:
             content = ArrayUnpickler(file, encoding="latin1").load()
+        check_expansion(sum(x.nbytes for x in arrays_in(content)), path)
     except UnwantedNameError as error:
         raise refusal(path, str(error)) from error
     except Exception as error:  # a damaged file can raise anything
@@ -142,6 +150,13 @@ def read_arrays(path: str | Path) -> Any:
     if isinstance(arrays, dict):
         arrays = {key: value for key, value in arrays.items() if not str(key).endswith("_momentum")}
     return {"model": arrays, "__author__": "Caffe2", "matching_heuristics": True}
+
+
+def arrays_in(content: Any) -> list[np.ndarray]:
+    """The arrays in a dict and the dicts in it."""
+    values = content.values() if isinstance(content, dict) else ()
+    inner = [array for value in values if isinstance(value, dict) for array in value.values()]
+    return list({id(x): x for x in [*values, *inner] if isinstance(x, np.ndarray)}.values())
 
 
 def refusal(path: str | Path, name: str) -> ValueError:
@@ -169,7 +184,7 @@ def with_model(content: Any, path: str | Path) -> dict[str, Any]:
         )
     wrapped = len(WRAPPED.match(os.path.commonprefix(list(state)))[0])
     model = {key[wrapped:]: tensor(key, value, path) for key, value in state.items()}
-    wrong = [key for key, x in model.items() if x.is_floating_point() and not x.double().isfinite().all()]
+    wrong = [key for key, x in model.items() if x.is_floating_point() and not x.float().isfinite().all()]
     if wrong:
         raise ValueError(
             f"{path} has weights that are not finite, in {len(wrong)} of {len(model)} tensors: {shortened(wrong)}. "
@@ -193,7 +208,7 @@ def tensor(key: str, value: Tensor | np.ndarray, path: str | Path) -> Tensor:
     """The value as a dense tensor. Raises ValueError for kinds of tensors that weights never are."""
     try:
         found = torch.as_tensor(value)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path} has an array that does not hold numbers: {key} ({error})") from error
     if (
         found.layout is not torch.strided
@@ -205,6 +220,8 @@ def tensor(key: str, value: Tensor | np.ndarray, path: str | Path) -> Tensor:
         raise ValueError(
             f"{path} has a tensor that cannot be a weight (it is sparse, meta, quantized, nested or complex): {key}"
         )
+    if found.numel() * found.element_size() > found.untyped_storage().nbytes():
+        raise ValueError(f"{path} has a tensor of {tuple(found.shape)} that is fewer numbers, repeated: {key}")
     return found
 
 

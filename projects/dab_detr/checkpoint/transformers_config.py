@@ -1,5 +1,6 @@
 """The files that transformers needs besides the weights of a DabDetrForObjectDetection."""
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,11 @@ FIXED = {
     "input_format": "RGB",
 }
 
+logger = logging.getLogger(__name__)
+
+BILINEAR = 2  # Pillow's number, for both
+UNLIMITED = 1_000_000  # pixels of the longer side
+
 
 def detection_config(model: DictConfig, class_names: Sequence[str | None]) -> dict[str, Any]:
     """config.json for the node of a DAB-DETR; class_names by output, None for outputs without a class.
@@ -29,7 +35,12 @@ def detection_config(model: DictConfig, class_names: Sequence[str | None]) -> di
             raise ValueError(f"transformers' DAB-DETR needs model.{key}={value}, the config has {found}")
     if model.decoder.prior.modulate is False or target(model.decoder.refinement) != "RefinedAnchors":
         raise ValueError("transformers' DAB-DETR needs modulation and refined anchors (model.decoder)")
-    position, encoder, queries = model.neck.position, model.encoder, model.queries
+    position, encoder, queries, criterion = model.neck.position, model.encoder, model.queries, model.criterion
+    layers = model.decoder.layers
+    if (layers.dropout, layers.activation) != (encoder.dropout, encoder.activation):
+        raise ValueError(
+            "transformers' DAB-DETR needs the same dropout and activation in model.encoder and model.decoder"
+        )
     names = ["N/A" if name is None else name for name in class_names]
     return {
         "architectures": ["DabDetrForObjectDetection"],
@@ -45,23 +56,45 @@ def detection_config(model: DictConfig, class_names: Sequence[str | None]) -> di
         "dilation": model.backbone.dilated,
         "hidden_size": model.neck.dim,
         "activation_function": target(encoder.activation).lower(),
-        **{f"{part}_attention_heads": encoder.heads for part in ("encoder", "decoder")},
-        **{f"{part}_ffn_dim": encoder.hidden for part in ("encoder", "decoder")},
+        **{f"{name}_attention_heads": part.heads for name, part in {"encoder": encoder, "decoder": layers}.items()},
+        **{f"{name}_ffn_dim": part.hidden for name, part in {"encoder": encoder, "decoder": layers}.items()},
         "encoder_layers": encoder.num_layers,
-        "decoder_layers": model.decoder.layers.num_layers,
+        "decoder_layers": layers.num_layers,
         "dropout": encoder.dropout,
         "num_queries": queries.num_queries,
         "num_patterns": queries.num_patterns,
         "random_refpoints_xy": bool(queries.uniform_xy or queries.fixed_xy),
-        "keep_query_pos": model.decoder.layers.keep_query_pos,
+        "keep_query_pos": layers.keep_query_pos,
         "temperature_height": whole_number(position.temperature_y, "model.neck.position.temperature_y"),
         "temperature_width": whole_number(position.temperature_x, "model.neck.position.temperature_x"),
         "sine_position_embedding_scale": 2 * math.pi,
         "initializer_bias_prior_prob": 0.01,
+        **loss_weights(criterion),
+        "focal_alpha": criterion.classification.get("alpha", 0.25),
+        "auxiliary_loss": criterion.auxiliary,
         "id2label": {str(i): name for i, name in enumerate(names)},
         "label2id": {name: i for i, name in enumerate(names)},
         "torch_dtype": "float32",
     }
+
+
+def loss_weights(criterion: DictConfig) -> dict[str, int]:
+    """The weights of losses and costs, which transformers wants as whole numbers; others are left out with a warning.
+
+    They matter only to someone who trains on.
+    """
+    matcher = criterion.matcher
+    weights = {
+        "class_cost": matcher.cost_class,
+        "bbox_cost": matcher.cost_bbox,
+        "giou_cost": matcher.cost_giou,
+        "cls_loss_coefficient": criterion.weight_class,
+        "bbox_loss_coefficient": criterion.weight_bbox,
+        "giou_loss_coefficient": criterion.weight_giou,
+    }
+    for name in [name for name, value in weights.items() if value != int(value)]:
+        logger.warning("config.json has no %s: transformers takes whole numbers, and it is %s", name, weights.pop(name))
+    return {name: int(value) for name, value in weights.items()}
 
 
 def target(node: DictConfig) -> str:
@@ -76,17 +109,44 @@ def whole_number(temperature: float, key: str) -> int:
     return int(temperature)
 
 
-def image_processor_config(model: DictConfig, short_side: int = 800, max_side: int = 1333) -> dict[str, Any]:
-    """preprocessor_config.json: the image processor that transformers pairs with DAB-DETR."""
+def image_processor_config(model: DictConfig, augmentations: Sequence[DictConfig]) -> dict[str, Any]:
+    """preprocessor_config.json: the image processor that transformers pairs with DAB-DETR.
+
+    augmentations: nodes of what is done to an image at test time.
+
+    Raises ValueError for augmentations that transformers does not have.
+    """
     return {
         "image_processor_type": "ConditionalDetrImageProcessor",
         "format": "coco_detection",
-        "do_resize": True,
-        "size": {"shortest_edge": short_side, "longest_edge": max_side},
+        **resizing(augmentations),
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
         "image_mean": [x / 255 for x in model.pixel_mean],
         "image_std": [x / 255 for x in model.pixel_std],
         "do_pad": True,
+    }
+
+
+def resizing(augmentations: Sequence[DictConfig]) -> dict[str, Any]:
+    """The entries of an image processor that resize as Detectron2's augmentations do."""
+    if not augmentations:
+        return {"do_resize": False}
+    names = [target(x) for x in augmentations]
+    if names == ["Resize"]:
+        height, width = augmentations[0].shape
+        return {"do_resize": True, "size": {"height": height, "width": width}, "resample": BILINEAR}
+    sides = augmentations[0].get("short_edge_length") if names == ["ResizeShortestEdge"] else None
+    sides = [sides] if isinstance(sides, int) else sides
+    if not sides or len(set(sides)) != 1:
+        raise ValueError(
+            "transformers' image processor resizes to one size: dataloader.test.mapper.augmentations must be one "
+            f"ResizeShortestEdge with one length, or none, and is {', '.join(names)}"
+        )
+    longest = augmentations[0].get("max_size", UNLIMITED)
+    return {
+        "do_resize": True,
+        "size": {"shortest_edge": sides[0], "longest_edge": min(longest, UNLIMITED)},
+        "resample": BILINEAR,
     }

@@ -14,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
-from ..checkpoint.description import read_description
+from ..checkpoint.description import read_described
 from ..engine.description import classes_of
 from ..engine.device import available_device
 from ..modeling.optimization import optimize_for_inference
@@ -76,13 +76,13 @@ class Predictor:
         Raises ValueError for a checkpoint that cannot be read or has no description, and for a config that cannot be
         built or names something that is not allowed.
         """
-        about = read_description(os.fspath(path))
+        content, about = read_described(os.fspath(path))
         if about.config is None:
             raise ValueError(
                 f"checkpoint {path} carries no config: give it, with --config-file or Predictor.from_config"
             )
-        model, augmentations = build_stored(about.config, path, allow)
-        load(model, path, about.class_names)
+        model, augmentations = build_stored(about.config, path, allow, weights=content["model"])
+        DABDETRCheckpointer(model, class_names=about.class_names, strict=True).load_content(content, os.fspath(path))
         return cls(
             model,
             augmentations=augmentations,

@@ -3,15 +3,18 @@
 import copy
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from detectron2.config import CfgNode, LazyCall, LazyConfig, get_cfg, instantiate
 from detectron2.data import transforms as T
-from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import Tensor, nn
 
-from ..checkpoint.allow_list import BUILT, check_config, current_names
+from ..checkpoint.allow_list import BUILT, check_config, check_references, current_names
 from ..config import add_dab_detr_config, is_lazy, model_node, register_datasets
 from ..data.coco import dataset_name
 from ..overrides import apply_overrides, merge_overrides
@@ -28,10 +31,23 @@ class Recipe:
     augmentations: Sequence[Mapping]
 
     def build(self) -> tuple[nn.Module, T.AugmentationList]:
-        model = copy.deepcopy(self.model)
-        if "pretrained" in model["backbone"]:
-            model["backbone"]["pretrained"] = False
+        """Build both, without downloading weights for any part of the model."""
+        model = without_downloads(copy.deepcopy(self.model))
         return instantiate(model), T.AugmentationList([instantiate(x) for x in self.augmentations])
+
+
+def without_downloads(node: Any) -> Any:
+    """The same node, changed in place, with `pretrained=False` wherever it has that key."""
+    if isinstance(node, dict | DictConfig):
+        for name in node:
+            if name == "pretrained":
+                node[name] = False
+            elif not (isinstance(node, DictConfig) and OmegaConf.is_interpolation(node, name)):
+                without_downloads(node[name])
+    elif isinstance(node, list | tuple | ListConfig):
+        for inner in node:
+            without_downloads(inner)
+    return node
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig | CfgNode:
@@ -98,20 +114,58 @@ def recipe_of_stored(config: Mapping, allow: Collection[str] = ()) -> Recipe:
     cfg = yacs_defaults()
     cfg.merge_from_other_cfg(CfgNode(config))
     recipe = recipe_of(cfg)
+    check_references(OmegaConf.to_container(recipe.model, resolve=False), "model")
     check_config(OmegaConf.to_container(recipe.model, resolve=True), "model", allow)
     return recipe
 
 
+def check_size(recipe: Recipe, weights: Mapping[str, Tensor]) -> None:
+    """Raises ValueError for a model far larger than its weights, before any memory is asked for."""
+    most = max(1000, len(weights))
+    for key, value in counts(recipe.model):
+        if value > most:
+            raise ValueError(f"model.{key} is {value}, the checkpoint has {len(weights)} tensors")
+    try:
+        with torch.device("meta"):
+            model, _ = recipe.build()
+    except RuntimeError:  # a part that computes with its numbers when it is built
+        return
+    have, needed = (sum(x.numel() for x in state.values()) for state in (weights, model.state_dict()))
+    if needed > 2 * have + 1_000_000:
+        raise ValueError(f"the model has {needed} weights, the checkpoint {have}")
+
+
+def counts(node: Any, key: str = "") -> Iterator[tuple[str, int]]:
+    """Every number of layers, blocks and stages in a node, with its key."""
+    items = (
+        node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | ListConfig) else ()
+    )
+    for name, value in items:
+        path = f"{key}.{name}" if key else str(name)
+        if isinstance(value, int) and re.search("layers|depth|blocks|stage|levels|groups", path):
+            yield path, value
+        yield from counts(value, path)
+
+
 def build_stored(
-    config: Mapping, path: str | os.PathLike, allow: Collection[str] = ()
+    config: Mapping,
+    path: str | os.PathLike,
+    allow: Collection[str] = (),
+    *,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> tuple[nn.Module, T.AugmentationList]:
     """Model and augmentations by the config that the checkpoint at `path` carries, see `recipe_of_stored`.
+
+    weights: those that the model is built for, to refuse a config that would take far more memory.
 
     Raises ValueError, which names the file, for anything in it that cannot or must not be built.
     """
     allow = [allow] if isinstance(allow, str) else allow
     try:
-        model, augmentations = recipe_of_stored(config, allow).build()
+        recipe = recipe_of_stored(config, allow)
+        if weights is not None:
+            check_size(recipe, weights)
+        model, augmentations = recipe.build()
         if not hasattr(model, "num_classes"):
             raise ValueError(f"model is of {type(model).__name__}, which is no detector")
         return model, augmentations
