@@ -149,6 +149,8 @@ def test_what_is_not_built_is_not_looked_at(tmp_path, executed):
         ("criterion._target_=os.system", r"names 'os\.system'"),
         ("+selection={_target_: os.system, command: touch executed}", r"names 'os\.system'"),
         ("neck.dim=${oc.env:SECRET}", "interpolations are not followed"),
+        (r"input_format=$\{oc.env:SECRET\}", "interpolations are not followed"),
+        (r"+criterion.note={deep: $\{oc.env:SECRET\}}", "interpolations are not followed"),
     ],
 )
 def test_a_stored_yacs_config_runs_nothing(override, reason, tmp_path, executed):
