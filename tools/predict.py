@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raises ValueError for arguments that do not go together."""
+    """Raise ValueError for arguments that do not go together."""
     if bool(args.images) == bool(args.video):
         raise ValueError("give images, before --opts, or --video")
     if not args.output and not args.json:
@@ -82,7 +82,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def check_folders(args: argparse.Namespace) -> None:
-    """Raises ValueError if pictures would come to lie within a folder that is read, or --json is a folder."""
+    """Raise ValueError if pictures would come to lie within a folder that is read, or --json is a folder."""
     if args.json and args.json.is_dir():
         raise ValueError(f"--json must be a file, {args.json} is a folder")
     output = args.output and args.output.resolve()
@@ -94,7 +94,7 @@ def check_folders(args: argparse.Namespace) -> None:
 
 
 def check_written(args: argparse.Namespace, pictures: list[Path], names: list[str]) -> None:
-    """Raises ValueError if a file to be written is one that is read, or, without --overwrite, one that exists.
+    """Raise ValueError if a file to be written is one that is read, or, without --overwrite, one that exists.
 
     pictures: pictures or a video to be written. names: files and URLs that are read.
     """

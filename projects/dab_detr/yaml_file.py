@@ -41,7 +41,7 @@ def read_yaml(path: str | os.PathLike) -> dict:
 
 
 def check_yaml(path: str | os.PathLike) -> None:
-    """Raises ValueError, as `read_yaml` does, for a yaml config or a file among its `_BASE_` that is not plain data."""
+    """Raise ValueError, as `read_yaml` does, for a yaml config or a file among its `_BASE_` that is not plain data."""
     waiting, seen = [os.path.normpath(path)], set()
     while waiting:
         path = waiting.pop()

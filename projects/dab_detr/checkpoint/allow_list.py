@@ -129,7 +129,7 @@ def check_config(node: object, key: str = "config", allow: Collection[str] = ())
 
 
 def check_references(node: object, key: str) -> None:
-    """Raises ValueError for an interpolation that reads anything but another key of the same node.
+    """Raise ValueError for an interpolation that reads anything but another key of the same node.
 
     node: plain data, in which the wiring of this project refers from one part to another.
     """

@@ -27,7 +27,7 @@ def check_zip(path: str | Path) -> None:
 
 
 def check_expansion(size: int, path: str | Path) -> None:
-    """Raises ValueError if contents of `size` bytes cannot come from the file at `path`."""
+    """Raise ValueError if contents of `size` bytes cannot come from the file at `path`."""
     have = Path(path).stat().st_size
     if size > MOST_EXPANDED * max(have, 4096):
         raise ValueError(f"it asks for {size / 2**20:.0f} MiB of memory and has {have / 2**20:.3g} MiB")

@@ -71,7 +71,7 @@ class Pictures:
 
 
 def check_inputs_are_safe(written: Iterable[Path], read: Iterable[str | os.PathLike]) -> None:
-    """Raises ValueError if a file to be written is one that is read, also by another name: a link, a relative path."""
+    """Raise ValueError if a file to be written is one that is read, also by another name: a link, a relative path."""
     inputs = {identity(path): path for path in read}
     for path in written:
         found = inputs.get(identity(path)) if path.exists() else None
@@ -89,7 +89,7 @@ def identity(path: str | os.PathLike) -> tuple[int, int] | str:
 
 
 def check_nothing_is_replaced(written: Collection[Path]) -> None:
-    """Raises ValueError if a file to be written exists."""
+    """Raise ValueError if a file to be written exists."""
     existing = [path for path in written if os.path.lexists(path)]
     if existing:
         more = f" and {len(existing) - 1} more files" if existing[1:] else ""

@@ -120,7 +120,7 @@ def recipe_of_stored(config: Mapping, allow: Collection[str] = ()) -> Recipe:
 
 
 def check_size(recipe: Recipe, weights: Mapping[str, Tensor]) -> None:
-    """Raises ValueError for a model far larger than its weights, before any memory is asked for."""
+    """Raise ValueError for a model far larger than its weights, before any memory is asked for."""
     most = max(1000, len(weights))
     for key, value in counts(recipe.model):
         if value > most:

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def opencv() -> ModuleType:
-    """Raises ImportError that says how to get it."""
+    """Raise ImportError that says how to get it."""
     try:
         import cv2
     except ImportError as error:
