@@ -224,6 +224,9 @@ FAULTS = {
     "category name a number": (
         lambda x: x["categories"][1].update(name=7), ERROR, "category name no text", "1 categories .*: 2 7$",
     ),
+    "category name of half a character": (
+        lambda x: x["categories"][1].update(name="a\ud800"), ERROR, "category name no text", r"2 'a\\ud800'$",
+    ),
     "category name null": (
         lambda x: x["categories"][1].update(name=None), ERROR, "category name no text", "1 categories .*: 2 None$",
     ),

@@ -122,7 +122,7 @@ def tell_objects(annotations: str, anchors: np.ndarray | None) -> None:
     print("", f"{annotations}: {len(content.images)} images, {len(content.objects)} annotations", sep="\n")
     of_category = Counter(x["category_id"] for x in content.objects if is_id(x.get("category_id")))
     for category in raw["categories"]:
-        i, name = category["id"], str(category["name"])
+        i, name = category["id"], str(category["name"]).encode("utf-8", "backslashreplace").decode()
         print(f"  category {i:>4} {name:20} {of_category[i]:>8} annotations")
     sizes = relative_sizes(content)
     if len(sizes):

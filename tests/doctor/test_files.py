@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from dab_detr.doctor import files
-from dab_detr.doctor.files import ImageEntry, check_files
+from dab_detr.doctor.files import ImageEntry, check_files, check_leftovers
 from dab_detr.doctor.finding import Severity
 
 
@@ -82,3 +82,10 @@ def test_what_training_cannot_read_is_found(tmp_path, opened):
     (finding,) = check_files(str(tmp_path), entries, opened=opened)
     assert finding.severity is Severity.ERROR and "floating-point" in finding.places[0]
     assert len(finding.places) == (2 if opened is None else 1), "the short look does not decode complete files"
+
+
+def test_images_without_an_entry_are_those_that_can_be_read(tmp_path):
+    for name in ("a.JPG", "b.jfif", "c.gif", "._a.png", "notes.txt", "report.pdf"):
+        (tmp_path / name).write_bytes(b"")
+    (finding,) = check_leftovers(str(tmp_path), [ImageEntry(7, "a.JPG", 20, 10, 0)])
+    assert finding.places == ("b.jfif", "c.gif")

@@ -108,7 +108,7 @@ def test_a_config_that_is_none(tmp_path, capsys, name):
 
 
 def test_category_names_of_any_kind(tmp_path, capsys):
-    for fault in ("category name a number", "category name null"):
+    for fault in ("category name a number", "category name of half a character", "category name null"):
         assert main(split(tmp_path, "train", spoilt(FAULTS[fault][0]))) == 1
     assert "category    2 None" in capsys.readouterr().out
 

@@ -14,13 +14,12 @@ from detectron2.utils.file_io import PathManager
 from PIL import Image
 
 from ..data.augmentation import MAX_ASPECT
-from ..data.pictures import check_numbers, decode, formats
+from ..data.pictures import check_numbers, decode, formats, suffixes
 from .finding import Finding, Severity
 from .places import files_below, files_present, place_hint
 
 ORIENTATION = 0x0112  # the EXIF tag
 TURNED = {5, 6, 7, 8}  # its values that exchange width and height
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "La", "RGBa"}
 ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}  # of complete files
 THREADS = 8  # to wait for several files at a time
@@ -112,7 +111,8 @@ def is_complete(file: BinaryIO, form: str) -> bool:
 def check_leftovers(root: str, entries: Sequence[ImageEntry]) -> list[Finding]:
     """Find images in the folder that the annotation file does not know."""
     known = {os.path.normpath(x.file_name) for x in entries}
-    found = (name for name in files_below(root) if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
+    images = suffixes()
+    found = (name for name in files_below(root) if os.path.splitext(name)[1].lower() in images)
     what = f"images of the folder {root} are not in the annotation file (training does not use them)"
     return Finding.counted("image without entry", Severity.NOTE, what, (x for x in found if x not in known))
 

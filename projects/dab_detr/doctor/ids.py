@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 
 from ..data.content import Content, as_int, ids_by_number, is_id
-from .references import EXACT, is_mixed, shift_by
+from .references import EXACT, is_mixed, is_text, shift_by
 
 
 def mend_image_ids(images: list[dict], done: Counter) -> None:
@@ -28,6 +28,9 @@ def mend_categories(categories: list[dict], done: Counter) -> None:
         if type(x["name"]) in (int, float):
             x["name"] = str(x["name"])
             done["category names turned into text"] += 1
+        if isinstance(x["name"], str) and not is_text(x["name"]):
+            x["name"] = x["name"].encode("utf-8", "replace").decode()
+            done["half characters in category names replaced by ?"] += 1
 
 
 def mend_references(content: Content, done: Counter) -> None:

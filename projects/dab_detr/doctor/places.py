@@ -26,9 +26,9 @@ def files_present(root: str, names: Sequence[str]) -> dict[str, bool]:
 
 
 def files_below(root: str) -> Iterator[str]:
-    """Paths, relative to the local folder `root`, of all files in it and in its sub-folders."""
+    """Paths, relative to the local folder `root`, of all files in it and in its sub-folders, except hidden ones."""
     for folder, _, names in os.walk(root):
-        for name in sorted(names):
+        for name in sorted(x for x in names if not x.startswith(".")):
             yield os.path.relpath(os.path.join(folder, name), root)
 
 

@@ -4,6 +4,7 @@ import ntpath
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from ..data.content import Content, as_int, first_few, has_size, ids_by_number, is_id, number, repeated, short
 from .finding import Finding, Severity
@@ -34,7 +35,7 @@ def check_categories(content: Content) -> Iterator[Finding]:
         "category name no text",
         Severity.ERROR,
         "categories have a name that is not text, as Detectron2 needs it",
-        [f"{c['id']} {short(c['name'])}" for c in categories if not isinstance(c["name"], str)],
+        [f"{c['id']} {quoted(c['name'])}" for c in categories if not is_text(c["name"])],
     )
     names = defaultdict(list)
     for category in categories:
@@ -55,6 +56,11 @@ def check_categories(content: Content) -> Iterator[Finding]:
         backgrounds,
         "a detector needs none: background is everything without a box",
     )
+
+
+def is_text(name: Any) -> bool:
+    """Whether a name is text that files and logs can hold; JSON's escapes can hold half a character."""
+    return isinstance(name, str) and not any("\ud800" <= x <= "\udfff" for x in name)
 
 
 def check_large(what: str, entries: list[dict]) -> list[Finding]:
@@ -78,7 +84,7 @@ def check_category_ids(content: Content) -> list[Finding]:
 
 def quoted(value) -> str:
     """A value as text of a readable length, with quotes around text."""
-    return repr(short(value)) if isinstance(value, str) else short(value)
+    return ascii(short(value)) if isinstance(value, str) else short(value)
 
 
 def shift_by(content: Content) -> int:
