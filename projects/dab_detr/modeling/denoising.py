@@ -1,4 +1,4 @@
-"""Denoising (DN-DETR, DINO): noised copies of the true objects as further queries, which learn without matching."""
+"""Denoising (DN-DETR, DINO): noised copies of the true objects are further queries, which learn without matching."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,19 +16,19 @@ from .structures import EMPTY, MATCHING, Noised, Queries, Target, blocked_betwee
 class Denoising(nn.Module):
     """In training, puts `groups` noised copies of each image's objects before the queries of any head with anchors.
 
-    A query is told what it is by the embedding of a label, with a last channel that says whether it is noised; the
-    matching queries get the embedding of "no label", at inference too, unless their own content is learned.
+    The content of a noised query is the embedding of its label, with a last channel of 1 that marks it as noised.
+    Matching queries get the embedding of "no label", also at inference, unless their own content is learned.
 
-    content_dim, anchor_dim: of the query head. Its content has `dim` channels, or dim - 1 where it is learned and only
-        the last channel is missing, as in DN-DAB-Deformable-DETR.
-    label_noise: the probability that a label is replaced by a random one.
-    box_noise: the most that centers move, in halves of the box's size, and that sizes change, in sizes.
-    eps: of the inverse sigmoid that anchors go through.
-    see_padding: whether objects attend to the empty slots of images with fewer than the most, as in the original, whose
-        answers depend on the other images of the batch by that.
+    content_dim, anchor_dim: of the query head. Its content has `dim` channels, or dim - 1 if it is learned and only the
+        last channel is missing, as in DN-DAB-Deformable-DETR.
+    label_noise: probability of replacing a label with a random one.
+    box_noise: largest shift of a center, in halves of the box's size, and largest change of a size, in sizes.
+    eps: of the inverse sigmoid of the anchors.
+    see_padding: whether objects attend to the empty slots of images with fewer objects than others. They do in the
+        original, so its predictions depend on the other images of the batch.
     """
 
-    copies, background = 1, False  # of an object in each group; whether empty slots are examples of background
+    copies, background = 1, False  # copies of an object in each group; whether empty slots are examples of background
 
     def __init__(
         self,
@@ -46,8 +46,7 @@ class Denoising(nn.Module):
         super().__init__()
         if not anchor_dim:
             raise ValueError(
-                "model.denoising.groups needs model.queries with anchors: "
-                "a learned position has no place for a noised box"
+                "model.denoising.groups needs model.queries with anchors: a learned position cannot hold a noised box"
             )
         if content_dim not in (dim, dim - 1):
             raise ValueError(f"model.queries.dim must be {dim} or {dim - 1} for denoising, got {content_dim}")
@@ -61,7 +60,7 @@ class Denoising(nn.Module):
         self.labels = nn.Parameter(torch.randn(num_classes + 1, dim - 1))  # the last one is "no label"
 
     def layout(self, counts: Sequence[int]) -> tuple[list[int], list[int]]:
-        """How many groups each image has, and room for how many objects in each."""
+        """The number of groups of each image, and the number of objects that each group has room for."""
         return [self.groups] * len(counts), [max(counts)] * len(counts)
 
     def embed(self, labels: Tensor) -> Tensor:
@@ -69,7 +68,7 @@ class Denoising(nn.Module):
         return F.pad(self.labels[labels], (0, 1), value=1.0)
 
     def forward(self, queries: Queries, targets: Sequence[Target] | None) -> Queries:
-        """The queries as the decoder wants them; with targets, the noised ones of every group before them."""
+        """The queries for the decoder. With targets, the noised queries of every group come first."""
         content = F.pad(queries.content, (0, self.missing))
         if not self.missing:
             content = content + F.pad(self.labels[-1], (0, 1))
@@ -77,7 +76,7 @@ class Denoising(nn.Module):
         return queries if targets is None else self.with_noised(queries, targets)
 
     def with_noised(self, queries: Queries, targets: Sequence[Target]) -> Queries:
-        """The queries after P slots (B, P) of noised ones, each image's groups one after the other."""
+        """The queries with P slots (B, P) of noised queries before them, one group of an image after the other."""
         device, counts = queries.anchors.device, [len(target.labels) for target in targets]
         groups, room = self.layout(counts)
         (image, slot, source, positive), group = (x.to(device) for x in slots_of(counts, groups, room, self.copies))
@@ -113,33 +112,35 @@ class Denoising(nn.Module):
         """Noised labels (M,) and boxes (M, 4).
 
         draws: (M, 6) uniform in [0, 1): whether the label is replaced, by which, and how the box is noised.
-        positive: (M,) whether the copy is one to learn the object from.
+        positive: (M,) whether the query learns the object from this copy; otherwise it learns background.
         """
         return self.noise_labels(labels, draws), self.noise_boxes(boxes, draws[:, 2:] * 2 - 1, positive)
 
     def noise_labels(self, labels: Tensor, draws: Tensor) -> Tensor:
-        """Labels, some replaced. A new label may be the true one, and never is "no label"."""
+        """Replace some of the labels. A new label may be the true one; it is never "no label"."""
         others = (draws[:, 1] * self.num_classes).to(labels)
         return torch.where(draws[:, 0] < self.label_noise, others, labels)
 
     def noise_boxes(self, boxes: Tensor, shift: Tensor, positive: Tensor) -> Tensor:
-        """Boxes moved and grown by `shift` (M, 4) in [-1, 1)."""
+        """Move and resize boxes by `shift` (M, 4) in [-1, 1)."""
         reach = torch.cat([boxes[:, 2:] / 2, boxes[:, 2:]], 1) * self.box_noise
         return (boxes + shift.to(boxes.dtype) * reach).clamp(0, 1)
 
 
 class ContrastiveDenoising(Denoising):
-    """DINO's denoising: of every object a copy near it, to learn it from, and one farther away, to learn background.
+    """DINO's denoising: each object has a positive copy near it, and a negative copy farther away that is background.
 
-    A query is told its label and nothing else; matching queries are told nothing.
+    The content of a noised query is the embedding of its label. Matching queries stay unchanged.
 
-    num_queries: about how many positive copies an image has: of N objects num_queries // N groups, at least one. Each
-        image's losses are divided by its groups, so that they do not depend on the other images.
-    label_noise: the probability that a label is replaced by a random one: half of what the originals' configs say.
-    box_noise: the most that corners of positive copies move, in halves of the box's size; those of negative copies move
-        at least as much, and at most twice. Corners may cross: such a copy has no width or height.
-    groups_of_batch: as many groups in all images as the one with the most objects has, as in the originals.
-    see_padding: with `groups_of_batch` as in the originals, where empty slots are seen and are examples of background.
+    num_queries: approximate number of positive copies per image: N objects have num_queries // N groups, at least one.
+        Each image's losses are divided by its groups, so that they do not depend on the other images.
+    label_noise: probability of replacing a label with a random one; half of the value in the originals' configs.
+    box_noise: largest shift of the corners of positive copies, in halves of the box's size. Corners of negative copies
+        move at least as far, and at most twice as far. A copy whose corners cross has no width or height.
+    groups_of_batch: whether all images have the number of groups of the image with the most objects, as in the
+        originals.
+    see_padding: with `groups_of_batch`, whether empty slots are visible and are examples of background, as in the
+        originals.
     """
 
     copies, background = 2, True
@@ -159,7 +160,9 @@ class ContrastiveDenoising(Denoising):
             dim=dim, content_dim=dim, num_classes=num_classes, label_noise=label_noise, box_noise=box_noise, **options
         )
         if self.see_padding and not groups_of_batch:
-            raise ValueError("model.denoising.see_padding needs groups_of_batch: else no slot of an image is empty")
+            raise ValueError(
+                "model.denoising.see_padding needs groups_of_batch: without it no slot of an image is empty"
+            )
         self.num_queries, self.groups_of_batch = num_queries, groups_of_batch
         self.labels = nn.Parameter(torch.randn(num_classes, dim))
 
@@ -174,7 +177,7 @@ class ContrastiveDenoising(Denoising):
         return queries if targets is None else self.with_noised(queries, targets)
 
     def noise_boxes(self, boxes: Tensor, shift: Tensor, positive: Tensor) -> Tensor:
-        """Boxes whose corners are moved by `shift` (M, 4) in [-1, 1), those of negative copies by one more."""
+        """Move the corners of boxes by `shift` (M, 4) in [-1, 1), and those of negative copies by one more."""
         shift = torch.where(positive[:, None], shift, shift + torch.where(shift < 0, -1, 1))
         reach = boxes[:, 2:].repeat(1, 2) / 2 * self.box_noise
         corners = box_convert(boxes, "cxcywh", "xyxy") + shift.to(boxes.dtype) * reach
@@ -184,7 +187,7 @@ class ContrastiveDenoising(Denoising):
 def draws_for(targets: Sequence[Target], groups: Sequence[int], copies: int = 1) -> Tensor:
     """(M, 6) numbers for `Denoising.noise` in the order image, group, copy, object, on the CPU.
 
-    Those of an image follow from its seed alone, whatever the batch.
+    The numbers of an image depend on its seed alone, not on the batch.
     """
     draws = []
     for target, count in zip(targets, groups, strict=True):
@@ -200,13 +203,14 @@ def scatter(x: Tensor, image: Tensor, slot: Tensor, value: Tensor | bool) -> Ten
 
 
 def slots_of(counts: Sequence[int], groups: Sequence[int], room: Sequence[int], copies: int) -> tuple[Tensor, Tensor]:
-    """Where the noised copies of objects stand, in the order image, group, copy, object.
+    """The slots of the noised copies of objects, in the order image, group, copy, object.
 
-    counts, groups, room: of each image its objects, its groups and the objects that a group has room for.
-    copies: of an object in each group, the first one positive.
+    counts, groups, room: for each image, its number of objects, its number of groups, and the number of objects that a
+        group has room for.
+    copies: number of copies of an object in each group; the first one is positive.
 
-    Returns (4, M) the image, the slot and the object (among those of all images) of every noised copy and whether it is
-    positive, and (B, P) the group of every slot, `EMPTY` beyond an image's last.
+    Returns (4, M) the image, the slot, the object (among the objects of all images) of every noised copy and whether it
+    is positive, and (B, P) the group of every slot, `EMPTY` after the last group of an image.
     """
     before, copied = [0, *accumulate(counts)], []
     for i, (count, number, width) in enumerate(zip(counts, groups, room, strict=True)):
@@ -223,7 +227,7 @@ def slots_of(counts: Sequence[int], groups: Sequence[int], room: Sequence[int], 
 
 
 class NoDenoising(nn.Module):
-    """Leaves the queries as they are."""
+    """Returns the queries unchanged."""
 
     def forward(self, queries: Queries, targets: Sequence[Target] | None) -> Queries:
         return queries

@@ -39,7 +39,7 @@ class MultiScaleNeck(nn.Module):
     in_channels: channels of each output of the backbone that it takes, e.g. {"res3": 512, "res4": 1024, "res5": 2048}.
     position: (B, H, W) padding to (B, H, W, P), see `positional`.
     level_embed: whether to add a learned vector per level to the position of its cells.
-    exact_padding: whether an image gets the same answers alone and in a padded batch, from the feature map on: see
+    exact_padding: whether an image gives the same results alone and in a padded batch, from the feature map on: see
         `Memory.exact`. The released weights were trained without it. It changes nothing where no image is padded.
     """
 

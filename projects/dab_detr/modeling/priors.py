@@ -37,7 +37,7 @@ class LayerScale(nn.Module):
 
 
 class NoScale(nn.Module):
-    """Leaves the position as it is: DINO's."""
+    """DINO's scale: none, so the position stays unchanged."""
 
     def forward(self, content: Tensor, layer: int) -> Tensor:
         return content.new_ones(())
@@ -96,7 +96,7 @@ class ModulatedAnchorPrior(AnchorPrior):
 class DeformableAnchorPrior(Part, nn.Module):
     """Positions for deformable attention: P_q = MLP(PE(A_q)) * scale, and the anchor boxes to sample around.
 
-    Anchors are measured in the whole padded map of the first level, as DAB-Deformable-DETR does, or in the image where
+    Anchors are measured in the whole padded map of the first level, as in DAB-Deformable-DETR, or in the image where
     the memory is exact. anchor_dim is 4, or 2
     to take positions from the centers alone.
     """

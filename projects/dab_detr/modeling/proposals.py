@@ -12,21 +12,22 @@ from .structures import ABSENT, EMPTY, MATCHING, Memory, Prediction, Queries, bl
 
 
 class ProposalQueries(Part, nn.Module):
-    """Every cell of the memory proposes a box; the `num_queries` best become queries, all cells if there are fewer.
+    """Turns the best boxes into queries. Every cell proposes a box; all become queries if there are few cells.
 
-    The anchors are the chosen boxes, the content is what the encoder saw there (as in DAB-Deformable-DETR, two-stage);
-    neither carries a gradient: the encoder learns from a loss of its own on `Queries.proposals`.
+    The anchors are the chosen boxes, and the content is the transformed memory of their cells (as in
+    DAB-Deformable-DETR, two-stage). Both are detached: the encoder learns from a separate loss on `Queries.proposals`.
 
+    num_queries: number of queries, if the memory has that many cells.
     class_head, box_head: the encoder's, on the transformed memory (..., dim).
-    class_agnostic: rank by the logit of class 0, as the original Deformable DETR does; else by the best class. The
-        criterion must be told too: proposals then learn only to tell objects from background there.
-    dense: whether all cells have a loss, or the chosen ones only; the default is that of the originals, all cells where
-        class 0 ranks them.
-    size: side of the boxes that cells of the first level start from, normalized; doubled from level to level. On maps
-        of stride 8 it is 0.05, so on one map of stride 32 it should be 0.2.
+    class_agnostic: rank by the logit of class 0, as the original Deformable DETR does; otherwise by the best class. Set
+        it for the criterion too: proposals then only learn to tell objects from background, as class 0.
+    dense: whether all cells have a loss, or only the chosen ones. The default follows the originals: all cells if
+        `class_agnostic`.
+    size: side of the initial boxes of cells of the first level, normalized; it doubles from level to level. On maps of
+        stride 8 it is 0.05, so on one map of stride 32 it should be 0.2.
 
-    Cells in the padding or at the very border propose nothing. Memories that are not exact let them be chosen all the
-    same, as the originals do; else they say that nothing is there (`Queries.empty`).
+    Cells in the padding or at the border propose nothing. If the memory is not exact, they may still be chosen, as in
+    the originals. If it is exact, their queries are empty (`Queries.empty`).
     """
 
     gives, anchor_dim = (ANCHORS,), 4
@@ -52,7 +53,7 @@ class ProposalQueries(Part, nn.Module):
         self.class_head, self.box_head = class_head, box_head
 
     def forward(self, memory: Memory) -> Queries:
-        """num_queries queries for each image, or as many as the memory has cells."""
+        """num_queries queries for each image, or one per cell if the memory has fewer cells."""
         logits, valid = proposal_logits(memory, self.size)
         features = self.norm(self.transform(memory.content.masked_fill(~valid[..., None], 0.0)))
         classes = self.class_head(features)
@@ -71,13 +72,13 @@ class ProposalQueries(Part, nn.Module):
         return replace(queries, empty=empty, blocked=blocked)
 
     def describe(self, anchors: Tensor, features: Tensor, cells: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Content (B, Q, C) of the queries and their learned position, by the chosen boxes (B, Q, 4), features
-        (B, Q, C) and cells of the memory (B, Q, C)."""
+        """Content (B, Q, C) and learned position of the queries, from the chosen boxes (B, Q, 4), their features
+        (B, Q, C) and their cells of the memory (B, Q, C)."""
         return features.detach(), None
 
 
 class EncodedProposalQueries(ProposalQueries):
-    """Two-stage queries whose content and learned position are both made from the chosen box: Deformable DETR's."""
+    """Deformable DETR's two-stage queries: the chosen box gives both the content and the learned position."""
 
     gives = (ANCHORS, LEARNED)
 
@@ -89,13 +90,13 @@ class EncodedProposalQueries(ProposalQueries):
 
     def describe(self, anchors: Tensor, features: Tensor, cells: Tensor) -> tuple[Tensor, Tensor | None]:
         x, y, *size = anchors.split(1, -1)
-        sine = sine_embedding(torch.cat([y, x, *size], -1), self.dim // 2)  # comes out in the order x, y, w, h
+        sine = sine_embedding(torch.cat([y, x, *size], -1), self.dim // 2)  # the result has the order x, y, w, h
         embed, content = self.encode_norm(self.encode(sine.to(features.dtype))).chunk(2, -1)
         return content, embed
 
 
 class MixedProposalQueries(ProposalQueries):
-    """Two-stage queries with learned content, the k-th best box with the k-th vector: DINO's mixed query selection."""
+    """DINO's mixed query selection: two-stage anchors with learned content, the k-th vector for the k-th best box."""
 
     def __init__(self, *, num_queries: int, dim: int, **options):
         super().__init__(num_queries=num_queries, dim=dim, **options)
@@ -106,8 +107,8 @@ class MixedProposalQueries(ProposalQueries):
 
 
 class MemoryProposalQueries(ProposalQueries):
-    """Two-stage queries whose content is the memory at the chosen cells, through which the decoder's losses reach the
-    encoder: Efficient DETR's."""
+    """Efficient DETR's two-stage queries: the content is the memory at the chosen cells, through which the decoder's
+    losses reach the encoder."""
 
     def describe(self, anchors: Tensor, features: Tensor, cells: Tensor) -> tuple[Tensor, Tensor | None]:
         return cells, None
@@ -119,10 +120,10 @@ def take(x: Tensor, index: Tensor) -> Tensor:
 
 
 def proposal_logits(memory: Memory, size: float) -> tuple[Tensor, Tensor]:
-    """Logits (B, S, 4) of the box that each cell starts from, and whether the cell is valid (B, S).
+    """Logits (B, S, 4) of the initial box of each cell, and whether the cell is valid (B, S).
 
-    Cells in the padding are not, nor are those whose box has a coordinate outside of (0.01, 0.99); their logits are
-    infinite, which makes their boxes (1, 1, 1, 1) whatever the box head says.
+    Cells in the padding are invalid, and so are cells whose box has a coordinate outside (0.01, 0.99). Their logits are
+    infinite, which makes their boxes (1, 1, 1, 1) for every output of the box head.
     """
     centers = memory.centers()
     sides = torch.cat([centers.new_full((h * w, 2), size * 2.0**level) for level, (h, w) in enumerate(memory.shapes)])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 MATCHING, EMPTY = -1, -2  # in place of the number of a group of denoising queries
-ABSENT = -50.0  # a class logit that says for sure that nothing is there: no loss, no gradient, no detection
+ABSENT = -50.0  # a class logit of certain absence: no loss, no gradient, no detection
 
 
 @dataclass(frozen=True)

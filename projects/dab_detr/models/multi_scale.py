@@ -33,7 +33,7 @@ def point_head(*, dim: int) -> MLP:
 def deformable_node(
     *, depth: int, hidden: int, dropout: float, refine: bool, two_stage: bool, prior: DictConfig, eps: float, **parts
 ) -> DictConfig:
-    """What all of them have in common; `parts` are queries, denoising, criterion and selection."""
+    """The node that all of them share; `parts` are queries, denoising, criterion and selection."""
     return L(DABDETR)(
         backbone=nodes.resnet_node(depth, out_features=("res3", "res4", "res5")),
         neck=nodes.multi_scale_node(),

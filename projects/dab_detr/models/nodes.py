@@ -118,7 +118,7 @@ def denoising_node(anchor_dim: int | str = "${oc.select:..queries.anchor_dim,4}"
 
 
 def contrastive(*, num_queries: int, **options) -> ContrastiveDenoising | NoDenoising:
-    """Contrastive denoising with about that many positive queries; none with 0."""
+    """Contrastive denoising with about `num_queries` positive queries, or none for 0."""
     return ContrastiveDenoising(num_queries=num_queries, **options) if num_queries else NoDenoising()
 
 
