@@ -74,15 +74,15 @@ class TrainingLoop(SimpleTrainer):
         if len(parts) > 1:
             counts = [len(x["instances"]) if "instances" in x else 0 for part in parts for x in part]
             batch = EffectiveBatch.gather(counts, self.device)
-        everyones = []
+        detached = []
         for i, part in enumerate(parts):
             silent = isinstance(self.model, DistributedDataParallel) and i < len(parts) - 1
             with self.model.no_sync() if silent else nullcontext():
                 with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None):
                     losses = self.model(part) if batch is None else self.model(part, batch)
                 self.grad_scaler.scale(sum(losses.values())).backward()
-            everyones.append({name: loss.detach() for name, loss in losses.items()})
-        return everyones
+            detached.append({name: loss.detach() for name, loss in losses.items()})
+        return detached
 
     def fetch(self, losses: list[dict[str, Tensor]], norm: Tensor) -> tuple[list[dict[str, Tensor]], bool, bool]:
         """The losses on the CPU, and whether in all processes they and the gradient are finite.
