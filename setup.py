@@ -26,9 +26,12 @@ REQUIREMENTS = [
 ]
 CONVERT_REQUIREMENTS = ["supervision>=0.31,<1"]  # reads YOLO, VOC, LabelMe and CreateML for tools/convert_dataset.py
 VIDEO_REQUIREMENTS = ["opencv-python-headless>=4.8"]
+ONNX_REQUIREMENTS = ["onnx>=1.23", "onnxscript>=0.7", "onnxruntime>=1.32"]
+OPENVINO_REQUIREMENTS = [*ONNX_REQUIREMENTS, "openvino>=2026.4"]
 TEST_REQUIREMENTS = [
     *CONVERT_REQUIREMENTS,
     *VIDEO_REQUIREMENTS,
+    *OPENVINO_REQUIREMENTS,
     "pytest>=8",
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
@@ -52,6 +55,8 @@ setup(
         "wandb": ["wandb>=0.31"],
         "mlflow": ["mlflow>=3.17"],
         "video": VIDEO_REQUIREMENTS,
+        "onnx": ONNX_REQUIREMENTS,
+        "openvino": OPENVINO_REQUIREMENTS,
         "test": TEST_REQUIREMENTS,
     },
 )

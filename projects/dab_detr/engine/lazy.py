@@ -15,6 +15,8 @@ from torch import nn
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..data.coco import dataset_dicts, dataset_name
 from ..evaluation.validation import ValidationLosses, with_objects
+from ..export.detector import ExportedDetector
+from ..export.runtime import is_exported
 from ..modeling.mode import evaluating
 from ..modeling.optimization import optimize_for_inference
 from ..overrides import apply_overrides
@@ -69,6 +71,8 @@ def configure(args: argparse.Namespace) -> DictConfig:
 
 def run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     """Train, or with --eval-only evaluate. Returns the results of the evaluation."""
+    if args.eval_only and is_exported(cfg.train.init_checkpoint):
+        return evaluate(cfg, ExportedDetector(cfg.train.init_checkpoint))
     model = instantiate(cfg.model).to(cfg.train.device)
     average = weight_average(model, **cfg.train.get("ema", {}))
     if not args.eval_only:
@@ -105,7 +109,8 @@ def evaluate(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = 
     if "evaluator" not in cfg.dataloader:
         return {}
     averaged = {} if average is None else {"ema": evaluate(with_folder(cfg, "_ema"), average.module)}
-    detector = optimize_for_inference(model) if cfg.train.get("optimized_evaluation", True) else model
+    optimized = cfg.train.get("optimized_evaluation", True) and not isinstance(model, ExportedDetector)
+    detector = optimize_for_inference(model) if optimized else model
     loader, evaluators = cfg.dataloader.test, [instantiate(cfg.dataloader.evaluator)]
     if cfg.train.get("validation_loss"):
         loader, evaluators = with_objects(loader), [*evaluators, ValidationLosses(detector)]

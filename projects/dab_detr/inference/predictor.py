@@ -17,6 +17,8 @@ from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..checkpoint.description import read_described
 from ..engine.description import classes_of
 from ..engine.device import available_device
+from ..export.detector import ExportedDetector
+from ..export.runtime import is_exported
 from ..modeling.optimization import optimize_for_inference
 from .detections import Detections
 from .images import Picture, Source, UnreadableImage, sources_of
@@ -52,7 +54,8 @@ class Predictor:
             if values is not None and len(values) != model.num_classes:
                 raise ValueError(f"the model has {model.num_classes} classes, {name} {len(values)}")
         self.device, self.autocast = torch.device(available_device(device)), autocast
-        self.model = optimize_for_inference(model.to(self.device))
+        exported = isinstance(model, ExportedDetector)
+        self.model = model if exported else optimize_for_inference(model.to(self.device))
         self.augmentations = augmentations
         self.class_names = list(class_names or map(str, range(model.num_classes)))
         self.category_ids = category_ids
@@ -68,7 +71,8 @@ class Predictor:
     ) -> "Predictor":
         """Build a predictor from a checkpoint of train_net.py, a file or URL, and nothing else.
 
-        The config inside the checkpoint builds the parts of this project and nothing that could run code.
+        The config inside the checkpoint builds the parts of this project and nothing that could run code. A file that
+        tools/export_model.py wrote (.onnx, .xml, .pt2) runs in its own runtime, on the CPU.
 
         allow: full names of further classes and functions that the config may build, such as "my_package.MyPrior".
             They are imported and called: name only code that you trust.
@@ -76,6 +80,8 @@ class Predictor:
         Raises ValueError for a checkpoint that cannot be read or has no description, and for a config that cannot be
         built or names something that is not allowed.
         """
+        if is_exported(path):
+            return cls.from_exported(path)
         content, about = read_described(os.fspath(path))
         if about.config is None:
             raise ValueError(
@@ -90,6 +96,19 @@ class Predictor:
             category_ids=about.category_ids,
             device=device,
             autocast=autocast,
+        )
+
+    @classmethod
+    def from_exported(cls, path: str | os.PathLike) -> "Predictor":
+        """Build a predictor from an exported file. Raises ValueError for a file that is foreign or damaged."""
+        model = ExportedDetector(path)
+        about = model.metadata
+        return cls(
+            model,
+            augmentations=about.augmentations(),
+            class_names=about.class_names,
+            category_ids=about.category_ids,
+            device="cpu",
         )
 
     @classmethod

@@ -78,6 +78,25 @@ def sample_from_bags(value: Tensor, shapes: tuple[tuple[int, int], ...], points:
     return out.view(batch, queries, heads * value.shape[-1])
 
 
+def sample_by_gathering(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor) -> Tensor:
+    """`deformable_sample` by four gathers for each level, for runtimes whose `grid_sample` is missing or wrong."""
+    value = full_precision(value)
+    batch, queries, heads = points.shape[:3]
+    levels = value.transpose(1, 2).flatten(0, 1).split([height * width for height, width in shapes], 1)
+    grids = points.to(value.dtype).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (levels, B * heads, Q, P, 2)
+    shares = weights.permute(3, 0, 2, 1, 4).flatten(1, 2)  # (levels, B * heads, Q, P)
+    out = value.new_zeros(batch * heads, queries, value.shape[-1])
+    for level, (height, width), where, share in zip(levels, shapes, grids, shares, strict=True):
+        x, y = where[..., 0] * width - 0.5, where[..., 1] * height - 0.5
+        for column, across in ((x.floor(), 1 - (x - x.floor())), (x.floor() + 1, x - x.floor())):
+            for row, down in ((y.floor(), 1 - (y - y.floor())), (y.floor() + 1, y - y.floor())):
+                inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+                cell = torch.where(inside, row * width + column, 0.0).long().flatten(1)[..., None]
+                corner = level.gather(1, cell.expand(-1, -1, level.shape[-1])).unflatten(1, where.shape[1:3])
+                out = out + (corner * (across * down * share * inside)[..., None]).sum(2)
+    return out.unflatten(0, (batch, heads)).transpose(1, 2).flatten(2)
+
+
 def with_borders(value: Tensor, shapes: tuple[tuple[int, int], ...]) -> tuple[Tensor, list[int]]:
     """Maps (B, S, heads, c) with a border of one zero cell each, (B, S', heads, c), and where each level starts."""
     cells = [(height + 2) * (width + 2) for height, width in shapes]
@@ -96,6 +115,7 @@ class DeformableAttention(Part, nn.Module):
     """
 
     splits_axes, needs = False, (ANCHORS,)
+    sample = staticmethod(deformable_sample)
 
     def __init__(self, *, dim: int, heads: int, levels: int, points: int):
         super().__init__()
@@ -122,7 +142,7 @@ class DeformableAttention(Part, nn.Module):
     def forward(self, content: Tensor, position: Position, memory: Memory) -> Tensor:
         """(B, Q, C) content, its position and anchors, over the memory, to (B, Q, C)."""
         value, points, weights = self.project(content, position, memory)
-        return self.out(deformable_sample(value, memory.shapes, points, weights))
+        return self.out(self.sample(value, memory.shapes, points, weights))
 
     def project(self, content: Tensor, position: Position, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
         """Values (B, S, heads, c), points (B, Q, heads, levels, P, 2) and weights (B, Q, heads, levels, P)."""

@@ -1,0 +1,79 @@
+"""From a checkpoint to an exported file, and with it every way that a checkpoint has: predict, evaluate, serve."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dab_detr.engine import lazy
+from dab_detr.inference import Predictor
+from described import NAMES, save_lazy
+from tiny import LAZY, arguments, lazy_opts
+from tools import export_model
+
+DEPLOY = Path(__file__).parents[2] / "docs" / "deploy.md"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """model.pth, and model.onnx of it, with a picture."""
+    folder = tmp_path_factory.mktemp("deployment")
+    path = save_lazy(folder)
+    rows = np.arange(90)[:, None, None] * np.ones((1, 70, 3))
+    Image.fromarray(rows.astype(np.uint8)).save(folder / "picture.png")
+    assert export_model.main(["--checkpoint", str(path), "--to", "onnx", str(folder / "model.onnx")]) == 0
+    return folder
+
+
+def test_the_predictor_detects_the_same(folder):
+    ours = Predictor.from_checkpoint(folder / "model.onnx")(folder / "picture.png", threshold=0.0)
+    theirs = Predictor.from_checkpoint(folder / "model.pth", device="cpu")(folder / "picture.png", threshold=0.0)
+    assert ours.class_names == theirs.class_names == NAMES and len(ours) == len(theirs) > 0
+    assert np.abs(ours.scores - theirs.scores).max() < 1e-5
+
+
+def test_evaluation_gives_the_same(folder, tmp_path):
+    results = []
+    for name in ("model.pth", "model.onnx"):
+        opts = [*lazy_opts(tmp_path / name), f"train.init_checkpoint={folder / name}"]
+        args = arguments("--config-file", LAZY, "--eval-only", *opts)
+        results.append(lazy.run(lazy.configure(args), args)["bbox"])
+    assert results[0] == pytest.approx(results[1], abs=0.05, nan_ok=True)
+
+
+def test_the_script_of_the_docs_needs_neither_torch_nor_detectron2(folder):
+    """It runs in a process in which they, and this project, cannot be imported."""
+    script = re.search(r"```python\n(# serve\.py.*?)```", DEPLOY.read_text(), re.DOTALL).group(1)
+    assert len(script.splitlines()) <= 30
+    blocked = "import sys\nfor name in ('torch', 'detectron2', 'dab_detr'): sys.modules[name] = None\n"
+    command = [sys.executable, "-c", blocked + script, folder / "model.onnx", folder / "picture.png", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = Predictor.from_checkpoint(folder / "model.onnx")(folder / "picture.png", threshold=0.0).objects()
+    assert len(found) == len(expected) > 0
+    for ours, theirs in zip(found[:5], expected[:5], strict=True):
+        assert ours["score"] == pytest.approx(theirs["score"], abs=0.01)
+    assert {x["label"] for x in found} <= set(NAMES)
+
+
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        (["--to", "onnx", "model.xml"], "writes .onnx files"),
+        (["--to", "onnx", "model.onnx"], "exists already"),
+        (["--to", "onnx", "--precision", "int8", "new.onnx"], "--calibration need each other"),
+        (["--to", "onnx", "--precision", "fp16", "new.onnx"], "takes --precision fp32 or int8"),
+        (["--to", "torch", "--fixed", "0", "64", "64", "new.pt2"], "--fixed must be"),
+        (["--to", "onnx", "new.onnx", "a=b"], "overrides --config-file"),
+    ],
+)
+def test_wrong_arguments_are_named_before_anything_is_built(folder, monkeypatch, capsys, options, complaint):
+    monkeypatch.chdir(folder)
+    assert export_model.main(["--checkpoint", "none.pth", *options]) == 1
+    assert complaint in capsys.readouterr().err

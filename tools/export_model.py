@@ -1,0 +1,108 @@
+"""Export a detector as one graph from images to detections (docs/deploy.md).
+
+python tools/export_model.py --checkpoint output/mine/model_final.pth --to onnx model.onnx
+python tools/export_model.py --checkpoint weights.pth --config-file configs/dab_detr_r50_50ep.py --to openvino model.xml
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from detectron2.data import transforms as T
+from tqdm import tqdm
+
+from dab_detr.export.graph import DetectionGraph
+from dab_detr.export.metadata import Metadata, resizing_rule, sha256_of
+from dab_detr.export.writing import PRECISIONS, SUFFIXES, write
+from dab_detr.inference import Predictor
+from dab_detr.inference.images import sources_of
+from dab_detr.inference.recipe import load_config
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; overrides may stand anywhere (`parse_intermixed_args`)."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path, help="the file to write: .onnx, .xml (OpenVINO) or .pt2 (torch)")
+    parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of --config-file")
+    parser.add_argument("--checkpoint", required=True, help="a checkpoint of train_net.py, or any weights and a config")
+    parser.add_argument("--config-file", help="for weights without an embedded config")
+    parser.add_argument("--to", required=True, choices=SUFFIXES, help="the format")
+    parser.add_argument("--fixed", nargs=3, type=int, metavar=("B", "H", "W"), help="batch and size (default: any)")
+    parser.add_argument("--input", choices=["uint8", "float32"], default="uint8", help="type of the images (0 to 255)")
+    parser.add_argument("--precision", choices=["fp32", "fp16", "int8"], default="fp32")
+    parser.add_argument("--calibration", nargs="+", help="images or folders for int8; 100 images are a good start")
+    parser.add_argument("--threshold", type=float, default=0.0, help="lowest score of a detection that is counted")
+    parser.add_argument("--gather", action="store_true", help="deformable attention without GridSample")
+    return parser
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises ValueError for arguments that do not go together."""
+    if args.output.suffix != SUFFIXES[args.to]:
+        raise ValueError(f"--to {args.to} writes {SUFFIXES[args.to]} files: rename {args.output}")
+    if args.output.exists():
+        raise ValueError(f"{args.output} exists already; nothing was written")
+    if (args.precision == "int8") != bool(args.calibration):
+        raise ValueError("--precision int8 and --calibration need each other")
+    if args.precision not in PRECISIONS[args.to]:
+        raise ValueError(f"--to {args.to} takes --precision {' or '.join(PRECISIONS[args.to])}, not {args.precision}")
+    if args.fixed and min(args.fixed) < 1:
+        raise ValueError(f"--fixed must be 1 or more, got {args.fixed}")
+    if not 0 <= args.threshold <= 1:
+        raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
+    if args.opts and not args.config_file:
+        raise ValueError(f"{args.opts[0]!r} overrides --config-file, which is not given")
+
+
+def calibration_batches(paths: Sequence[str], augmentations: T.AugmentationList, kind: str) -> Iterator[tuple]:
+    """Each image of `paths` as a batch of one."""
+    for source in tqdm(sources_of(paths), unit="image"):
+        augmented = T.AugInput(source.read())
+        augmentations(augmented)
+        image = np.ascontiguousarray(augmented.image.transpose(2, 0, 1)[None]).astype(kind)
+        yield image, np.array([image.shape[2:]], np.int64)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Raises ValueError and OSError for what cannot be exported."""
+    check(args)
+    if args.config_file:
+        config = load_config(args.config_file, args.opts)
+        predictor = Predictor.from_config(config, args.checkpoint, device="cpu")
+    else:
+        predictor = Predictor.from_checkpoint(args.checkpoint, device="cpu")
+    short_side, max_size = resizing_rule(predictor.augmentations)
+    metadata = Metadata(
+        class_names=predictor.class_names,
+        category_ids=predictor.category_ids,
+        short_side=short_side,
+        max_size=max_size,
+        threshold=args.threshold,
+        image_type=args.input,
+        precision=args.precision,
+        checkpoint_sha256=sha256_of(args.checkpoint),
+    )
+    graph = DetectionGraph(predictor.model, threshold=args.threshold, gather=args.gather)
+    batches = ()
+    if args.calibration:
+        batches = calibration_batches(args.calibration, predictor.augmentations, args.input)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    write(graph, args.output, metadata, to=args.to, shape=args.fixed, calibration=batches)
+    sizes = "batches of {} images of {} x {}".format(*args.fixed) if args.fixed else "any batch and size"
+    print(f"{args.output}: {len(predictor.class_names)} classes, {args.precision}, for {sizes}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 0, or 1 after an error that it has named."""
+    try:
+        run(parser().parse_intermixed_args(argv))
+    except (ValueError, ImportError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
