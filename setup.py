@@ -18,18 +18,17 @@ REQUIREMENTS = [
     "cloudpickle>=3.0",
     "matplotlib>=3.8",
     "pillow>=10.0",
+    "pyyaml>=6.0",
     "tabulate>=0.9",
     "tensorboard>=2.16",
     "termcolor>=2.4",
     "tqdm>=4.66",
     "yacs>=0.1.8",
 ]
-CONVERT_REQUIREMENTS = ["supervision>=0.31,<1"]  # reads YOLO, VOC, LabelMe and CreateML for tools/convert_dataset.py
 VIDEO_REQUIREMENTS = ["opencv-python-headless>=4.8"]
 ONNX_REQUIREMENTS = ["onnx>=1.23", "onnxscript>=0.7", "onnxruntime>=1.32"]
 OPENVINO_REQUIREMENTS = [*ONNX_REQUIREMENTS, "openvino>=2026.4"]
 TEST_REQUIREMENTS = [
-    *CONVERT_REQUIREMENTS,
     *VIDEO_REQUIREMENTS,
     *OPENVINO_REQUIREMENTS,
     "pytest>=8",
@@ -51,7 +50,6 @@ setup(
     package_data={"dab_detr.explanation": ["page.html"]},
     install_requires=REQUIREMENTS,
     extras_require={
-        "convert": CONVERT_REQUIREMENTS,
         "wandb": ["wandb>=0.31"],
         "mlflow": ["mlflow>=3.17"],
         "video": VIDEO_REQUIREMENTS,

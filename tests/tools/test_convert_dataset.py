@@ -2,14 +2,13 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from dab_detr.doctor.examine import examine
-from tools.convert_dataset import find_splits, main
+from tools.convert_dataset import main
 
 # what is in the pictures, by split and file name: (class, x, y, width, height) in pixels
 TRUTH = {
@@ -133,19 +132,21 @@ def test_layout(tmp_path, layout, capsys):
     before = sorted(path for path in (tmp_path / "data").rglob("*"))
     assert main([str(source), str(tmp_path / "out")]) == 0
     assert sorted(path for path in (tmp_path / "data").rglob("*")) == before
-    folders = {split.name: split.images for split in find_splits(source)}
+    out = capsys.readouterr().out
+    folders = dict(re.findall(r"(\w+)\.json: .*pictures in (.*)", out))
     for split, images in TRUTH.items():
         content = json.loads((tmp_path / "out" / f"{split}.json").read_text())
         assert [c["name"] for c in content["categories"]] == CLASSES
         assert [x["file_name"] for x in content["images"]] == sorted(images)
         found = {name: [] for name in images}
         names = {x["id"]: x["file_name"] for x in content["images"]}
+        classes = {c["id"]: c["name"] for c in content["categories"]}
         for x in content["annotations"]:
-            found[names[x["image_id"]]].append((CLASSES[x["category_id"] - 1], *(round(v, 3) for v in x["bbox"])))
+            found[names[x["image_id"]]].append((classes[x["category_id"]], *(round(v, 3) for v in x["bbox"])))
         assert {name: sorted(objects) for name, objects in found.items()} == {
             name: sorted(objects) for name, objects in images.items()
         }
-        assert f"{split}.json: {len(images)} images" in capsys.readouterr().out or split == "val"
+        assert f"{split}.json: {len(images)} images" in out
     splits = [(str(tmp_path / "out" / f"{split}.json"), str(folders[split])) for split in TRUTH]
     told = {x.kind for findings in examine(*splits).values() for x in findings}
     assert told <= {"image without objects", "image without entry"}
@@ -170,11 +171,12 @@ def test_pictures_that_exif_data_turn(tmp_path):
 
 
 def test_one_folder_of_voc_without_lists(tmp_path):
-    voc(tmp_path)
-    for path in (tmp_path / "ImageSets" / "Main").iterdir():
+    voc(tmp_path / "data")
+    for path in (tmp_path / "data" / "ImageSets" / "Main").iterdir():
         path.unlink()
-    (split,) = find_splits(tmp_path)
-    assert split.name == "train" and split.stems is None
+    assert main([str(tmp_path / "data"), str(tmp_path / "out")]) == 0
+    assert len(json.loads((tmp_path / "out" / "train.json").read_text())["images"]) == 5
+    assert not (tmp_path / "out" / "val.json").exists()
 
 
 def without_labels(root) -> Path:
@@ -197,13 +199,19 @@ def text(root) -> Path:
 
 WRONG = {
     "nothing there": (lambda root: root / "none", "none does not exist"),
-    "empty folder": (lambda root: root.mkdir() or root, "has no layout that is known"),
-    "no names": (text, "no data.yaml of YOLO"),
-    "list of files": (lambda root: yolo(root, train="train.txt"), "train has to be one folder of pictures"),
-    "missing folder": (lambda root: yolo(root, val="images/nope"), "the folder of val, .*nope, does not exist"),
-    "missing labels": (without_labels, "the labels of train, .*labels/train, do not exist"),
-    "bad line": (with_a_bad_line, r"a\.txt"),
-    "class beyond the names": (lambda root: yolo(root, names=["cat"]), ""),
+    "empty folder": (lambda root: root.mkdir() or root, "there are no pictures in .*it is empty"),
+    "no names": (text, "is not a data.yaml of YOLO"),
+    "list that does not exist": (lambda root: yolo(root, train="train.txt"), "train: 'train.txt' does not exist"),
+    "missing folder": (
+        lambda root: yolo(root, val="images/nope"),
+        "val: 'images/nope' does not exist .*--val-fraction",
+    ),
+    "missing labels": (without_labels, "no picture has a label file; .*labels/train/a.txt"),
+    "bad line": (with_a_bad_line, r"a\.txt, line 1: is not a row of numbers.*--skip-damaged"),
+    "class beyond the names": (
+        lambda root: yolo(root, names=["cat"]),
+        r"a\.txt, line 1: class 1 is not among the names",
+    ),
 }
 
 
@@ -224,7 +232,40 @@ def test_nothing_is_written_over(tmp_path, capsys):
     assert not (tmp_path / "out" / "train.json").exists()
 
 
-def test_without_the_library(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "supervision", None)
-    assert main([str(yolo(tmp_path / "data")), str(tmp_path / "out")]) == 2
-    assert "pip install supervision" in capsys.readouterr().err
+def test_an_earlier_conversion_is_replaced_on_demand_and_the_source_never(tmp_path, capsys):
+    source = coco(tmp_path / "data")
+    assert main([str(source), str(tmp_path / "out")]) == 0
+    assert main([str(source), str(tmp_path / "out"), "--overwrite"]) == 0
+    (source / "train" / "_annotations.coco.json").rename(source / "train.json")
+    (source / "val" / "_annotations.coco.json").rename(source / "val.json")
+    before = (source / "train.json").read_bytes()
+    assert main([str(source), str(source), "--overwrite"]) == 2
+    assert "is a file of the dataset and is never replaced" in capsys.readouterr().err
+    assert (source / "train.json").read_bytes() == before
+
+
+def test_a_validation_set_is_split_off_and_is_the_same_each_time(tmp_path, capsys):
+    source = voc(tmp_path / "data")
+    (source / "ImageSets" / "Main" / "val.txt").unlink()
+    lines = "".join(f"{path.stem}\n" for path in sorted((source / "Annotations").iterdir()))
+    (source / "ImageSets" / "Main" / "train.txt").write_text(lines)
+    assert main([str(source), str(tmp_path / "a"), "--val-fraction", "0.4"]) == 0
+    assert main([str(source), str(tmp_path / "b"), "--val-fraction", "0.4"]) == 0
+    train, val = (json.loads((tmp_path / "a" / f"{name}.json").read_text()) for name in ("train", "val"))
+    names = [{x["file_name"] for x in content["images"]} for content in (train, val)]
+    assert names[0] | names[1] == {"a.jpg", "b.PNG", "c.png", "d.png", "e.jpg"} and not names[0] & names[1]
+    assert (tmp_path / "a" / "val.json").read_bytes() == (tmp_path / "b" / "val.json").read_bytes()
+    assert main([str(voc(tmp_path / "whole")), str(tmp_path / "c"), "--val-fraction", "0.4"]) == 2
+    assert "has a validation set" in capsys.readouterr().err
+
+
+def test_damaged_files_are_left_out_on_demand_and_named(tmp_path, capsys):
+    source = voc_folders(tmp_path / "data")
+    (source / "train" / "a.xml").write_text("<annotation><object><name>")
+    assert main([str(source), str(tmp_path / "out")]) == 2
+    assert "a.xml: is not XML" in capsys.readouterr().err
+    assert main([str(source), str(tmp_path / "out"), "--skip-damaged"]) == 1
+    assert "leaves out train/a.jpg" in capsys.readouterr().out
+    content = json.loads((tmp_path / "out" / "train.json").read_text())
+    assert [x["file_name"] for x in content["images"]] == ["b.PNG", "c.png"]
+    assert "leaves out train/a.jpg" in (tmp_path / "out" / "conversion.txt").read_text()

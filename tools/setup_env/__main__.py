@@ -37,7 +37,6 @@ TEST = {
     "hypothesis": "hypothesis",
     "transformers": "transformers",
     "timm": "timm",
-    "supervision": "supervision",
 }
 NEEDS = {"run": RUN, "test": {**RUN, **TEST}, "lint": {"ruff": "ruff"}}
 

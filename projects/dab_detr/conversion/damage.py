@@ -1,0 +1,35 @@
+"""What is wrong with one file, in one line."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class Damage(ValueError):
+    """A file that cannot be read: its path, the entry within it (may be empty), and the problem."""
+
+    def __init__(self, path: Path, entry: str, problem: str):
+        self.path = path
+        super().__init__(f"{shown(path)}{', ' if entry else ''}{entry}: {problem}")
+
+
+class DamagedDataset(ValueError):
+    """A dataset that was not converted because of damaged files; `lines` has one line for each of them."""
+
+    def __init__(self, lines: Sequence[str]):
+        self.lines = tuple(lines)
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        super().__init__(f"{lines[0]}{more}")
+
+
+def shown(path: Path | str, folder: Path | str | None = None) -> str:
+    """A path as a message names it: relative to a folder (the working folder by default) if it lies below it."""
+    text = os.path.abspath(path)
+    folder = os.path.join(os.path.abspath(folder or os.getcwd()), "")
+    return printable(text.removeprefix(folder))
+
+
+def printable(text: str) -> str:
+    """The text with escapes in place of what no terminal prints: line breaks and bytes that are not text."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in text)

@@ -1,0 +1,145 @@
+"""Recognize what format a dataset folder has."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from .coco import find_coco
+from .coco_content import MARK
+from .createml import find_createml
+from .damage import Damage, shown
+from .inventory import Inventory, take_inventory
+from .labelme import find_labelme
+from .layout import Layout
+from .text import decode, read_json
+from .voc import find_voc, looks_like_voc
+from .yolo import find_yolo_folder, has_yolo_labels
+from .yolo_splits import find_yolo
+from .yolo_yaml import read_yaml
+
+FORMATS = ("yolo", "voc", "labelme", "createml", "coco")
+START = 1 << 16  # bytes of a JSON file that usually tell its format
+
+
+def recognize(source: str | os.PathLike, *, format: str | None = None) -> Layout:
+    """Return the layout of a dataset: a folder, a data.yaml of YOLO, or an annotation file in COCO format.
+
+    format: one of yolo, voc, labelme, createml and coco, for folders that hold several.
+    Raises ValueError with the way out if the layout is unknown, or may be several.
+    """
+    source = Path(os.path.abspath(os.path.expanduser(source)))
+    if not source.exists():
+        raise ValueError(f"{shown(source)} does not exist")
+    if source.is_file():
+        return recognize_file(source)
+    yamls = yaml_files(source)
+    if len(yamls) > 1:
+        raise ValueError(
+            f"{shown(source)} has several YAML files of YOLO, {' and '.join(map(shown, yamls))}: give one of them"
+        )
+    if yamls and format in (None, "yolo"):
+        return find_yolo(yamls[0])
+    inventory = take_inventory(source)
+    if not inventory.pictures:
+        raise ValueError(f"there are no pictures in {shown(source)}{contents(inventory)}")
+    candidates = find_candidates(inventory, source)
+    if format:
+        candidates = {name: find for name, find in candidates.items() if name == format}
+    if len(candidates) > 1:
+        raise ValueError(
+            f"{shown(source)} has labels of several formats ({', '.join(candidates)}): choose one with --format"
+        )
+    layout = next((find() for find in candidates.values()), None)
+    if layout is None:
+        raise ValueError(
+            f"{shown(source)} has no layout that is known{contents(inventory)}: neither a data.yaml or classes.txt "
+            "(YOLO), nor .xml files of Pascal VOC, nor .json files of COCO, LabelMe or CreateML"
+        )
+    return layout
+
+
+def recognize_file(path: Path) -> Layout:
+    """Return the layout that a data.yaml or an annotation file stands for."""
+    if path.suffix.lower() != ".json":
+        return find_yolo(path)
+    folder = path.parent.parent if path.parent.name.lower() == "annotations" else path.parent
+    layout = find_coco(take_inventory(folder), path, [path])
+    assert layout is not None
+    return layout
+
+
+def yaml_files(folder: Path) -> list[Path]:
+    """The YAML files with class names in a folder, or else in the folders within it; data.yaml is preferred."""
+    for pattern in ("*", "*/*"):
+        paths = [x for x in sorted(folder.glob(pattern)) if x.suffix.lower() in (".yaml", ".yml") and x.is_file()]
+        found = [x for x in paths if not x.name.startswith(".") and has_names(x)]
+        if preferred := [x for x in found if x.name in ("data.yaml", "dataset.yaml")]:
+            return preferred[:1] if pattern == "*" else preferred
+        if found:
+            return found
+    return []
+
+
+def has_names(path: Path) -> bool:
+    """Whether a YAML file has class names; one called data.yaml is taken for such a file if it is damaged."""
+    try:
+        return "names" in read_yaml(path)
+    except Damage:
+        return path.name == "data.yaml"
+
+
+def find_candidates(inventory: Inventory, source: Path) -> dict[str, Callable[[], Layout | None]]:
+    """The formats whose label files are in a folder, and how to get the layout of each."""
+    kinds: dict[str, list[Path]] = {"coco": [], "labelme": [], "createml": [], "damaged": []}
+    for path in inventory.named(".json"):
+        if kind := json_kind(path):
+            kinds[kind].append(path)
+    if kinds["damaged"]:  # taken for what the others are, so that the reader names it
+        kind = next((kind for kind in ("labelme", "coco", "createml") if kinds[kind]), "coco")
+        pictures = {path.with_suffix("") for path in inventory.pictures}
+        likely = [x for x in kinds["damaged"] if kind != "labelme" or x.with_suffix("") in pictures]
+        kinds[kind] = sorted(kinds[kind] + likely)
+    found: dict[str, Callable[[], Layout | None]] = {}
+    if has_yolo_labels(inventory):
+        found["yolo"] = partial(find_yolo_folder, inventory, source)
+    if any(map(looks_like_voc, inventory.named(".xml"))):
+        found["voc"] = partial(find_voc, inventory, source)
+    for kind, find in (("labelme", find_labelme), ("createml", find_createml), ("coco", find_coco)):
+        if kinds[kind]:
+            found[kind] = partial(find, inventory, source, kinds[kind])
+    return found
+
+
+def json_kind(path: Path) -> str | None:
+    """The format of a JSON file: coco, labelme, createml, "damaged", or None for a file of something else."""
+    try:
+        with path.open("rb") as file:
+            start = decode(file.read(START), path).lstrip("\ufeff \t\r\n")
+    except (OSError, Damage):
+        return "damaged"
+    if start.startswith("[") and re.search(r'"coordinates"\s*:', start):
+        return "createml"
+    if start.startswith("{") and re.search(r'"shapes"\s*:', start):
+        return "labelme"
+    try:
+        content = read_json(path)
+    except Damage:
+        return "damaged"
+    if isinstance(content, list):
+        return "createml" if content and all(isinstance(x, dict) and "annotations" in x for x in content) else None
+    if not isinstance(content, dict) or "images" not in content:
+        return None
+    info = content.get("info")
+    ours = isinstance(info, dict) and MARK in str(info.get("description"))
+    return "coco" if not ours and {"annotations", "categories"} & content.keys() else None
+
+
+def contents(inventory: Inventory) -> str:
+    """The kinds of files of a folder, for a message."""
+    files = (*inventory.pictures, *inventory.foreign, *inventory.others)
+    counts = Counter(path.suffix.lower() or "without suffix" for path in files)
+    words = ", ".join(f"{number} {suffix}" for suffix, number in counts.most_common(6))
+    return f" (it holds {words})" if words else " (it is empty)"

@@ -1,0 +1,92 @@
+"""The rows of YOLO's label files: a class and a box, an outline, or a box with key points."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .damage import Damage
+from .text import read_lines
+
+BORDER = 0.1  # how far beyond the picture, as a fraction of it, a number is still one of YOLO's
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row. points: x, y, x, y, … as fractions of the picture. outline: whether they are one, or corners of a box."""
+
+    name: str
+    points: tuple[float, ...]
+    outline: bool
+    line: int
+    score: bool = False
+
+
+def read_rows(path: Path, names: Mapping[int, str], keypoint_shape: tuple[int, int] | None) -> list[Row]:
+    """Return the rows of a label file.
+
+    names: class names by their numbers.
+    keypoint_shape: how many key points an object has and how many numbers each (2 or 3), for datasets of poses.
+    Raises Damage for the first row that is none.
+    """
+    rows = []
+    for number, line in enumerate(read_lines(path), 1):
+        columns = line.split()
+        if columns:
+            rows.append(read_row(columns, path, number, names, keypoint_shape))
+    return rows
+
+
+def read_row(
+    columns: list[str], path: Path, line: int, names: Mapping[int, str], keypoint_shape: tuple[int, int] | None
+) -> Row:
+    """Return one row. Raises Damage."""
+    entry = f"line {line}"
+    try:
+        numbers = [float(x) for x in columns]
+    except ValueError as error:
+        raise Damage(path, entry, f"is not a row of numbers: {' '.join(columns)!r:.60}") from error
+    if not all(map(math.isfinite, numbers)):
+        raise Damage(path, entry, f"has a number that is not finite: {' '.join(columns)!r:.60}")
+    number, values = numbers[0], numbers[1:]
+    if number not in names:
+        known = f"{min(names)} to {max(names)}" if names else "none"
+        raise Damage(path, entry, f"class {columns[0]} is not among the names ({known})")
+    box, outline, score = split_values(values, keypoint_shape)
+    if not box and not outline:
+        raise Damage(
+            path, entry, f"must have a class and 4 numbers (a box) or at least 3 points, and has {len(columns)} numbers"
+        )
+    if any(not -BORDER <= x <= 1 + BORDER for x in box or outline):
+        raise Damage(path, entry, "has numbers beyond 0 to 1: YOLO's are fractions of the picture, not pixels")
+    if outline:
+        return Row(names[int(number)], tuple(outline), True, line)
+    x, y, w, h = box
+    return Row(names[int(number)], (x - w / 2, y - h / 2, x + w / 2, y + h / 2), False, line, score)
+
+
+def split_values(values: list[float], keypoint_shape: tuple[int, int] | None) -> tuple[list[float], list[float], bool]:
+    """Return the box of a row, or its outline, and whether a score follows the box; two empty lists for neither."""
+    count = len(values)
+    if count == 4:
+        return values, [], False
+    posed = count == 4 + math.prod(keypoint_shape) if keypoint_shape else looks_like_pose(values)
+    if posed:
+        return values[:4], [], False
+    if count == 5:
+        return values[:4], [], True
+    return [], values if count >= 6 and count % 2 == 0 else [], False
+
+
+def looks_like_pose(values: list[float]) -> bool:
+    """Whether numbers are a box and key points x, y, visibility, as no outline is by chance.
+
+    The visibilities must be 0, 1 or 2, one of the points must be visible, and all that are must lie in the box.
+    """
+    box, points = values[:4], values[4:]
+    if len(points) < 3 or len(points) % 3 or not all(v in (0, 1, 2) for v in points[2::3]):
+        return False
+    x, y, w, h = box
+    visible = [(px, py) for px, py, v in zip(points[::3], points[1::3], points[2::3], strict=True) if v]
+    inside = all(abs(px - x) <= w / 2 + 0.01 and abs(py - y) <= h / 2 + 0.01 for px, py in visible)
+    return bool(visible) and inside and w > 0 and h > 0

@@ -1,0 +1,97 @@
+"""YOLO's data.yaml, read as it was written."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .damage import Damage
+from .text import read_lines, read_text
+
+PATHS = ("path", "train", "val", "valid", "validation", "test")
+
+
+class AsWritten(yaml.BaseLoader):
+    """Reads every value as the text that stands there, so that yes, null and 007 stay yes, null and 007."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Raises yaml.constructor.ConstructorError for a key that occurs twice: YAML would drop the first value."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} occurs twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the content of a YAML file, all values as text. Raises Damage."""
+    try:
+        content = yaml.load(slashes(read_text(path)), AsWritten)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        entry = f"line {mark.line + 1}" if mark else ""
+        raise Damage(path, entry, f"is not YAML ({getattr(error, 'problem', None) or error})") from error
+    except RecursionError as error:
+        raise Damage(path, "", "is nested too deeply") from error
+    if not isinstance(content, dict):
+        raise Damage(path, "", "is not a data.yaml of YOLO: it has no names")
+    return content
+
+
+def slashes(text: str) -> str:
+    """The text with / for the backslashes of quoted Windows paths, which YAML would read as escapes."""
+    lines, key = [], ""
+    for line in text.lstrip("\ufeff").splitlines(keepends=True):
+        if match := re.match(r"(\w+)\s*:", line):
+            key = match[1]
+        if key in PATHS:
+            line = re.sub(r'"[^"]*"', lambda quoted: quoted[0].replace("\\", "/"), line)
+        lines.append(line)
+    return "".join(lines)
+
+
+def read_names(content: dict[str, Any], path: Path) -> dict[int, str]:
+    """Return the class names of a data.yaml by their numbers. Raises Damage."""
+    names = content.get("names")
+    if isinstance(names, str) and names and (listed := path.parent / names).is_file():
+        return names_of_file(listed)
+    if isinstance(names, list):
+        names = {str(i): name for i, name in enumerate(names)}
+    if not isinstance(names, dict) or not names:
+        raise Damage(path, "names", f"must be a list of names, or names by their numbers; it is {names!r:.60}")
+    wrong = next((key for key in names if not re.fullmatch(r"\d+", key)), None)
+    if wrong is not None:
+        raise Damage(path, "names", f"the key {wrong!r} is not a class number")
+    if len({int(key) for key in names}) < len(names):
+        raise Damage(path, "names", "a class number occurs twice")
+    return checked_names({int(key): name for key, name in names.items()}, path)
+
+
+def names_of_file(path: Path) -> dict[int, str]:
+    """Return the names of a file with one in each line, numbered from 0. Raises Damage."""
+    lines = [line.strip() for line in read_lines(path)]
+    while lines and not lines[-1]:
+        lines.pop()
+    return checked_names(dict(enumerate(lines)), path)
+
+
+def checked_names(names: dict[int, str], path: Path) -> dict[int, str]:
+    """Return the names, sorted by their numbers. Raises Damage if two are equal, or one is empty or not a text."""
+    holders: dict[str, int] = {}
+    for number, name in sorted(names.items()):
+        if not isinstance(name, str) or not name.strip():
+            raise Damage(path, "names", f"class {number} has no name: {name!r:.60}")
+        if name in holders:
+            raise Damage(path, "names", f"the classes {holders[name]} and {number} are both called {name!r}")
+        holders[name] = number
+    if not holders:
+        raise Damage(path, "names", "there are none")
+    return {number: name for name, number in holders.items()}
+
+
+def keypoint_shape(content: dict[str, Any]) -> tuple[int, int] | None:
+    """The shape of the key points of a dataset of poses, [number, numbers each]; None for other datasets."""
+    shape = content.get("kpt_shape")
+    if isinstance(shape, list) and len(shape) == 2 and all(isinstance(x, str) and x.strip().isdigit() for x in shape):
+        return int(shape[0]), int(shape[1])
+    return None
