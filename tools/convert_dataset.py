@@ -43,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     for line in report.lines(shown):
         print(line)
+    if "val" not in report.outputs and "train" in report.outputs:
+        print("there is no validation set: --val-fraction 0.2 splits one off")
     print(f"check it: python tools/check_dataset.py {report.arguments()}")
     return 0 if report.clean else 1
 

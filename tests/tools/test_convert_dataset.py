@@ -170,13 +170,14 @@ def test_pictures_that_exif_data_turn(tmp_path):
     assert (image["width"], image["height"]) == (10, 20)
 
 
-def test_one_folder_of_voc_without_lists(tmp_path):
+def test_one_folder_of_voc_without_lists(tmp_path, capsys):
     voc(tmp_path / "data")
     for path in (tmp_path / "data" / "ImageSets" / "Main").iterdir():
         path.unlink()
     assert main([str(tmp_path / "data"), str(tmp_path / "out")]) == 0
     assert len(json.loads((tmp_path / "out" / "train.json").read_text())["images"]) == 5
     assert not (tmp_path / "out" / "val.json").exists()
+    assert "there is no validation set: --val-fraction 0.2" in capsys.readouterr().out
 
 
 def without_labels(root) -> Path:
