@@ -69,6 +69,8 @@ def make_weight(name: str, shape: list[int]) -> np.ndarray:
     x = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
     if name.endswith("refpoint_embed.weight"):
         return x
+    if not shape:
+        return np.asarray(1 + 0.1 * x, np.float32)
     if len(shape) > 1:
         return x * np.float32(1 / np.sqrt(np.prod(shape[1:])))
     if name.endswith("weight"):

@@ -27,6 +27,7 @@ class DABDETR(nn.Module):
     neck: feature maps and padding to the Memory. encoder: Memory to Memory.
     queries: Memory to Queries. denoising: Queries, and targets in training, to Queries with noised ones.
     decoder: Queries and Memory to the Prediction of all layers.
+    collaboration: in training, auxiliary heads on the Memory, which add to the Prediction; None for none.
     criterion: Prediction and targets to the dict of losses, which Detectron2 sums.
     num_classes: number of classes in the annotations and in the class head.
     pixel_mean, pixel_std: by channel, in the order and range (0 to 255) of the input images.
@@ -51,6 +52,7 @@ class DABDETR(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         selection: TopPairs | BestClasses,
+        collaboration: nn.Module | None = None,
         input_format: str = "RGB",
         precision: str = "fp32",
         activation_checkpointing: Sequence[str] = (),
@@ -65,9 +67,11 @@ class DABDETR(nn.Module):
             decoder=decoder,
             classification=criterion.classification,
             selection=selection,
+            collaboration=collaboration,
         )
         self.backbone, self.neck, self.encoder = backbone, neck, encoder
         self.queries, self.denoising, self.decoder, self.criterion = queries, denoising, decoder, criterion
+        self.collaboration = collaboration
         self.num_classes, self.selection, self.input_format = num_classes, selection, input_format
         self.precision = check_precision(precision)
         recompute(self, activation_checkpointing)
@@ -116,10 +120,13 @@ class DABDETR(nn.Module):
         self, features: dict[str, Tensor], padding: Tensor, targets: Sequence[Target] | None = None
     ) -> Prediction:
         """Predict with all decoder layers, from feature maps and the padding (B, H, W) of their images. Targets add
-        denoising queries."""
+        denoising queries and auxiliary heads."""
         memory = self.encoder(self.neck(features, padding))
         queries = self.denoising(self.queries(memory), targets)
-        return self.decoder(queries, memory)
+        prediction = self.decoder(queries, memory)
+        if targets is None or self.collaboration is None:
+            return prediction
+        return self.collaboration(prediction, memory, padding, targets, self.decoder)
 
     def targets(self, batched_inputs: list[dict]) -> list[Target]:
         """The objects in the coordinates of the losses. Raises ValueError for inputs that training cannot use."""

@@ -14,7 +14,7 @@ class FocalLoss(Part):
     alpha weighs objects against background; a larger gamma gives easy predictions less weight.
     """
 
-    no_object_class = False
+    no_object_class, by_quality = False, False
 
     def __init__(self, *, alpha: float = 0.25, gamma: float = 2.0):
         self.alpha, self.gamma = alpha, gamma
@@ -31,18 +31,19 @@ class FocalLoss(Part):
         """The divisor of the loss of matched queries (L, B, Q, K): the number of objects."""
         return batch.num_boxes(logits)
 
-    def __call__(self, logits: Tensor, labels: Tensor, normalizer: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, normalizer: Tensor, quality: Tensor | float = 1.0) -> Tensor:
         """Sum over all queries and classes by the normalizer, (L,) for each layer.
 
         logits: (L, B, Q, K). labels: (L, B, Q) class indices, `background` for a query without an object.
         normalizer: one number, or one for each query (B, Q).
+        quality: (L, B, Q) the IoU of a query's box and its object, where the loss is `by_quality`.
         """
         every = self.absent(logits).sum(-1)
         own = logits.gather(-1, labels.clamp(max=logits.shape[-1] - 1)[..., None])[..., 0]
-        change = torch.where(labels < logits.shape[-1], self.present(own) - self.absent(own), 0.0)
+        change = torch.where(labels < logits.shape[-1], self.present(own, quality) - self.absent(own), 0.0)
         return ((every + change) / normalizer).flatten(1).sum(1)
 
-    def present(self, logits: Tensor) -> Tensor:
+    def present(self, logits: Tensor, quality: Tensor | float) -> Tensor:
         """The loss (...) of logits (...) of classes that are present."""
         return self.alpha * (1 - logits.sigmoid()) ** self.gamma * softplus(-logits)
 
@@ -59,6 +60,26 @@ class FocalLoss(Part):
         return found - absent
 
 
+class QualityFocalLoss(FocalLoss):
+    """Focal loss whose classes are to be as probable as the query's box is good: Co-DINO's.
+
+    The target of a query's class is the IoU of its box and its object, that of other classes is 0. Each costs its
+    cross-entropy times the distance from the target to the power of `beta`. Matching costs what it does in `FocalLoss`.
+    """
+
+    by_quality = True
+
+    def __init__(self, *, beta: float = 2.0):
+        super().__init__()
+        self.beta = beta
+
+    def present(self, logits: Tensor, quality: Tensor | float) -> Tensor:
+        return (quality - logits.sigmoid()).abs() ** self.beta * (softplus(logits) - quality * logits)
+
+    def absent(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid() ** self.beta * softplus(logits)
+
+
 def softplus(x: Tensor) -> Tensor:
     """log(1 + exp(x)). torch's softplus uses log1p, which took 50 times as long as log on the CPU we measured."""
     larger = x.detach().clamp(min=0)
@@ -71,7 +92,7 @@ class SoftmaxLoss(Part):
     The loss is a weighted mean over all queries of the effective batch.
     """
 
-    no_object_class = True
+    no_object_class, by_quality = True, False
 
     def __init__(self, *, no_object: float = 0.1):
         self.no_object = no_object

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_convert
 
-from ..modeling.boxes import full_precision, generalized_iou
-from ..modeling.structures import Noised, Prediction, Target
+from ..modeling.boxes import full_precision, generalized_iou, iou
+from ..modeling.structures import HeadAnswer, Noised, Prediction, Target
 from .batch import EffectiveBatch
 from .classification import FocalLoss, SoftmaxLoss
 from .diagnostics import log_diagnostics
@@ -22,7 +22,8 @@ class SetCriterion:
     divided by the number of objects per process in the effective batch.
 
     Some predictions have further losses: `_enc` for the proposals of two-stage detectors, and `_dn` for denoising
-    queries, which know their answer without matching.
+    queries, which know their answer without matching. Auxiliary heads have losses of their own, and those of the queries
+    from their samples end in the name of the head.
 
     auxiliary: whether the layers before the last, and proposals, have losses too.
     class_agnostic: whether proposals learn only to tell objects from background, as class 0.
@@ -61,6 +62,8 @@ class SetCriterion:
             losses |= renamed(self.matched(prediction.proposals, targets, batch, log=False), "enc")
         if prediction.denoised is not None:
             losses |= renamed(self.known(*prediction.denoised, batch.num_boxes(prediction.boxes)), "dn")
+        for head in prediction.heads:
+            losses |= self.of_head(head, batch)
         return losses
 
     def matched(
@@ -104,6 +107,13 @@ class SetCriterion:
             num_boxes / noised.weight[positive],
         )
 
+    def of_head(self, head: HeadAnswer, batch: EffectiveBatch) -> dict[str, Tensor]:
+        """Losses of an auxiliary head, and of the queries from its samples."""
+        objects = batch.num_boxes(head.positives[0].boxes)
+        divisor = objects if head.shared_by == "objects" else batch.queries(1)
+        losses = {name: values.sum() / divisor for name, values in head.losses.items()}
+        return losses | renamed(self.known(*head.positives, objects), head.name)
+
     def layers(self, prediction: Prediction) -> tuple[Tensor, Tensor]:
         """Logits and boxes of the layers that have losses, in full precision."""
         first = 0 if self.auxiliary else -1
@@ -114,13 +124,18 @@ class SetCriterion:
     ) -> dict[str, Tensor]:
         """Losses from logits (L, B, Q, K) and labels (L, B, Q), boxes (L, M, 4) and target boxes (L, M, 4).
 
+        The boxes are those of the queries with an object, in the order of the queries.
+
         normalizer, num_boxes: the divisors of the losses, each one number, or (B, Q) and (M,).
         """
-        overlap = generalized_iou(
-            box_convert(boxes, "cxcywh", "xyxy"), box_convert(target_boxes, "cxcywh", "xyxy"), self.eps
-        )
+        corners = [box_convert(x, "cxcywh", "xyxy") for x in (boxes, target_boxes)]
+        overlap = generalized_iou(*corners, self.eps)
+        quality = ()
+        if self.classification.by_quality:
+            found = labels != self.classification.background(logits)
+            quality = (torch.zeros_like(labels, dtype=boxes.dtype).masked_scatter(found, iou(*corners).detach()),)
         losses = {
-            "loss_ce": self.classification(logits, labels, normalizer),
+            "loss_ce": self.classification(logits, labels, normalizer, *quality),
             "loss_bbox": ((boxes - target_boxes).abs().sum(2) / num_boxes).sum(1),
             "loss_giou": ((1 - overlap) / num_boxes).sum(1),
         }

@@ -29,17 +29,28 @@ def move_anchors(delta: Tensor, logits: Tensor) -> Tensor:
     return (full_precision(delta) + logits).sigmoid()
 
 
+def areas_of(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Areas (...) of the intersection and of the union of xyxy boxes (..., 4) and (..., 4), broadcast."""
+    area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+    other_area = (others[..., 2:] - others[..., :2]).prod(-1)
+    overlap = torch.minimum(boxes[..., 2:], others[..., 2:]) - torch.maximum(boxes[..., :2], others[..., :2])
+    intersection = overlap.clamp(min=0).prod(-1)
+    return intersection, area + other_area - intersection
+
+
+def iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """IoU (...) of xyxy boxes (..., 4) and (..., 4), broadcast against each other; 0 where both are empty."""
+    intersection, union = areas_of(boxes, others)
+    return intersection / union.clamp(min=1e-12)
+
+
 def generalized_iou(boxes: Tensor, others: Tensor, eps: float) -> Tensor:
     """GIoU of xyxy boxes (..., 4) and (..., 4), broadcast against each other; in [-1, 1].
 
     eps is added to the union and to the enclosing area: 1e-6 in DAB-DETR, 0 in DETR. The loss uses boxes in pairs,
     the matcher (..., Q, 1, 4) against (..., 1, N, 4).
     """
-    area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
-    other_area = (others[..., 2:] - others[..., :2]).prod(-1)
-    overlap = torch.minimum(boxes[..., 2:], others[..., 2:]) - torch.maximum(boxes[..., :2], others[..., :2])
-    intersection = overlap.clamp(min=0).prod(-1)
-    union = area + other_area - intersection
+    intersection, union = areas_of(boxes, others)
     span = torch.maximum(boxes[..., 2:], others[..., 2:]) - torch.minimum(boxes[..., :2], others[..., :2])
     enclosing = span.prod(-1)
     return intersection / (union + eps) - (enclosing - union) / (enclosing + eps)

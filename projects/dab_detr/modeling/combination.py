@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from .part import ANCHORS, PAGE, declared, required
+from .part import ANCHORS, LEARNED, PAGE, declared, required
 
 
 def check_combination(
@@ -15,6 +15,7 @@ def check_combination(
     decoder: nn.Module,
     classification: object,
     selection: object,
+    collaboration: nn.Module | None,
 ) -> None:
     """Raise ValueError for parts that cannot work together. The message names the config keys to change and, for what
     a part declares (see `part.Part`), the class and the attribute."""
@@ -24,6 +25,8 @@ def check_combination(
     check_needs(neck, queries, decoder)
     check_anchors(queries, denoising, decoder)
     check_classes(decoder, classification, selection)
+    if collaboration is not None:
+        check_collaboration(backbone, neck, decoder, collaboration)
 
 
 def check_features(backbone: nn.Module, neck: nn.Module) -> None:
@@ -128,3 +131,22 @@ def check_classes(decoder: nn.Module, classification: object, selection: object)
             if kind is not None
         )
         raise ValueError(f'class heads, loss and selection must agree on a "no object" class: {found}')
+
+
+def check_collaboration(backbone: nn.Module, neck: nn.Module, decoder: nn.Module, collaboration: nn.Module) -> None:
+    """Auxiliary heads know the memory's strides and levels, and give the queries what the decoder needs of them."""
+    first = next(iter(neck.in_channels))
+    stride = backbone.output_shape()[first].stride
+    if collaboration.stride != stride:
+        raise ValueError(
+            f"model.collaboration.stride={collaboration.stride}, but {first!r} of model.backbone has stride {stride}"
+        )
+    maps = neck.num_levels + len(collaboration.pyramid.finer) + len(collaboration.pyramid.coarser)
+    if any(head.num_maps != maps for head in collaboration.heads):
+        raise ValueError(f"model.collaboration.num_levels must be that of model.neck, {neck.num_levels}")
+    learned = LEARNED in declared(decoder.prior, "needs")
+    if collaboration.learned_positions != learned:
+        raise ValueError(
+            f"model.decoder.prior ({type(decoder.prior).__name__}) {'needs' if learned else 'has no use for'} "
+            f"learned positions: set model.collaboration.learned_positions={learned}"
+        )

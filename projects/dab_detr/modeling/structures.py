@@ -113,12 +113,35 @@ class Prediction:
     boxes: (L, B, Q, 4) cxcywh, normalized by the size of the image.
     proposals: the encoder's prediction, as one layer, in two-stage detectors.
     denoised: the prediction of the denoising queries, with their targets.
+    heads: what the auxiliary heads of collaborative training teach.
     """
 
     logits: Tensor
     boxes: Tensor
     proposals: "Prediction | None" = None
     denoised: "tuple[Prediction, Noised] | None" = None
+    heads: "tuple[HeadAnswer, ...]" = ()
+
+
+@dataclass(frozen=True)
+class Look:
+    """What n queries of one image saw in one attention, as `recording` keeps it.
+
+    weights: attention weights, each row sums to 1: (heads, n, S) over memory cells or queries, 0 in the padding; for
+        deformable attention (heads, n, levels * P) over its points.
+    content, position, mixed: (heads, n, S) scaled products of content with content, position with position, and the
+        rest. They sum to the scores before the softmax. None for attention that has no such parts.
+    points: (heads, n, levels * P, 2) sampled points (x, y), normalized by the image; None if all cells are attended.
+    values: (heads, S, c) what the weights are multiplied with, before the output projection. For deformable
+        attention the values of all cells of the memory.
+    """
+
+    weights: Tensor
+    values: Tensor
+    content: Tensor | None = None
+    position: Tensor | None = None
+    mixed: Tensor | None = None
+    points: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -175,3 +198,46 @@ def blocked_between(group: Tensor) -> Tensor:
     row, column = group[:, None, :, None], group[:, None, None]
     other = ~torch.eye(group.shape[1], dtype=torch.bool, device=group.device)
     return (column != MATCHING) & ((row != column) | (column == EMPTY)) & other
+
+
+class Scene(NamedTuple):
+    """One image and its objects in pixels, as auxiliary heads learn from them.
+
+    size: (height, width). labels: (N,) int64. boxes: (N, 4) xyxy. seed: as in `Target`.
+    """
+
+    size: tuple[int, int]
+    labels: Tensor
+    boxes: Tensor
+    seed: int | None
+
+    def generator(self) -> torch.Generator | None:
+        """Random numbers that follow from the image's seed; None for torch's own."""
+        return None if self.seed is None else torch.Generator().manual_seed(self.seed)
+
+
+class Samples(NamedTuple):
+    """What an auxiliary head has learned from in one image: S anchors or regions.
+
+    losses: by name, each as a sum and what it is to be divided by, so that images can be put together.
+    boxes: (S, 4) xyxy in pixels. objects: (S,) index of the object that each belongs to; negative for none.
+    features: (S, C) what the head sees there.
+    """
+
+    losses: dict[str, tuple[Tensor, Tensor]]
+    boxes: Tensor
+    objects: Tensor
+    features: Tensor
+
+
+class HeadAnswer(NamedTuple):
+    """What an auxiliary head teaches.
+
+    losses: each (B,) for the images, to be divided by what `shared_by` says: the "images" or "objects" of the batch.
+    positives: the answers of the queries that were made from its samples, with what they should have been.
+    """
+
+    name: str
+    losses: dict[str, Tensor]
+    shared_by: str
+    positives: "tuple[Prediction, Noised]"

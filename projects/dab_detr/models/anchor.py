@@ -38,6 +38,7 @@ def anchor_detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
             eps=1e-5,
             xavier=False,
         ),
+        collaboration=nodes.single_scale_collaboration(dilated, anchor_dim=2),
         criterion=nodes.criterion_node(weight_class=2.0),
         selection=L(TopPairs)(num_select=100),
         num_classes=80,

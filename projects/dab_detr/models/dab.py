@@ -82,6 +82,7 @@ def dab_detr(
             refinement=L(RefinedAnchors)(),
             eps=1e-3,
         ),
+        collaboration=nodes.single_scale_collaboration(dilated),
         criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6),
         selection=L(TopPairs)(num_select=300),
         num_classes=80,

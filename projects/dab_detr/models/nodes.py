@@ -1,5 +1,7 @@
 """Nodes that the members of the family share."""
 
+from collections.abc import Mapping, Sequence
+
 from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
 from torch import nn
@@ -7,12 +9,16 @@ from torch import nn
 from ..losses.classification import FocalLoss
 from ..losses.criterion import SetCriterion
 from ..losses.matcher import HungarianMatcher
+from ..modeling.atss import ATSSHead
 from ..modeling.backbone import resnet
+from ..modeling.collaboration import Collaboration
 from ..modeling.denoising import ContrastiveDenoising, Denoising, NoDenoising
 from ..modeling.heads import BoxHead, ClassHead
 from ..modeling.neck import MultiScaleNeck, SingleScaleNeck
 from ..modeling.positional import PositionMap
+from ..modeling.pyramid import MemoryPyramid
 from ..modeling.queries import AnchorBoxQueries
+from ..modeling.regions import RegionHead
 from .builders import box_heads, class_heads
 
 # settings of every detector for its images, precision and memory
@@ -148,6 +154,96 @@ def proposal_node(queries, *, class_agnostic: bool = False, dense: bool = False,
         dense=dense,
         size=size,
     )
+
+
+AUXILIARY_HEADS = {"rcnn": RegionHead, "atss": ATSSHead}
+
+
+def collaboration(
+    *,
+    heads: Sequence[str],
+    dim: int,
+    num_classes: int,
+    stride: int,
+    num_levels: int,
+    finer: int,
+    coarser: int,
+    anchor_dim: int,
+    weight: float,
+    num_layers: int,
+    rcnn: Mapping,
+    atss: Mapping,
+    **options,
+) -> Collaboration | None:
+    """Collaborative training with heads of these names; none without. rcnn, atss: options of the heads."""
+    if not heads:
+        return None
+    if unknown := [name for name in heads if name not in AUXILIARY_HEADS]:
+        raise ValueError(f"model.collaboration.heads may have {list(AUXILIARY_HEADS)}, got {unknown}")
+    if not anchor_dim:
+        raise ValueError(
+            "model.collaboration.heads needs model.queries with anchors: a learned position has no place for a sample"
+        )
+    if stride % 2**finer:
+        raise ValueError(f"model.collaboration.finer={finer} halves the stride {stride} of the memory too often")
+    strides = [stride // 2**finer * 2**i for i in range(finer + num_levels + coarser)]
+    common, own = {"dim": dim, "num_classes": num_classes, "strides": strides}, {"rcnn": rcnn, "atss": atss}
+    return Collaboration(
+        heads=[AUXILIARY_HEADS[name](**common, **own[name]) for name in heads],
+        pyramid=MemoryPyramid(dim=dim, finer=finer, coarser=coarser),
+        dim=dim,
+        stride=stride,
+        anchor_dim=anchor_dim,
+        weight=weight * num_layers,
+        **options,
+    )
+
+
+def collaboration_node(
+    *,
+    stride: int,
+    num_levels: int | str = 1,
+    finer: int = 0,
+    coarser: int = 1,
+    anchor_dim: int | str = "${..queries.anchor_dim}",
+    learned_positions: bool = False,
+    see_features: bool = False,
+) -> DictConfig:
+    """Collaborative training, switched off; `model.collaboration.heads=[atss]` or `[rcnn,atss]` switches it on.
+
+    stride: of the memory's first level. anchor_dim: 0 for queries without anchors.
+    """
+    return L(collaboration)(
+        heads=[],
+        dim="${..neck.dim}",
+        num_classes="${..num_classes}",
+        stride=stride,
+        num_levels=num_levels,
+        finer=finer,
+        coarser=coarser,
+        anchor_dim=anchor_dim,
+        weight=2.0,
+        num_layers="${..decoder.layers.num_layers}",
+        learned_positions=learned_positions,
+        see_features=see_features,
+        most=300,
+        as_original=False,
+        rcnn={
+            "hidden": 1024,
+            "anchor_size": 4.0,
+            "num_anchors": 256,
+            "num_regions": 512,
+            "proposals": [4000, 1000],
+            "region_size": 224,
+        },
+        atss={"anchor_size": 8.0, "topk": 9},
+    )
+
+
+def single_scale_collaboration(dilated: bool, **options) -> DictConfig:
+    """Collaborative training of a detector on the last map of a ResNet: its heads see strides 8 to 128."""
+    finer, coarser, stride = (1, 3, 16) if dilated else (2, 2, 32)
+    return collaboration_node(stride=stride, finer=finer, coarser=coarser, **options)
 
 
 def criterion_node(

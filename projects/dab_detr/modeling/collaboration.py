@@ -1,0 +1,200 @@
+"""Collaborative training (Co-DETR): auxiliary heads that assign many samples to each object teach encoder and decoder.
+
+They are there in training only. What their positive samples saw and where they lay become further queries of the same
+decoder, which know their object without matching.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import box_convert
+
+from .anchors import cells_inside, draw
+from .boxes import full_precision, inverse_sigmoid
+from .positional import sine_embedding
+from .structures import HeadAnswer, Memory, Noised, Prediction, Queries, Samples, Scene, Target
+
+FEWEST = 9  # positive queries of an image in the original, which fills them up
+
+
+class SampleEncoding(nn.Module):
+    """Content of queries from the boxes and features of samples, and with `learned_positions` positions too.
+
+    see_features: whether the content says what the head saw, as Co-Deformable-DETR's, or the box alone, as Co-DINO's.
+    """
+
+    def __init__(self, *, dim: int, learned_positions: bool, see_features: bool):
+        super().__init__()
+        self.dim, self.parts = dim, 2 if learned_positions else 1
+        self.box = nn.Sequential(nn.Linear(2 * dim, self.parts * dim), nn.LayerNorm(self.parts * dim))
+        self.feature = nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim)) if see_features else None
+
+    def forward(self, boxes: Tensor, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Normalized boxes (B, Q, 4) and features (B, Q, C) to content (B, Q, C) and positions (B, Q, C) or None."""
+        x, y, *size = inverse_sigmoid(boxes, 1e-5).sigmoid().split(1, -1)
+        sine = sine_embedding(torch.cat([y, x, *size], -1), self.dim // 2)  # comes out in the order x, y, w, h
+        *embed, content = self.box(sine.to(self.box[0].weight.dtype)).chunk(self.parts, -1)
+        if self.feature is not None:
+            content = content + self.feature(features)
+        return content, embed[0] if embed else None
+
+
+class Collaboration(nn.Module):
+    """Auxiliary heads on the encoder's memory, and decoder queries from their positive samples.
+
+    Each image passes through the heads by itself and without its padding, so that it learns the same in any batch.
+
+    heads: each with a `name` and losses that are `shared_by` the images or by their objects; see `ATSSHead`.
+    pyramid: maps of the memory to the maps of the heads. stride: of the memory's first map.
+    weight: of the heads' losses. (Co-DETR's is 2 for each decoder layer.)
+    anchor_dim: of the decoder's queries. learned_positions: whether the decoder's queries have positions beside their
+        anchors, which are then made from the box with the content, as Co-Deformable-DETR does.
+    see_features: whether the content of a query says what the head saw at its sample.
+    most: queries that one head and image can give; more are drawn by the image's seed.
+    as_original: for comparison with the original. Heads see padding, images with few positive samples are filled up
+        with random negative ones, and losses are divided by the positive samples of all images of this process.
+    """
+
+    def __init__(
+        self,
+        *,
+        heads: Sequence[nn.Module],
+        pyramid: nn.Module,
+        dim: int,
+        stride: int,
+        weight: float,
+        anchor_dim: int = 4,
+        learned_positions: bool = False,
+        see_features: bool = False,
+        most: int = 300,
+        as_original: bool = False,
+    ):
+        super().__init__()
+        self.heads, self.pyramid, self.stride, self.weight = nn.ModuleList(heads), pyramid, stride, weight
+        self.anchor_dim, self.most, self.as_original = anchor_dim, most, as_original
+        self.learned_positions = learned_positions
+        options = {"dim": dim, "learned_positions": learned_positions, "see_features": see_features}
+        self.encodings = nn.ModuleList(SampleEncoding(**options) for _ in heads)
+
+    def forward(
+        self, prediction: Prediction, memory: Memory, padding: Tensor, targets: Sequence[Target], decoder: nn.Module
+    ) -> Prediction:
+        """The prediction, with that of each head's queries and the head's losses beside it.
+
+        padding: (B, H, W) bool of the images, True where padded.
+        """
+        scenes = scenes_of(padding, targets)
+        views = [self.view(memory, i, scene) for i, scene in enumerate(scenes)]
+        answers = []
+        for head, encoding in zip(self.heads, self.encodings, strict=True):
+            samples = [head(*view, scene) for view, scene in zip(views, scenes, strict=True)]
+            queries = self.queries(samples, scenes, targets, encoding)
+            positives = decoder(queries, memory).denoised
+            answers.append(HeadAnswer(head.name, self.losses(head, samples, targets), head.shared_by, positives))
+        return replace(prediction, heads=tuple(answers))
+
+    def view(self, memory: Memory, image: int, scene: Scene) -> tuple[list[Tensor], list[Tensor]]:
+        """Maps (1, C, h, w) of one image for the heads, and which of their cells are image (h, w)."""
+        levels = memory.content[image].split([height * width for height, width in memory.shapes])
+        maps = [x.T.unflatten(1, shape)[None] for x, shape in zip(levels, memory.shapes, strict=True)]
+        maps = self.pyramid(self.trimmed(maps, self.stride, scene))
+        stride = self.stride // 2 ** len(self.pyramid.finer)
+        maps = self.trimmed(maps, stride, scene)
+        return maps, [cells_inside(x.shape[-2:], stride * 2**i, scene.size, x.device) for i, x in enumerate(maps)]
+
+    def trimmed(self, maps: Sequence[Tensor], stride: int, scene: Scene) -> list[Tensor]:
+        """The maps without their padding; in the original with it."""
+        if self.as_original:
+            return list(maps)
+        height, width = scene.size
+        strides = [stride * 2**i for i in range(len(maps))]
+        return [x[..., : -(-height // s), : -(-width // s)] for x, s in zip(maps, strides, strict=True)]
+
+    def losses(self, head: nn.Module, samples: Sequence[Samples], targets: Sequence[Target]) -> dict[str, Tensor]:
+        """Each loss (B,) of the images, which is to be divided by the images or the objects of the effective batch."""
+        shares = [len(target.labels) if head.shared_by == "objects" else 1 for target in targets]
+        losses = {}
+        for name in samples[0].losses:
+            sums, counts = (torch.stack(x) for x in zip(*(x.losses[name] for x in samples), strict=True))
+            losses[name] = self.weight * sums * self.weights(counts.to(sums), shares)
+        return losses
+
+    def weights(self, counts: Tensor, shares: Sequence[int]) -> Tensor:
+        """(B,) what each sample of an image counts, of `counts` (B,) samples, where images have `shares` of the batch.
+
+        The samples of an image together count as much as its objects, each as one at most, whatever the other images
+        have. In the original all samples of the batch count the same.
+        """
+        shares = counts.new_tensor(shares)
+        if self.as_original:
+            return shares.sum().clamp(min=1) / counts.sum().clamp(min=1).expand_as(counts)
+        shares = shares.clamp(min=1)
+        return shares / torch.maximum(counts, shares)
+
+    def chosen(self, samples: Sequence[Samples], scenes: Sequence[Scene]) -> list[Tensor]:
+        """Of each image's samples, the indices of those that become queries, those with an object first."""
+        positives = [(x.objects >= 0).nonzero()[:, 0] for x in samples]
+        number = min(self.most, max(len(x) for x in positives))
+        if not self.as_original:
+            return [draw(x, number, scene.generator()) for x, scene in zip(positives, scenes, strict=True)]
+        number = max(number, FEWEST)
+        chosen = []
+        for x, positive, scene in zip(samples, positives, scenes, strict=True):
+            positive = draw(positive, number, scene.generator())
+            negative = draw((x.objects < 0).nonzero()[:, 0], number - len(positive), scene.generator())
+            chosen.append(torch.cat([positive, negative]))
+        return chosen
+
+    def queries(
+        self,
+        samples: Sequence[Samples],
+        scenes: Sequence[Scene],
+        targets: Sequence[Target],
+        encoding: nn.Module,
+    ) -> Queries:
+        """Queries (B, Q) from the chosen samples; slots of images with fewer than the most are empty."""
+        chosen = self.chosen(samples, scenes)
+        objects = in_slots([x.objects[i] for x, i in zip(samples, chosen, strict=True)])
+        sizes = [x.boxes.new_tensor(scene.size).flip(0).repeat(2) for x, scene in zip(samples, scenes, strict=True)]
+        boxes = in_slots([x.boxes[i] / size for x, i, size in zip(samples, chosen, sizes, strict=True)])
+        valid = in_slots([torch.ones_like(i, dtype=torch.bool) for i in chosen])
+        boxes = torch.where(valid[..., None], box_convert(boxes, "xyxy", "cxcywh"), 0.5)
+        positive = valid & (objects >= 0)
+        weights = self.weights(positive.sum(1).to(boxes), [len(target.labels) for target in targets])
+        content, embed = encoding(boxes, in_slots([x.features[i] for x, i in zip(samples, chosen, strict=True)]))
+        # the last row, which index -1 finds, is that of no object
+        rows = [F.pad(target.boxes, (0, 0, 0, 1)) for target in targets]
+        labels = [F.pad(target.labels, (0, 1)) for target in targets]
+        alone = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
+        return Queries(
+            content=content,
+            anchors=boxes[..., : self.anchor_dim],
+            embed=embed,
+            blocked=(~valid[:, None] & ~alone)[:, None],  # each sees itself, for attention needs one to see
+            noised=Noised(
+                labels=torch.stack([x[i] for x, i in zip(labels, objects, strict=True)]),
+                boxes=torch.stack([x[i] for x, i in zip(rows, objects, strict=True)]),
+                positive=positive,
+                weight=weights[:, None] * valid,
+            ),
+        )
+
+
+def in_slots(rows: Sequence[Tensor]) -> Tensor:
+    """Tensors (n, ...) of the images in one (B, Q, ...), with zeros where an image has fewer; Q is at least 1."""
+    slots = max(1, *(len(x) for x in rows))
+    return torch.stack([F.pad(x, (0, 0) * (x.dim() - 1) + (0, slots - len(x))) for x in rows])
+
+
+def scenes_of(padding: Tensor, targets: Sequence[Target]) -> list[Scene]:
+    """Images and their objects in pixels, from the padding (B, H, W) of the batch."""
+    heights, widths = (~padding[:, :, 0]).sum(1), (~padding[:, 0]).sum(1)
+    scenes = []
+    for target, height, width in zip(targets, heights.tolist(), widths.tolist(), strict=True):
+        boxes = box_convert(full_precision(target.boxes), "cxcywh", "xyxy")
+        boxes = boxes * boxes.new_tensor([width, height, width, height])
+        scenes.append(Scene((height, width), target.labels, boxes, target.seed))
+    return scenes

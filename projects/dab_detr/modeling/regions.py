@@ -1,0 +1,125 @@
+"""The heads of Faster R-CNN, from Detectron2's parts, as an auxiliary head of collaborative training."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.box_regression import Box2BoxTransform
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
+from detectron2.modeling.proposal_generator.rpn import StandardRPNHead
+from detectron2.modeling.roi_heads.box_head import FastRCNNConvFCHead
+from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
+from detectron2.structures import Boxes
+from torch import Tensor, nn
+
+from .anchors import anchor_grid, assign_max_iou, decode_deltas, encode_deltas, sample
+from .boxes import full_precision, generalized_iou
+from .structures import Samples, Scene
+
+WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of a region's deltas
+
+
+class RegionHead(nn.Module):
+    """A region proposal network on all maps, and a box head for regions on all but the last: Faster R-CNN.
+
+    dim: channels of the maps. strides: of all maps. hidden: channels of the box head's two layers.
+    anchor_size: side of the smallest anchors, in strides; two more are 2^(1/3) and 2^(2/3) times as large.
+    num_anchors, num_regions: sampled for each image; at most a half and a quarter of them have an object.
+    proposals: the best of a level before non-maximum suppression, and the best of an image after it.
+    region_size: side of a region in pixels that is pooled from the map of stride 16.
+    """
+
+    name, shared_by = "rcnn", "images"
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_classes: int,
+        strides: Sequence[int],
+        hidden: int = 1024,
+        anchor_size: float = 4.0,
+        num_anchors: int = 256,
+        num_regions: int = 512,
+        proposals: Sequence[int] = (4000, 1000),
+        region_size: int = 224,
+    ):
+        super().__init__()
+        self.num_classes, self.num_maps = num_classes, len(strides)
+        self.num_anchors, self.num_regions, self.proposals = num_anchors, num_regions, proposals
+        sizes = [[anchor_size * stride * 2 ** (i / 3) for i in range(3)] for stride in strides]
+        self.anchors = anchor_grid(sizes, (0.5, 1.0, 2.0), strides)
+        self.rpn = StandardRPNHead(in_channels=dim, num_anchors=9)
+        self.pooler = ROIPooler(7, [1 / stride for stride in strides[:-1]], 0, "ROIAlignV2", region_size)
+        region = ShapeSpec(channels=dim, height=7, width=7)
+        self.box_head = FastRCNNConvFCHead(region, conv_dims=[], fc_dims=[hidden] * 2)
+        self.predictor = FastRCNNOutputLayers(
+            ShapeSpec(channels=hidden), box2box_transform=Box2BoxTransform(WEIGHTS), num_classes=num_classes
+        )
+
+    def forward(self, maps: Sequence[Tensor], inside: Sequence[Tensor], scene: Scene) -> Samples:
+        """What the anchors and regions of one image teach.
+
+        maps: (1, C, h, w) of each level. inside: (h, w) bool of each, True where a cell is image.
+        """
+        logits, deltas = self.rpn(list(maps))
+        logits = [full_precision(x).permute(0, 2, 3, 1).flatten(1) for x in logits]
+        deltas = [full_precision(x)[0].unflatten(0, (9, 4)).permute(2, 3, 0, 1).flatten(0, 2) for x in deltas]
+        anchors = [x.tensor.to(scene.boxes) for x in self.anchors(maps)]
+        losses = self.anchor_losses(torch.cat(logits, 1)[0], torch.cat(deltas), torch.cat(anchors), inside, scene)
+        regions = torch.cat([scene.boxes, self.propose(logits, deltas, anchors, scene)])
+        objects = assign_max_iou(regions, scene.boxes, 0.5, 0.5)
+        chosen = self.sample_regions(objects, scene)
+        regions, objects = regions[chosen], objects[chosen]
+        pooled = self.pooler([full_precision(x) for x in maps[:-1]], [Boxes(regions)])
+        losses |= self.region_losses(pooled, regions, objects, scene)
+        return Samples(losses=losses, boxes=regions, objects=objects, features=pooled.mean((2, 3)))
+
+    def sample_anchors(self, objects: Tensor, scene: Scene) -> Tensor:
+        """Indices of the anchors to learn from, by the image's seed."""
+        return sample(objects, self.num_anchors, 0.5, scene.generator())
+
+    def sample_regions(self, objects: Tensor, scene: Scene) -> Tensor:
+        """Indices of the regions to learn from, by the image's seed."""
+        return sample(objects, self.num_regions, 0.25, scene.generator())
+
+    def anchor_losses(
+        self, logits: Tensor, deltas: Tensor, anchors: Tensor, inside: Sequence[Tensor], scene: Scene
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """The proposal network's losses from logits (A,) and deltas (A, 4) of all anchors (A, 4)."""
+        objects = assign_max_iou(anchors, scene.boxes, 0.3, 0.7, best_from=0.3)
+        valid = torch.cat([x.flatten() for x in inside]).repeat_interleave(9)
+        chosen = self.sample_anchors(objects.masked_fill(~valid, -2), scene)
+        objects, positive = objects[chosen], chosen[objects[chosen] >= 0]
+        target = encode_deltas(anchors[positive], scene.boxes[objects[objects >= 0]])
+        entropy = F.binary_cross_entropy_with_logits(logits[chosen], (objects >= 0).to(logits), reduction="sum")
+        distance = (deltas[positive] - target).abs().sum()
+        # as mmdetection counts; without a kind as if there were one of it
+        count = entropy.new_tensor(max(len(positive), 1) + max(len(chosen) - len(positive), 1))
+        return {"loss_rpn_class": (entropy, count), "loss_rpn_box": (distance, count)}
+
+    @torch.no_grad()
+    def propose(
+        self, logits: Sequence[Tensor], deltas: Sequence[Tensor], anchors: Sequence[Tensor], scene: Scene
+    ) -> Tensor:
+        """The best proposals (R, 4) of an image, clipped to it, from each level's logits (1, A), deltas and anchors."""
+        boxes = [decode_deltas(x, y)[None] for x, y in zip(deltas, anchors, strict=True)]
+        (best,) = find_top_rpn_proposals(boxes, list(logits), [scene.size], 0.7, *self.proposals, 0.0, False)
+        return best.proposal_boxes.tensor.to(scene.boxes)
+
+    def region_losses(
+        self, pooled: Tensor, regions: Tensor, objects: Tensor, scene: Scene
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """The box head's losses from pooled features (R, C, 7, 7) of regions (R, 4)."""
+        scores, deltas = (full_precision(x) for x in self.predictor(self.box_head(pooled)))
+        positive = objects >= 0
+        labels, target = scene.labels[objects[positive]], scene.boxes[objects[positive]]
+        deltas = deltas.unflatten(1, (-1, 4))[positive].take_along_dim(labels[:, None, None], 1)[:, 0]
+        boxes = decode_deltas(deltas / deltas.new_tensor(WEIGHTS), regions[positive])
+        classes = torch.full_like(objects, self.num_classes).masked_scatter(positive, labels)
+        entropy = F.cross_entropy(scores, classes, reduction="sum")
+        distance = (1 - generalized_iou(boxes, target, eps=1e-6)).sum()
+        count = entropy.new_tensor(len(regions))
+        return {"loss_rcnn_class": (entropy, count), "loss_rcnn_box": (10 * distance, count)}
