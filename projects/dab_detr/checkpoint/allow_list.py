@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 PARTS = {
     "dab_detr": ["DABDETR", "FixedAnchors", "RefinedAnchors"],
-    "dab_detr.losses.classification": ["FocalLoss", "SoftmaxLoss"],
+    "dab_detr.losses.classification": ["FocalLoss", "QualityFocalLoss", "SoftmaxLoss"],
     "dab_detr.losses.criterion": ["SetCriterion"],
     "dab_detr.losses.matcher": ["HungarianMatcher"],
     "dab_detr.modeling.backbone": ["TimmBackbone", "resnet"],
@@ -42,7 +42,7 @@ PARTS = {
         "row_column_layers",
         "scaled_encoder",
     ],
-    "dab_detr.models.nodes": ["contrastive", "denoising"],
+    "dab_detr.models.nodes": ["collaboration", "contrastive", "denoising"],
     "detectron2.data.transforms": ["Resize", "ResizeShortestEdge"],
     "detectron2.modeling": ["FPN", "MViT", "ResNet", "SimpleFeaturePyramid", "SwinTransformer", "ViT"],
     "detectron2.modeling.backbone": ["BasicStem"],

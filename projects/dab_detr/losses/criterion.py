@@ -22,8 +22,8 @@ class SetCriterion:
     divided by the number of objects per process in the effective batch.
 
     Some predictions have further losses: `_enc` for the proposals of two-stage detectors, and `_dn` for denoising
-    queries, which know their answer without matching. Auxiliary heads have losses of their own, and those of the queries
-    from their samples end in the name of the head.
+    queries, which know their answer without matching. Auxiliary heads have losses of their own;
+    those of the queries from their samples end in the name of the head.
 
     auxiliary: whether the layers before the last, and proposals, have losses too.
     class_agnostic: whether proposals learn only to tell objects from background, as class 0.

@@ -105,8 +105,11 @@ class RegionHead(nn.Module):
         self, logits: Sequence[Tensor], deltas: Sequence[Tensor], anchors: Sequence[Tensor], scene: Scene
     ) -> Tensor:
         """The best proposals (R, 4) of an image, clipped to it, from each level's logits (1, A), deltas and anchors."""
-        boxes = [decode_deltas(x, y)[None] for x, y in zip(deltas, anchors, strict=True)]
-        (best,) = find_top_rpn_proposals(boxes, list(logits), [scene.size], 0.7, *self.proposals, 0.0, False)
+        # Detectron2's proposals are in single precision
+        boxes = [decode_deltas(x, y)[None].float() for x, y in zip(deltas, anchors, strict=True)]
+        (best,) = find_top_rpn_proposals(
+            boxes, [x.float() for x in logits], [scene.size], 0.7, *self.proposals, 0.0, False
+        )
         return best.proposal_boxes.tensor.to(scene.boxes)
 
     def region_losses(

@@ -125,27 +125,6 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Look:
-    """What n queries of one image saw in one attention, as `recording` keeps it.
-
-    weights: attention weights, each row sums to 1: (heads, n, S) over memory cells or queries, 0 in the padding; for
-        deformable attention (heads, n, levels * P) over its points.
-    content, position, mixed: (heads, n, S) scaled products of content with content, position with position, and the
-        rest. They sum to the scores before the softmax. None for attention that has no such parts.
-    points: (heads, n, levels * P, 2) sampled points (x, y), normalized by the image; None if all cells are attended.
-    values: (heads, S, c) what the weights are multiplied with, before the output projection. For deformable
-        attention the values of all cells of the memory.
-    """
-
-    weights: Tensor
-    values: Tensor
-    content: Tensor | None = None
-    position: Tensor | None = None
-    mixed: Tensor | None = None
-    points: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Look:
     """The view of n queries of one image in one attention, for `recording`.
 
     weights: attention weights, each row sums to 1: (heads, n, S) over memory cells or queries, 0 in the padding; for

@@ -78,9 +78,7 @@ def deformable_detr(*, depth: int = 50, refine: bool = False, two_stage: bool = 
         eps=1e-5,
         queries=nodes.proposal_node(EncodedProposalQueries, class_agnostic=True, dense=True) if two_stage else queries,
         denoising=nodes.denoising_node(anchor_dim=0),
-        collaboration=nodes.collaboration_node(
-            stride=8, num_levels="${..neck.num_levels}", anchor_dim=4 if two_stage else 2, learned_positions=True
-        ),
+        collaboration=nodes.collaboration_node(stride=8, anchor_dim=4 if two_stage else 2, learned_positions=True),
         criterion=nodes.criterion_node(weight_class=2.0, class_agnostic=two_stage),
         selection=L(TopPairs)(num_select=100),
     )
@@ -109,9 +107,7 @@ def dab_deformable_detr(
         eps=1e-3,
         queries=nodes.proposal_node(ProposalQueries) if two_stage else queries,
         denoising=nodes.denoising_node(),
-        collaboration=nodes.collaboration_node(
-            stride=8, num_levels="${..neck.num_levels}", anchor_dim=4 if two_stage else "${..queries.anchor_dim}"
-        ),
+        collaboration=nodes.collaboration_node(stride=8),
         criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6, class_agnostic=False),
         selection=L(TopPairs)(num_select=300),
     )

@@ -202,10 +202,9 @@ def collaboration(
 def collaboration_node(
     *,
     stride: int,
-    num_levels: int | str = 1,
     finer: int = 0,
     coarser: int = 1,
-    anchor_dim: int | str = "${..queries.anchor_dim}",
+    anchor_dim: int | str = "${oc.select:..queries.anchor_dim,4}",
     learned_positions: bool = False,
     see_features: bool = False,
 ) -> DictConfig:
@@ -218,7 +217,7 @@ def collaboration_node(
         dim="${..neck.dim}",
         num_classes="${..num_classes}",
         stride=stride,
-        num_levels=num_levels,
+        num_levels="${oc.select:..neck.num_levels,1}",
         finer=finer,
         coarser=coarser,
         anchor_dim=anchor_dim,

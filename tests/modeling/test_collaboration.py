@@ -1,0 +1,171 @@
+"""Collaborative training: what heads and their queries teach does not depend on the batch, and nothing of it is left
+at inference."""
+
+import pytest
+import torch
+from detectron2.config import instantiate
+
+from dab_detr.losses.batch import EffectiveBatch
+from dab_detr.modeling.collaboration import in_slots
+from dab_detr.modeling.structures import Target
+from dab_detr.models import MODELS, dab_deformable_detr, dab_detr
+from samples import random_input, random_targets, train, worst
+from tiny import shrink, tell_apart
+
+K = 5
+HEADS = ["rcnn", "atss"]
+MEMBERS = sorted(set(MODELS) - {"detr"})
+
+
+def built(node, heads=HEADS, **options):
+    node = shrink(node)
+    node.num_classes, node.collaboration.heads = K, heads
+    node.collaboration.update(options)
+    return tell_apart(instantiate(node))
+
+
+def targets_of(counts, seeds=range(100)) -> list[Target]:
+    return [
+        x._replace(boxes=x.boxes.double(), seed=seed) for x, seed in zip(random_targets(counts, K), seeds, strict=False)
+    ]
+
+
+def features_of(model, images: int, side: int = 128) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: torch.randn(images, x.channels, side // x.stride, side // x.stride, generator=generator).double()
+        for name, x in model.backbone.output_shape().items()
+    }
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("objects", [(3, 2), (0, 3), (0, 0)])
+def test_every_parameter_has_a_gradient_whatever_the_batch(name, objects):
+    """One without would stop the training in several processes, which wait for it."""
+    model = built(MODELS[name]())
+    sizes = ((96, 128), (64, 160))
+    inputs = [random_input(*size, objects=n) for size, n in zip(sizes, objects, strict=True)]
+    for x in inputs:
+        x["instances"].gt_classes %= K
+    losses = train(model, inputs)
+    assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
+    assert {"loss_rpn_class", "loss_rcnn_box", "loss_atss_centerness", "loss_ce_rcnn", "loss_giou_atss_0"} <= set(
+        losses
+    )
+    for parameter_name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), parameter_name
+
+
+def gradients(model, parts, counts, processes=1) -> list[torch.Tensor]:
+    """Of the losses of an effective batch that comes in parts, each (features, padding, targets)."""
+    model.zero_grad()
+    batch = EffectiveBatch(torch.tensor(counts), processes)
+    for features, padding, targets in parts:
+        losses = model.criterion(model.detect(features, padding, targets), targets, batch)
+        (sum(losses.values()) / processes).backward()
+    return [p.grad.clone() for name, p in model.named_parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("build", [dab_detr, lambda: dab_deformable_detr(two_stage=True)])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_batch_of_four_teaches_what_two_of_two_do(build, processes):
+    """In two micro-batches (summed) and two processes (averaged), one of which has no objects."""
+    model, counts = built(build()).double(), [3, 4, 0, 0]
+    features, targets = features_of(model, 4), targets_of(counts)
+    padding = torch.zeros(4, 128, 128, dtype=torch.bool)
+    whole = gradients(model, [(features, padding, targets)], counts)
+    halves = [
+        ({name: x[i : i + 2] for name, x in features.items()}, padding[i : i + 2], targets[i : i + 2]) for i in (0, 2)
+    ]
+    cut = gradients(model, halves, counts, processes)
+    largest = max(x.abs().max() for x in whole)
+    assert max(worst(a, b) for a, b in zip(whole, cut, strict=True)) < 1e-9 * largest
+
+
+@pytest.mark.parametrize("heads", [["atss"], HEADS])
+def test_an_image_alone_learns_what_it_does_in_a_padded_batch(heads):
+    """Both heads' losses, and those of their queries."""
+    model = built(dab_detr(), heads).double()
+    features, padding = features_of(model, 2), torch.zeros(2, 128, 128, dtype=torch.bool)
+    padding[1, 96:], padding[1, :, 64:] = True, True
+    targets = targets_of([3, 4])
+    together = model.detect(features, padding, targets)
+    alone = model.detect({"res5": features["res5"][1:, :, :3, :2]}, padding[1:, :96, :64], targets[1:])
+    for a, b in zip(together.heads, alone.heads, strict=True):
+        assert a.name == b.name
+        for name, losses in a.losses.items():
+            assert worst(losses[1:], b.losses[name]) < 1e-9 * losses.abs().max(), name
+        (answers, truth), (own_answers, own_truth) = a.positives, b.positives
+        valid, own = truth.valid[1], own_truth.valid[0]
+        assert valid.sum() == own.sum() > 0 and torch.equal(truth.weight[1, valid], own_truth.weight[0, own])
+        assert worst(answers.boxes[:, 1, valid], own_answers.boxes[:, 0, own]) < 1e-9
+        assert worst(answers.logits[:, 1, valid], own_answers.logits[:, 0, own]) < 1e-9
+
+
+def test_queries_know_the_object_of_their_sample():
+    model = built(dab_detr()).double()
+    targets = targets_of([3, 0])
+    prediction = model.detect(features_of(model, 2), torch.zeros(2, 128, 128, dtype=torch.bool), targets)
+    for head in prediction.heads:
+        _, truth = head.positives
+        assert truth.positive[0].any() and not truth.valid[1].any()
+        assert torch.equal(truth.positive, truth.valid)
+        for box, label in zip(truth.boxes[0, truth.valid[0]], truth.labels[0, truth.valid[0]], strict=True):
+            same = (targets[0].boxes == box).all(1)
+            assert label in targets[0].labels[same]
+        # the image's objects together, each query at most one
+        assert truth.weight[0].sum() <= 3 + 1e-9 and truth.weight.max() <= 1
+    assert torch.equal(prediction.logits, model.detect(features_of(model, 2), torch.zeros(2, 128, 128).bool()).logits)
+
+
+def test_in_the_original_images_are_filled_up_with_background():
+    model = built(dab_detr(), as_original=True).double()
+    prediction = model.detect(features_of(model, 2), torch.zeros(2, 128, 128).bool(), targets_of([1, 0]))
+    for head in prediction.heads:
+        _, truth = head.positives
+        assert truth.valid.all() and truth.valid.shape[1] >= 9 and not truth.positive[1].any()
+        assert truth.weight.unique().numel() == 1
+
+
+@torch.no_grad()
+def test_nothing_of_it_is_left_without_heads():
+    with_heads, without = built(dab_detr()), built(dab_detr(), [])
+    assert without.collaboration is None
+    assert not [key for key in without.state_dict() if key.startswith("collaboration.")]
+    kept = {key: x for key, x in with_heads.state_dict().items() if not key.startswith("collaboration.")}
+    without.load_state_dict(kept)
+    image = [random_input()]
+    answers = [model.eval()(image)[0]["instances"] for model in (with_heads, without)]
+    assert torch.equal(answers[0].pred_boxes.tensor, answers[1].pred_boxes.tensor)
+
+
+def test_the_published_heads_have_as_many_parameters_as_mmdetection():
+    node = dab_deformable_detr().collaboration
+    node.update(heads=HEADS, dim=256, num_classes=80, num_levels=4, anchor_dim=4, num_layers=6)
+    rcnn, atss = instantiate(node).heads
+    assert sum(p.numel() for p in atss.parameters()) == 1_376_602
+    assert sum(p.numel() for p in rcnn.rpn.parameters()) == 601_645
+    assert sum(p.numel() for part in (rcnn.box_head, rcnn.predictor) for p in part.parameters()) == 14_306_705
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"heads": ["fcos"]}, r"model.collaboration.heads may have \['rcnn', 'atss'\], got \['fcos'\]"),
+        ({"stride": 16}, "model.collaboration.stride=16, but 'res5' of model.backbone has stride 32"),
+        ({"finer": 6}, "model.collaboration.finer=6"),
+        ({"num_levels": 2}, "model.collaboration.num_levels must be that of model.neck, 1"),
+        ({"learned_positions": True}, "set model.collaboration.learned_positions=False"),
+        ({"anchor_dim": 0}, "needs model.queries with anchors"),
+    ],
+)
+def test_what_does_not_fit_stops_at_construction(change, message):
+    with pytest.raises(ValueError, match=message):
+        built(dab_detr(), **{"heads": ["atss"]} | change)
+
+
+def test_slots():
+    rows = [torch.ones(2, 3), torch.ones(0, 3)]
+    assert in_slots(rows).tolist() == [[[1.0] * 3] * 2, [[0.0] * 3] * 2]
+    assert in_slots([x[:0] for x in rows]).shape == (2, 1, 3)
