@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchvision.ops import sigmoid_focal_loss
 
 from dab_detr.losses.batch import EffectiveBatch
-from dab_detr.losses.classification import FocalLoss, SoftmaxLoss
+from dab_detr.losses.classification import FocalLoss, QualityFocalLoss, SoftmaxLoss
 from samples import worst
 
 L, B, Q, K = 2, 3, 4, 5
@@ -144,3 +144,13 @@ def test_softmax_cost_is_the_probability_of_the_label():
             probability = logits[:, image, :, label].exp() / logits[:, image].exp().sum(-1)
             assert worst(cost[:, image, :, n], -probability) < 1e-6
     assert SoftmaxLoss().cost(logits, torch.zeros(B, 0, dtype=torch.long)).shape == (L, B, Q, 0)
+
+
+def test_quality_focal_loss_by_its_formula():
+    """|y - p|^2 BCE(p, y), where y is the quality for a query's own class and 0 for all others."""
+    logits, labels = sample()
+    quality = torch.rand(L, B, Q)
+    wanted = one_hot(labels) * quality[..., None]
+    entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    expected = ((wanted - logits.sigmoid()).abs() ** 2 * entropy).sum((1, 2, 3)) / 3
+    torch.testing.assert_close(QualityFocalLoss()(logits, labels, torch.tensor(3.0), quality), expected)
