@@ -15,7 +15,18 @@ from torchvision.ops import box_convert
 from .anchors import cells_inside, draw
 from .boxes import full_precision, inverse_sigmoid
 from .positional import sine_embedding
-from .structures import HeadAnswer, Memory, Noised, Prediction, Queries, Samples, Scene, Target
+from .structures import (
+    EMPTY,
+    HeadAnswer,
+    Memory,
+    Noised,
+    Prediction,
+    Queries,
+    Samples,
+    Scene,
+    Target,
+    blocked_between,
+)
 
 FEWEST = 9  # positive queries of an image in the original, which fills them up
 
@@ -168,12 +179,11 @@ class Collaboration(nn.Module):
         # the last row, which index -1 finds, is that of no object
         rows = [F.pad(target.boxes, (0, 0, 0, 1)) for target in targets]
         labels = [F.pad(target.labels, (0, 1)) for target in targets]
-        alone = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
         return Queries(
             content=content,
             anchors=boxes[..., : self.anchor_dim],
             embed=embed,
-            blocked=(~valid[:, None] & ~alone)[:, None],  # each sees itself, for attention needs one to see
+            blocked=blocked_between(torch.where(valid, 0, EMPTY)),
             noised=Noised(
                 labels=torch.stack([x[i] for x, i in zip(labels, objects, strict=True)]),
                 boxes=torch.stack([x[i] for x, i in zip(rows, objects, strict=True)]),
