@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.config import LazyConfig, instantiate
+from detectron2.config import LazyCall, LazyConfig, instantiate
 from detectron2.data import DatasetMapper
 from detectron2.solver import LRMultiplier
 from omegaconf import DictConfig, OmegaConf
 
 from dab_detr.engine import lazy
+from dab_detr.losses.classification import QualityFocalLoss
 from dab_detr.models import (
     anchor_detr,
     conditional_detr,
@@ -55,6 +56,17 @@ def better_dino():
     return node
 
 
+def with_heads(node, **criterion):
+    node.collaboration.heads = ["rcnn", "atss"]
+    node.criterion.update(criterion)
+    return node
+
+
+def co_dino():
+    node = dino(five_scale=True, shared_heads=False)
+    return with_heads(node, classification=LazyCall(QualityFocalLoss)(), eps=0.0)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What a config sets: its model, and what its recipe has other than that of DAB-DETR in 50 epochs."""
@@ -91,6 +103,8 @@ FAMILY = {
     "dn_dab_detr_r101_50ep": Recipe(denoising(dab_detr(depth=101))),
     "dn_dab_deformable_detr_r50_12ep": Recipe(denoising(dab_deformable_detr(), **OWN_CHANNEL), epochs=12),
     "dn_dab_deformable_detr_r50_50ep": Recipe(denoising(dab_deformable_detr(), **OWN_CHANNEL)),
+    "co_dab_detr_r50_36ep": Recipe(with_heads(dab_detr()), epochs=36),
+    "co_dino_r50_5scale_12ep": Recipe(co_dino(), epochs=12, lr=2e-4),
     "efficient_detr_r50_36ep": Recipe(efficient_detr(), epochs=36),
     "dino_r50_4scale_12ep_better": Recipe(better_dino(), epochs=12, lr=2e-4, slower=("backbone", "offsets")),
     **{f"dino_r50_4scale_{n}ep": Recipe(dino(), epochs=n) for n in (12, 24, 36)},

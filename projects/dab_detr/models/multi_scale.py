@@ -150,6 +150,7 @@ def dino(
         eps=1e-3,
         queries=nodes.proposal_node(MixedProposalQueries),
         denoising=nodes.contrastive_node(),
+        collaboration=nodes.collaboration_node(stride=4 if five_scale else 8),
         criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6, class_agnostic=False),
         selection=L(TopPairs)(num_select=300),
     )
