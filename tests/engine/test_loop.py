@@ -11,7 +11,7 @@ from torch import multiprocessing
 from dab_detr.engine.device import distribute
 from dab_detr.engine.loop import TrainingLoop, check_batch_size, micro_batches
 from dab_detr.engine.optimizer import ClippedAdamW, parameter_groups
-from dab_detr.models import dab_detr, detr
+from dab_detr.models import dab_detr, detr, dino
 from samples import random_input
 from tiny import shrink, tell_apart
 
@@ -21,7 +21,7 @@ OBJECTS = {
     "none in the second process": [3, 0, 2, 0, 1, 0, 12, 0],  # 12 are more than the 10 queries
     "one in all": [1, 0, 0, 0, 0, 0, 0, 0],
 }
-MODELS = {"dab_detr": dab_detr, "dn_dab_detr": dab_detr, "detr": detr, "dab_detr recomputed": dab_detr}
+MODELS = {"dab_detr": dab_detr, "dn_dab_detr": dab_detr, "detr": detr, "dino": dino, "dab_detr recomputed": dab_detr}
 RECOMPUTED = ("dab_detr recomputed", "some")  # with activation checkpointing
 CUTS = {"8 = 4 x 2": (1, 2), "2 processes": (2, 1), "2 processes x 2": (2, 2), "8 = 3 + 3 + 2": (1, 3)}
 CASES = [
@@ -29,6 +29,7 @@ CASES = [
     ("dab_detr", "one in all"),
     ("dn_dab_detr", "none in the second process"),
     ("detr", "none in the second process"),
+    ("dino", "none in the second process"),
 ]
 
 
@@ -46,7 +47,8 @@ def model_of(name: str) -> torch.nn.Module:
     torch.manual_seed(0)
     node = shrink(MODELS[name]())
     node.num_classes, node.encoder.dropout = 7, 0.0
-    node.denoising.groups = 3 if name.startswith("dn") else 0
+    if name.startswith("dn"):
+        node.denoising.groups = 3
     node.activation_checkpointing = ["backbone", "encoder", "decoder"] if name.endswith("recomputed") else []
     return tell_apart(instantiate(node)).double()
 

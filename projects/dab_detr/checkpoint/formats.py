@@ -25,13 +25,15 @@ DAB_DETR = Format(
     "the original DAB-DETR", ("refpoint_embed.weight", "transformer.decoder.norm.weight"), original.table_of_theirs
 )
 DEFORMABLE = Format(
-    "the original (DAB-)Deformable-DETR",
+    "the original (DAB-)Deformable-DETR or DINO",
     ("transformer.level_embed", "input_proj.0.0.weight"),
     original_deformable.table_of_theirs,
 )
 DETREX_DAB_DETR = Format("detrex' DAB-DETR", ("anchor_box_embed.weight",), detrex.table_of_theirs)
 DETREX_DEFORMABLE = Format(
-    "detrex' DAB-Deformable-DETR", ("transformer.level_embeds", "neck.convs.0.conv.weight"), detrex.table_of_theirs
+    "detrex' DAB-Deformable-DETR or DINO",
+    ("transformer.level_embeds", "neck.convs.0.conv.weight"),
+    detrex.table_of_theirs,
 )
 TRANSFORMERS = Format(
     "transformers' DabDetrForObjectDetection",
@@ -58,6 +60,9 @@ def to_ours(state: State) -> tuple[dict[str, Tensor], Format | None, list[str]]:
     if found is None:
         return dict(state), None, []
     converted, unknown = found.table(state).to_ours(state)
+    if "transformer.enc_out_class_embed.bias" in state and "denoising.labels" in converted:
+        # the original DINO has one row more than classes, which nothing reads
+        converted["denoising.labels"] = converted["denoising.labels"][: len(converted["queries.class_head.bias"])]
     # frozen batch norm has no counters, and a detector no classification layer
     return converted, found, [x for x in unknown if not x.endswith("num_batches_tracked") and not x.startswith("fc.")]
 

@@ -66,7 +66,10 @@ class RenameTable:
             if len(rule.ours) > 1 and (tensor.ndim <= rule.axis or tensor.shape[rule.axis] % len(rule.ours)):
                 raise ValueError(f"{key} of shape {tuple(tensor.shape)} does not divide into {', '.join(rule.ours)}")
             for name, part in zip(rule.ours, tensor.chunk(len(rule.ours), rule.axis), strict=True):
-                converted[name.format(**match.groupdict())] = part
+                name = name.format(**match.groupdict())
+                if name in converted and not torch.equal(converted[name], part):
+                    raise ValueError(f"{key} differs from another key for {name}: this model has one tensor for both")
+                converted[name] = part
         return converted, unknown
 
     def to_theirs(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
