@@ -237,7 +237,18 @@ def test_coco_keeps_folders_and_finds_pictures_of_other_machines(tmp_path, name)
     assert content["categories"] == [{"id": 2, "name": "cat", "supercategory": "cat"}]
 
 
-@pytest.mark.parametrize("change", [{"bbox": None}, {"bbox": [1, 2]}, {"bbox": [1, 2, "x", 4]}, {"category_id": 9}])
+@pytest.mark.parametrize(
+    "change", [{"bbox": None}, {"bbox": [1, 2]}, {"bbox": [1, 2, "x", 4]}, {"category_id": 9}, {"category_id": {}}]
+)
 def test_a_damaged_annotation_is_named(tmp_path, change):
     with pytest.raises(DamagedDataset, match=r"_annotations.coco.json, annotation 0: "):
         converted(coco(tmp_path / "d", **change), tmp_path / "o")
+
+
+def test_several_datasets_of_voc_are_not_mixed(tmp_path):
+    for year in ("VOC2007", "VOC2012"):
+        flat_voc(tmp_path / year)
+        (tmp_path / year / "ImageSets" / "Main").mkdir(parents=True)
+        (tmp_path / year / "ImageSets" / "Main" / "train.txt").write_text("a")
+    with pytest.raises(ValueError, match="convert .*VOC2007 and .*VOC2012 one by one"):
+        recognize(tmp_path)

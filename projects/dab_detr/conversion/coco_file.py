@@ -27,7 +27,7 @@ class CocoFile:
 
     def all_nodes(self) -> Iterator[dict]:
         """Every annotation of an image whose category exists."""
-        return (x for nodes in self.annotations.values() for x in nodes if x.get("category_id") in self.names)
+        return (x for nodes in self.annotations.values() for x in nodes if is_id(x["category_id"], self.names))
 
     def groups(self) -> set[str]:
         """The names of categories that are groups of others, as Roboflow writes one for the whole dataset.

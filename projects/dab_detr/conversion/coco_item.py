@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..data.content import is_id
 from .coco_file import CocoFile
 from .damage import Damage
 from .items import finite, make_item
@@ -18,7 +19,7 @@ def coco_item(node: dict, content: CocoFile, look: Look, turned: bool, ledger: L
     """
     path, entry = content.path, f"annotation {node.get('id')}"
     place = f"{ledger.name(path)}, {entry}"
-    if node["category_id"] not in content.names:
+    if not is_id(node["category_id"], content.names):
         raise Damage(path, entry, f"category_id {node['category_id']!r:.60} is not among the categories")
     polygons = outlines_of(node.get("segmentation"))
     points = box_points(node, content, entry, polygons)

@@ -61,7 +61,7 @@ class Layout:
         return set(self.inventory.others)
 
     def __str__(self) -> str:
-        parts = [f"{x.name} {len(x.pictures)} pictures" if x.pictures else x.name for x in self.splits]
+        parts = [f"{x.name} with {len(x.pictures)} pictures" if x.pictures else x.name for x in self.splits]
         return "; ".join([f"{shown(self.source)} is a dataset of {self.format}: {', '.join(parts)}", *self.understood])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from .damage import Damage
+from .damage import Damage, shown
 from .inventory import Inventory
 from .items import finite
 from .layout import SPLIT_NAMES, SPLITS, Layout, Split, common, image_folder, splits_by_folder
@@ -104,10 +104,17 @@ def voc_shape(node: ElementTree.Element, path: Path, number: int) -> Shape:
 
 
 def find_voc(inventory: Inventory, source: Path) -> Layout | None:
-    """Return the layout of a folder that holds files of Pascal VOC, or None."""
+    """Return the layout of a folder that holds files of Pascal VOC, or None.
+
+    Raises ValueError if it holds several datasets with lists of their own.
+    """
     labels = tuple(path for path in inventory.named(".xml") if looks_like_voc(path))
     if not labels:
         return None
+    folders = {path.parent for path in inventory.named(".txt") if path.parent.name.lower() == "main"}
+    if len(folders) > 1:
+        several = " and ".join(shown(path.parent.parent) for path in sorted(folders))
+        raise ValueError(f"{shown(source)} holds several datasets of Pascal VOC: convert {several} one by one")
     lists = image_sets(inventory)
     splits, absent = splits_by_list(inventory, lists) if lists else (splits_by_folder(inventory), ())
     understood = (f"the splits are those of {', '.join(path.name for path in lists.values())}",) if lists else ()
