@@ -1,51 +1,65 @@
 """Train or evaluate a model by a LazyConfig (.py) or a yacs config (.yaml).
 
 python train_net.py --config-file configs/dab_detr_r50_50ep.py train.max_iter=1000
-python train_net.py --config-file configs/dab_detr_r50_50ep.yaml SOLVER.MAX_ITER 1000
+python train_net.py --config-file configs/dab_detr_r50_50ep.yaml SOLVER.MAX_ITER 1000 train.ema.enabled=True
 
 Several processes are started by --num-gpus, or by torchrun (docs/several_machines.md).
 """
 
 import argparse
 import sys
-from difflib import get_close_matches
-from pathlib import Path
 
 from detectron2.engine import default_argument_parser
 
-from dab_detr.checkpoint.checkpointer import CheckpointError
-from dab_detr.config import is_lazy
-from dab_detr.engine import lazy, trainer
+from dab_detr import command
+from dab_detr.config import load
 from dab_detr.engine.launch import prepare, run_everywhere
+from dab_detr.engine.setup import configure
+from dab_detr.engine.training import run
 
 
-def main(args: argparse.Namespace) -> dict:
-    """Train, or with --eval-only evaluate: the work of one process."""
-    way = lazy if is_lazy(args.config_file) else trainer
-    try:
-        cfg = way.configure(args)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    try:
-        return way.run(cfg, args)
-    except CheckpointError as error:
-        sys.exit(f"error: {error}")
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line: Detectron2's options of training."""
+    parser = command.config_parser(__doc__)
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate and do not train")
+    parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, one a GPU")
+    parser.add_argument("--num-machines", type=int, default=1)
+    parser.add_argument("--machine-rank", type=int, default=0, help="number of this machine, from 0")
+    parser.add_argument(
+        "--dist-url", default=default_argument_parser().get_default("dist_url"), help="where the processes meet"
+    )
+    args = command.parse(parser, argv)
+    if not args.config_file:
+        parser.error("--config-file is missing")
+    return args
 
 
-def invoke_main() -> None:
-    parser = default_argument_parser(epilog=__doc__)
-    args = parser.parse_args()
-    path = Path(args.config_file)
-    if not path.is_file():
-        close = get_close_matches(path.name, [x.name for x in path.parent.glob("*")], n=3)
-        hint = f"; there is {' and '.join(close)}" if args.config_file and close else ""
-        parser.error(f"--config-file must be a .py or .yaml file, {args.config_file!r} is none{hint}")
-    try:
-        prepare(args)
-    except ValueError as error:
-        parser.error(str(error))
-    run_everywhere(main, args)
+def train(args: argparse.Namespace) -> dict:
+    """Train, or with --eval-only evaluate: the work of one process. Returns the metrics by task."""
+    cfg = configure(load(args.config_file, args.opts), args)
+    return run(cfg, args)
+
+
+def process(args: argparse.Namespace) -> int:
+    """Train, with errors in one line. Returns the exit status of this process."""
+
+    def work(args: argparse.Namespace) -> None:
+        train(args)
+
+    return command.run(work, args)
+
+
+def start(args: argparse.Namespace) -> int:
+    """Start or join all processes. Returns the exit status."""
+    prepare(args)
+    return run_everywhere(process, args)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train, or with --eval-only evaluate. Returns the exit status."""
+    return command.run(start, parse(argv))
 
 
 if __name__ == "__main__":
-    invoke_main()
+    sys.exit(main())

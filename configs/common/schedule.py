@@ -1,8 +1,6 @@
-from detectron2.config import LazyCall as L
-from fvcore.common.param_scheduler import MultiStepParamScheduler
+from dab_detr.defaults import schedule_node
 
-# in epochs; with another train.max_iter the drop stays at four fifths of the training
-lr_multiplier_50ep = L(MultiStepParamScheduler)(values=[1.0, 0.1], milestones=[40], num_updates=50)
-lr_multiplier_12ep = L(MultiStepParamScheduler)(values=[1.0, 0.1], milestones=[11], num_updates=12)
-lr_multiplier_24ep = L(MultiStepParamScheduler)(values=[1.0, 0.1], milestones=[20], num_updates=24)
-lr_multiplier_36ep = L(MultiStepParamScheduler)(values=[1.0, 0.1], milestones=[30], num_updates=36)
+lr_multiplier_50ep = schedule_node(drop=40, epochs=50)
+lr_multiplier_12ep = schedule_node(drop=11, epochs=12)
+lr_multiplier_24ep = schedule_node(drop=20, epochs=24)
+lr_multiplier_36ep = schedule_node(drop=30, epochs=36)

@@ -9,6 +9,7 @@ except ImportError as error:
         "https://detectron2.readthedocs.io/tutorials/install.html"
     ) from error
 
+from . import yacs as yacs  # registers the meta-architecture
 from .detector import DABDETR
 from .modeling.optimization import optimize_for_inference
 from .modeling.transformer import FixedAnchors, RefinedAnchors

@@ -1,110 +1,93 @@
-"""The way in by a yacs config. What is wired is that of `models`; the keys here only set its values."""
+"""The door for configs of both kinds: `load` gives the same nodes for a LazyConfig and for a yacs yaml."""
 
+import difflib
+import os
 import re
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from detectron2.config import CfgNode, LazyCall, instantiate
-from detectron2.modeling import build_backbone
+import yaml
+from detectron2.config import CfgNode, LazyConfig
 from omegaconf import DictConfig, OmegaConf
 
-from .data.coco import dataset_name
-from .models import MODELS
-from .overrides import apply_overrides
+from .defaults import settings, train_node
+from .overrides import apply_overrides, merge_overrides, split_overrides
+from .yacs import add_dab_detr_config, paths_of, register_datasets, translate, yacs_defaults
 
-# keys of MODEL.DAB_DETR, and what they set in the node of the model
-PATHS = {
-    "NUM_CLASSES": ["num_classes"],
-    "IN_FEATURE": ["neck.feature"],
-    "NUM_QUERIES": ["queries.num_queries"],
-    "NUM_PATTERNS": ["queries.num_patterns"],
-    "UNIFORM_XY": ["queries.uniform_xy"],
-    "FIXED_XY": ["queries.fixed_xy"],
-    "DIM": ["neck.dim"],
-    "HEADS": ["encoder.heads"],
-    "HIDDEN": ["encoder.hidden"],
-    "DROPOUT": ["encoder.dropout"],
-    "ENCODER_LAYERS": ["encoder.num_layers"],
-    "DECODER_LAYERS": ["decoder.layers.num_layers"],
-    "TEMPERATURE": ["neck.position.temperature_x", "neck.position.temperature_y"],
-    "NUM_SELECT": ["selection.num_select"],
-    "DENOISING_GROUPS": ["denoising.groups"],
-}
+__all__ = ["add_dab_detr_config", "load", "register_datasets", "translate", "yacs_defaults"]
 
 
-def is_lazy(config_file: str) -> bool:
-    """Whether it is a LazyConfig, which training saves as yaml too."""
-    path = Path(config_file)
-    return path.suffix == ".py" or bool(re.search("^dataloader:", path.read_text(), re.MULTILINE))
+def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> DictConfig:
+    """The config in a file, with overrides: model, dataset, dataloader, optimizer, lr_multiplier and train.
 
+    path: a LazyConfig (.py, or the yaml that training saves), or a yacs yaml of Detectron2.
+    overrides: `a.b=value` on the nodes; with a yacs yaml also pairs `A.B value` of its own keys.
 
-def add_dab_detr_config(cfg: CfgNode) -> None:
-    """Add the keys that a DAB-DETR has beside Detectron2's own. None is for what the model has by itself."""
-    cfg.MODEL.DAB_DETR = CfgNode(dict.fromkeys(PATHS))
-    cfg.MODEL.DAB_DETR.NUM_CLASSES = 80
-    # the member of the family: one of `models.MODELS`
-    cfg.MODEL.DAB_DETR.VARIANT = "dab_detr"
-    # for all else, overrides of the model's node: ["decoder.prior.modulate=False", "criterion.weight_giou=3.0"]
-    cfg.MODEL.DAB_DETR.OVERRIDES = []
-    # whether what does not fit in MODEL.WEIGHTS starts anew; else only classes may differ
-    cfg.MODEL.DAB_DETR.INIT_PARTIALLY = False
-    # learning rate of the backbone, as a factor of BASE_LR
-    cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
-    # micro-batches that each process cuts its share of IMS_PER_BATCH into
-    cfg.SOLVER.ACCUMULATE = 1
-    # experiment trackers to write to beside metrics.json and TensorBoard: "wandb", "mlflow"
-    cfg.WRITERS = []
-    # lengths of the shorter side before a crop by INPUT.CROP
-    cfg.INPUT.CROP.SHORT_SIDE = [400, 500, 600]
-    # a COCO-format annotation file and its image folder, which `register_datasets` puts in the place of TRAIN and TEST
-    cfg.DATASETS.TRAIN_ANNOTATIONS = ""
-    cfg.DATASETS.TRAIN_IMAGES = ""
-    cfg.DATASETS.TEST_ANNOTATIONS = ""
-    cfg.DATASETS.TEST_IMAGES = ""
+    Settings of `train` that the file does not have are those of `defaults`. The node `source` has the file and the
+    keys that the overrides set.
 
-
-def register_datasets(cfg: CfgNode) -> None:
-    """Register the datasets that DATASETS names by their files, and set DATASETS.TRAIN and TEST to them."""
-    for split in ("TRAIN", "TEST"):
-        annotations, images = cfg.DATASETS[f"{split}_ANNOTATIONS"], cfg.DATASETS[f"{split}_IMAGES"]
-        if annotations or images:
-            cfg.DATASETS[split] = (dataset_name(annotations=annotations or None, images=images or None),)
-
-
-def model_node(cfg: CfgNode) -> DictConfig:
-    """The lazy node of the model, one of `models.MODELS`, but that its backbone is built by the yacs config.
-
-    Raises ValueError for a variant that does not exist and for keys that the variant has no use for.
+    Raises ValueError for a file that is missing or cannot be read as a config, and for wrong overrides.
     """
-    own = cfg.MODEL.DAB_DETR
-    if own.VARIANT not in MODELS:
-        raise ValueError(f"MODEL.DAB_DETR.VARIANT must be one of {list(MODELS)}, got {own.VARIANT!r}")
-    node = MODELS[own.VARIANT]()
-    node.backbone = LazyCall(partial(build_backbone, cfg.clone()))()
-    for key, paths in PATHS.items():
-        for path in paths if own[key] is not None else ():
-            if OmegaConf.select(node, path) is None:
-                raise ValueError(f"MODEL.DAB_DETR.{key} means nothing to the variant {own.VARIANT!r}: leave it out")
-            OmegaConf.update(node, path, own[key])
-    set_channels(node.neck, cfg)
-    node.pixel_mean, node.pixel_std = list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
-    node.input_format = cfg.INPUT.FORMAT
-    apply_overrides(node, own.OVERRIDES)
-    return node
-
-
-def set_channels(neck: DictConfig, cfg: CfgNode) -> None:
-    """Tell the node of the neck how many channels the feature maps have; of one that is not there the model says so."""
-    with torch.device("meta"):  # only the shapes are asked for
-        shapes = build_backbone(cfg).output_shape()
-    if "feature" in neck:
-        if neck.feature in shapes:
-            neck.in_channels = shapes[neck.feature].channels
+    path = check_file(path)
+    pairs, assignments = split_overrides(overrides)
+    touched = []
+    if is_lazy(path):
+        cfg = load_lazy(path)
+        cfg.train = OmegaConf.merge(train_node(), cfg.get("train", {}))
+        if pairs:
+            raise ValueError(f"{path} is a LazyConfig, whose overrides look like train.max_iter=100; got {pairs[0]!r}")
     else:
-        neck.in_channels.update({name: shapes[name].channels for name in neck.in_channels if name in shapes})
+        own, touched = load_yacs(path, pairs)
+        cfg = translate(own)
+    touched += apply_overrides(cfg, assignments)
+    cfg.source = settings({"file": path, "set": touched})
+    return cfg
 
 
-def instantiate_parts(cfg: CfgNode) -> dict:
-    """The arguments of `DABDETR` for a yacs config."""
-    return {name: instantiate(part) for name, part in model_node(cfg).items() if name != "_target_"}
+def check_file(path: str | os.PathLike) -> str:
+    """The path of a config file, `~` expanded. Raises ValueError, with close names, where there is no such file."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        close = difflib.get_close_matches(file.name, [x.name for x in file.parent.glob("*")], n=3)
+        hint = f"; there is {' and '.join(close)}" if file.name and close else ""
+        raise ValueError(f"no such .py or .yaml config file: {os.fspath(path)!r}{hint}")
+    if file.suffix not in (".py", ".yaml", ".yml"):
+        raise ValueError(f"a config file must be .py or .yaml, got {os.fspath(path)!r}")
+    return str(file)
+
+
+def is_lazy(path: str) -> bool:
+    """Whether a file is a LazyConfig, which training saves as yaml too."""
+    text = Path(path).read_text(encoding="utf-8", errors="replace")
+    return Path(path).suffix == ".py" or bool(re.search("^(model|dataloader|train):", text, re.MULTILINE))
+
+
+def load_lazy(path: str) -> DictConfig:
+    """A LazyConfig. A .py file is code and runs; a yaml is data, and tags that would run code are refused."""
+    try:
+        if path.endswith(".py"):
+            return LazyConfig.load(path)
+        return settings(yaml.load(Path(path).read_text(encoding="utf-8"), Loader=PlainLoader))
+    except Exception as error:  # a config that is code fails in any way
+        raise ValueError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Plain yaml, and tuples as Detectron2 writes them."""
+
+
+PlainLoader.add_constructor(
+    "tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
+)
+
+
+def load_yacs(path: str, pairs: Sequence[str]) -> tuple[CfgNode, list[str]]:
+    """A yacs config with overrides `A.B value`, and the keys of the nodes that these set."""
+    cfg = yacs_defaults()
+    try:
+        cfg.merge_from_file(path, allow_unsafe=False)
+    except (yaml.YAMLError, KeyError, AssertionError, ValueError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise ValueError(f"{path} is not a yacs config of Detectron2: {text}") from error
+    keys = merge_overrides(cfg, pairs)
+    return cfg, [path for key in keys for path in paths_of(key)]

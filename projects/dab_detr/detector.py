@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from detectron2.config import configurable
-from detectron2.modeling import META_ARCH_REGISTRY, detector_postprocess
+from detectron2.modeling import detector_postprocess
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 from torchvision.ops import box_convert
@@ -19,7 +18,6 @@ from .modeling.selection import BestClasses, TopPairs
 from .modeling.structures import Prediction, Target
 
 
-@META_ARCH_REGISTRY.register()
 class DABDETR(nn.Module):
     """DAB-DETR (Dynamic Anchor Boxes are Better Queries for DETR, ICLR 2022). Other parts make the rest of its family.
 
@@ -37,7 +35,6 @@ class DABDETR(nn.Module):
     activation_checkpointing: any of "backbone", "encoder", "decoder", to save memory in training.
     """
 
-    @configurable
     def __init__(
         self,
         *,
@@ -77,13 +74,6 @@ class DABDETR(nn.Module):
         recompute(self, activation_checkpointing)
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float).view(-1, 1, 1), persistent=False)
-
-    @classmethod
-    def from_config(cls, cfg) -> dict:
-        """The parts for a yacs config with the keys of `add_dab_detr_config`."""
-        from .config import instantiate_parts  # it imports the wiring, which imports this class
-
-        return instantiate_parts(cfg)
 
     @property
     def device(self) -> torch.device:

@@ -1,6 +1,7 @@
 """Command line overrides of configs. One that names no key of the config is an error that suggests the right key."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from detectron2.config import CfgNode, LazyConfig
@@ -25,6 +26,17 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
         touched += keys
     LazyConfig.apply_overrides(cfg, list(overrides))
     return touched
+
+
+def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The pairs `A.B value` among overrides, and the assignments `a.b=value`; either may come first."""
+    pairs, assignments, rest = [], [], iter(overrides)
+    for word in rest:
+        if re.match(r"[+~]?[\w.@/-]+=", word) or word.startswith("--"):
+            assignments.append(word)
+        else:
+            pairs += [word, *[value for value in [next(rest, None)] if value is not None]]
+    return pairs, assignments
 
 
 def merge_overrides(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:

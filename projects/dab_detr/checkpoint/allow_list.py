@@ -43,6 +43,7 @@ PARTS = {
         "scaled_encoder",
     ],
     "dab_detr.models.nodes": ["collaboration", "contrastive", "denoising"],
+    "dab_detr.yacs": ["yacs_backbone"],
     "detectron2.data.transforms": ["Resize", "ResizeShortestEdge"],
     "detectron2.modeling": ["FPN", "MViT", "ResNet", "SimpleFeaturePyramid", "SwinTransformer", "ViT"],
     "detectron2.modeling.backbone": ["BasicStem"],

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
@@ -58,6 +59,19 @@ def dataset_dicts(
     """
     name = dataset_name(name=name, annotations=annotations, images=images, default=default)
     return get_detection_dataset_dicts(name, filter_empty=filter_empty)
+
+
+def joined_datasets(names: Sequence[str]) -> str:
+    """Register several datasets, which must have the same classes, as one. Returns its name."""
+    name = "+".join(names)
+    found = [MetadataCatalog.get(registered_name(x)) for x in names]
+    kept = {key: found[0].get(key) for key in ("thing_classes", "thing_dataset_id_to_contiguous_id")}
+    if any(x.get(key) != value for x in found for key, value in kept.items()):
+        raise ValueError(f"the datasets {', '.join(names)} have different classes: they cannot be joined")
+    if name not in DatasetCatalog:
+        DatasetCatalog.register(name, lambda: [image for x in names for image in DatasetCatalog.get(x)])
+        MetadataCatalog.get(name).set(**{key: value for key, value in kept.items() if value is not None})
+    return name
 
 
 def registered_name(name: str | None) -> str:

@@ -4,8 +4,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-import yaml
-from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.utils.registry import _convert_target_to_string as name_of_target
@@ -82,8 +80,3 @@ def named(value: object) -> object:
     if isinstance(value, dict):
         return {k: name_of_target(v) if k == "_target_" and callable(v) else named(v) for k, v in value.items()}
     return [named(x) for x in value] if isinstance(value, list) else value
-
-
-def plain_yacs(cfg: CfgNode) -> dict:
-    """A yacs config; its tuples become lists."""
-    return yaml.safe_load(cfg.dump())

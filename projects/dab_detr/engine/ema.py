@@ -23,7 +23,7 @@ class WeightAverage(AveragedModel):
         self.requires_grad_(False)
 
     def begin(self, model: nn.Module) -> None:
-        """Where it is of nothing yet, it becomes the weights as they are."""
+        """Initialize the average with the weights as they are, if it has not started."""
         if not self.n_averaged:
             self.update_parameters(model)
 
@@ -37,8 +37,8 @@ def weight_average(model: nn.Module, *, enabled: bool = False, decay: float = 0.
     return WeightAverage(model, decay=decay) if enabled else None
 
 
-def parts(average: WeightAverage | None) -> dict[str, WeightAverage]:
-    """What of it is to be in checkpoints, by its name there."""
+def checkpointables(average: WeightAverage | None) -> dict[str, WeightAverage]:
+    """{"ema": average} for checkpoints, or {} without one."""
     return {} if average is None else {"ema": average}
 
 

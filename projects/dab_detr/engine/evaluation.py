@@ -1,14 +1,52 @@
-"""When a training evaluates."""
+"""Evaluations: what they compute, and when a training makes them."""
 
 import logging
 from collections.abc import Callable, Mapping
 
+from detectron2.config import instantiate
 from detectron2.engine import hooks
+from detectron2.evaluation import DatasetEvaluators, inference_on_dataset, print_csv_format
+from detectron2.utils import comm
 from omegaconf import DictConfig
+from torch import nn
+
+from ..evaluation.validation import ValidationLosses, with_objects
+from ..export.detector import ExportedDetector
+from ..modeling.mode import evaluating
+from ..modeling.optimization import optimize_for_inference
+from .ema import WeightAverage
 
 BEST, EARLY_STOPPING = "train.best.metric", "train.early_stopping.metric"
 
 logger = logging.getLogger(__name__)
+
+
+def evaluate(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = None) -> dict:
+    """Metrics of `dataloader.evaluator` on `dataloader.test` by task; empty but in the main process.
+
+    With `train.validation_loss` they have the losses as the task "validation". The metrics of an average are "ema".
+    """
+    if "evaluator" not in cfg.dataloader:
+        return {}
+    averaged = {} if average is None else {"ema": evaluate(with_folder(cfg, "_ema"), average.module)}
+    optimized = cfg.train.optimized_evaluation and not isinstance(model, ExportedDetector)
+    detector = optimize_for_inference(model) if optimized else model
+    loader, evaluators = cfg.dataloader.test, [instantiate(cfg.dataloader.evaluator)]
+    if cfg.train.validation_loss:
+        loader, evaluators = with_objects(loader), [*evaluators, ValidationLosses(detector)]
+    with evaluating(detector):
+        results = inference_on_dataset(detector, instantiate(loader), DatasetEvaluators(evaluators))
+    if comm.is_main_process():
+        print_csv_format(results)
+    return {**results, **averaged}
+
+
+def with_folder(cfg: DictConfig, suffix: str) -> DictConfig:
+    """The config with another folder for the evaluator's files."""
+    cfg = cfg.copy()
+    if "output_dir" in cfg.dataloader.evaluator:
+        cfg.dataloader.evaluator.output_dir = f"{cfg.dataloader.evaluator.output_dir}{suffix}"
+    return cfg
 
 
 def watched_metrics(settings: DictConfig) -> dict[str, str]:
@@ -16,10 +54,8 @@ def watched_metrics(settings: DictConfig) -> dict[str, str]:
 
     Raises ValueError for a metric that evaluations will not have.
     """
-    watched = {
-        BEST: settings.get("best", {}).get("metric"),
-        EARLY_STOPPING: settings.early_stopping.metric if settings.get("early_stopping", {}).get("patience") else None,
-    }
+    best, stopping = settings.best, settings.early_stopping
+    watched = {BEST: best and best.metric, EARLY_STOPPING: stopping.patience and stopping.metric}
     watched = {key: metric for key, metric in watched.items() if metric}
     for key, metric in watched.items():
         if metric.startswith("ema/") and not settings.ema.enabled:

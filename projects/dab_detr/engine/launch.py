@@ -2,11 +2,13 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 
 import torch
 from detectron2.engine import launch
 from torch import distributed
+from torch.multiprocessing import ProcessExitedException
 
 from ..compat import LAUNCHES_ON_CPU, create_local_process_group
 from .stopping import pass_signals_on
@@ -25,15 +27,26 @@ def prepare(args: argparse.Namespace) -> None:
         check_processes(args.num_gpus, args.num_machines)
 
 
-def run_everywhere(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
-    """Run `main(args)` in every process."""
+def run_everywhere(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """Run `main(args)` in every process. Returns its exit status, of the first process that failed if any did."""
     if started_from_outside():
-        main(args)
+        status = main(args)
         distributed.destroy_process_group()
-    else:
-        if args.num_gpus * args.num_machines > 1:
-            pass_signals_on()
-        launch(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
+        return status
+    if args.num_gpus * args.num_machines == 1:
+        return main(args)
+    pass_signals_on()
+    try:
+        launch(exit_with, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(main, args))
+    except ProcessExitedException as error:
+        return error.exit_code
+    return 0
+
+
+def exit_with(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> None:
+    """Run `main` in a process that was launched, and end the process with its status where that is not 0."""
+    if status := main(args):
+        sys.exit(status)
 
 
 def started_from_outside() -> bool:

@@ -19,7 +19,7 @@ def count_in_epochs(cfg: DictConfig, overridden: Collection[str]) -> None:
 
     Raises ValueError for a number that is not positive, and where `train.max_iter` is given too.
     """
-    epochs = cfg.train.get("epochs")
+    epochs = cfg.train.epochs
     if epochs is None:
         return
     if epochs <= 0:
@@ -46,8 +46,10 @@ def check_iterations(cfg: DictConfig, overridden: Collection[str]) -> None:
         cfg.train.checkpointer.period = min(cfg.train.checkpointer.period, period)
 
 
-def with_warmup(scheduler: ParamScheduler, warmup_iters: int, max_iter: int) -> ParamScheduler:
-    """The scheduler, after `warmup_iters` iterations in which the factor of the learning rate rises evenly from 0.001.
+def with_warmup(
+    scheduler: ParamScheduler, warmup_iters: int, max_iter: int, warmup_factor: float = 0.001
+) -> ParamScheduler:
+    """The scheduler after `warmup_iters` iterations in which the learning rate rises evenly from `warmup_factor` of it.
 
     Raises ValueError where these are not fewer than all.
     """
@@ -57,4 +59,4 @@ def with_warmup(scheduler: ParamScheduler, warmup_iters: int, max_iter: int) -> 
         )
     if not warmup_iters:
         return scheduler
-    return WarmupParamScheduler(scheduler, warmup_factor=0.001, warmup_length=warmup_iters / max_iter)
+    return WarmupParamScheduler(scheduler, warmup_factor=warmup_factor, warmup_length=warmup_iters / max_iter)

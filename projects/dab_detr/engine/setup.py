@@ -1,11 +1,11 @@
-"""What happens before a model is built, whatever the kind of config."""
+"""What happens before a model is built: the config is checked against the data and the machine, and completed."""
 
 import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from detectron2.config import CfgNode
+from detectron2.config import LazyConfig, instantiate
 from detectron2.data import MetadataCatalog
 from detectron2.engine import default_setup
 from detectron2.utils import comm
@@ -13,24 +13,104 @@ from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 
+from ..data.coco import dataset_name
 from ..doctor.brief import check_datasets
+from .description import classes_of
+from .device import available_device
+from .loop import check_batch_size
+from .schedule import check_iterations, count_in_epochs
+from .trackers import check_trackers
 
 COCO_CLASSES = 80  # of the published models
+COCO_VAL = "coco_2017_val"  # what they are evaluated on
 
 logger = logging.getLogger(__name__)
 
 
-def set_up(cfg: CfgNode | DictConfig, args: argparse.Namespace, output_dir: str) -> None:
+def configure(cfg: DictConfig, args: argparse.Namespace) -> DictConfig:
+    """Complete a loaded config in place: device, classes, iterations. It is saved to the output folder for training.
+
+    Raises ValueError for what the user has to set right.
+    """
+    touched = cfg.source.set
+    set_up(cfg, args)
+    cfg.train.device = available_device(cfg.train.device)
+    if not args.eval_only:
+        check_batch_size(cfg.dataloader.train.total_batch_size, cfg.train.accumulate)
+        check_trackers(cfg.train.writers)
+    if "dataset" in cfg:
+        set_num_classes(cfg, touched, trains=not args.eval_only)
+    if not args.eval_only:
+        count_in_epochs(cfg, touched)
+        check_iterations(cfg, touched)
+        if comm.is_main_process():
+            LazyConfig.save(cfg, f"{cfg.train.output_dir}/config.yaml")
+    return cfg
+
+
+def set_up(cfg: DictConfig, args: argparse.Namespace) -> None:
     """Detectron2's `default_setup` (folder, logs, seeds), with our messages in its logs.
 
-    The `config.yaml` of an earlier training stays: what this one has is not checked yet.
+    The `config.yaml` of an earlier training stays: the config of this one is not checked yet.
     """
+    output_dir = cfg.train.output_dir
     path = Path(output_dir, "config.yaml")
     earlier = path.read_bytes() if path.is_file() else None
     default_setup(cfg, args)
     setup_logger(output_dir, distributed_rank=comm.get_rank(), name="dab_detr")
     if earlier is not None and comm.is_main_process():
         path.write_bytes(earlier)
+
+
+def registered(split: DictConfig) -> str | None:
+    """The name in Detectron2's catalogs of `dataset.train` or `dataset.val`; None if the split names no dataset.
+
+    Its files win over its name. The name may be a node, of a function that registers the dataset and returns it.
+    """
+    default = None if split.annotations else instantiate(split.name)
+    if default is None and not split.annotations and not split.images:
+        return None
+    return dataset_name(annotations=split.annotations, images=split.images, default=default)
+
+
+def class_names(cfg: DictConfig, split: str) -> list[str] | None:
+    """Names of the classes of `dataset.train` or `dataset.val`, if they are known."""
+    return classes_of(registered(cfg.dataset[split]))[0] if "dataset" in cfg else None
+
+
+def set_num_classes(cfg: DictConfig, touched: Sequence[str], *, trains: bool) -> None:
+    """Set `model.num_classes` to that of the data. Without `dataset.val` the config loses its evaluator.
+
+    Raises ValueError for data that is missing or cannot be used.
+    """
+    check_val(cfg, touched)
+    val = registered(cfg.dataset.val)
+    train = registered(cfg.dataset.train) if trains else val
+    if train is None:
+        split = "train" if trains else "val"
+        raise ValueError(f"there is no dataset: give dataset.{split}.annotations and dataset.{split}.images")
+    if val is None:
+        logger.warning("There is no dataset.val: this training is never evaluated, and has no model_best.pth.")
+        cfg.dataloader.pop("evaluator", None)
+    cfg.model.num_classes = num_classes_for(
+        train,
+        [val] if val else [],
+        configured=cfg.model.num_classes,
+        is_set="model.num_classes" in touched,
+        key="model.num_classes",
+        queries=cfg.model.get("queries"),
+    )
+
+
+def check_val(cfg: DictConfig, touched: Sequence[str]) -> None:
+    """Raises ValueError for files of the user's own to train on, and COCO left as the dataset to evaluate on."""
+    train, val = cfg.dataset.train, cfg.dataset.val
+    if train.annotations and not val.annotations and val.name == COCO_VAL and "dataset.val.name" not in touched:
+        raise ValueError(
+            "dataset.val is not given: give dataset.val.annotations and dataset.val.images (in a yaml config "
+            "DATASETS.TEST_ANNOTATIONS and TEST_IMAGES), which tools/convert_dataset.py can split from the training "
+            "data, or train without evaluation by dataset.val.name=null"
+        )
 
 
 def num_classes_for(

@@ -6,7 +6,6 @@ from operator import length_hint
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
 from omegaconf import DictConfig
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..checkpoint.description import read_described
+from ..config import load as load_config
 from ..engine.description import classes_of
 from ..engine.device import available_device
 from ..export.detector import ExportedDetector
@@ -23,7 +23,7 @@ from ..modeling.optimization import optimize_for_inference
 from .detections import Detections
 from .images import Picture, Source, UnreadableImage, sources_of
 from .pipeline import Prepared, in_groups, read_ahead, readable
-from .recipe import build_stored, dataset_of, load_config, recipe_of
+from .recipe import build_stored, dataset_of, recipe_of
 
 THREADS = min(4, os.cpu_count() or 1)
 """Threads that read images, by default."""
@@ -114,7 +114,7 @@ class Predictor:
     @classmethod
     def from_config(
         cls,
-        config: str | os.PathLike | DictConfig | CfgNode,
+        config: str | os.PathLike | DictConfig,
         checkpoint: str | os.PathLike,
         *,
         class_names: Sequence[str] | None = None,
@@ -128,7 +128,7 @@ class Predictor:
 
         Raises ValueError for weights that do not fill the model.
         """
-        cfg = load_config(os.fspath(config)) if isinstance(config, (str, os.PathLike)) else config
+        cfg = load_config(config) if isinstance(config, (str, os.PathLike)) else config
         model, augmentations = recipe_of(cfg).build()
         names, ids = classes_of(dataset_of(cfg))
         if names is None or len(names) != model.num_classes:

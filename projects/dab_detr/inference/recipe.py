@@ -1,4 +1,4 @@
-"""From a config of either kind to what a prediction needs of it: the model, and what is done to an image before."""
+"""From a config to what a prediction needs of it: the model, and what is done to an image before."""
 
 import copy
 import logging
@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode, LazyCall, LazyConfig, get_cfg, instantiate
+from detectron2.config import CfgNode, instantiate
 from detectron2.data import transforms as T
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor, nn
 
 from ..checkpoint.allow_list import BUILT, check_config, check_references, current_names
-from ..config import add_dab_detr_config, is_lazy, model_node, register_datasets
+from ..config import translate, yacs_defaults
 from ..data.coco import dataset_name
-from ..overrides import apply_overrides, merge_overrides
-from ..yaml_file import check_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -50,41 +48,17 @@ def without_downloads(node: Any) -> Any:
     return node
 
 
-def load_config(path: str, overrides: Sequence[str] = ()) -> DictConfig | CfgNode:
-    """A config file of either kind with overrides in its own way. Raises ValueError for a key that does not exist."""
-    if not path.endswith(".py"):
-        check_yaml(path)
-    if is_lazy(path):
-        cfg = LazyConfig.load(path)
-        apply_overrides(cfg, overrides)
-        return cfg
-    cfg = yacs_defaults()
-    cfg.merge_from_file(path)
-    merge_overrides(cfg, overrides)
-    return cfg
-
-
 def recipe_of(cfg: Mapping) -> Recipe:
-    """Of a LazyConfig, which may be a plain dict, or a yacs config. Raises ValueError for one that lacks something."""
-    if isinstance(cfg, CfgNode):
-        resize = LazyCall(T.ResizeShortestEdge)(
-            short_edge_length=cfg.INPUT.MIN_SIZE_TEST, max_size=cfg.INPUT.MAX_SIZE_TEST
-        )
-        return Recipe(model=model_node(cfg), augmentations=[resize])
+    """The recipe of a config, which may be a plain dict. Raises ValueError for one that lacks something."""
     try:
         return Recipe(model=cfg["model"], augmentations=cfg["dataloader"]["test"]["mapper"]["augmentations"])
     except (KeyError, TypeError) as error:
         raise ValueError("the config must have model and dataloader.test.mapper.augmentations") from error
 
 
-def dataset_of(cfg: DictConfig | CfgNode) -> str | None:
+def dataset_of(cfg: DictConfig) -> str | None:
     """Registered name of the dataset that a config evaluates on; None where it is not here, or would be made first."""
     try:
-        if isinstance(cfg, CfgNode):
-            cfg = cfg.clone()
-            cfg.defrost()
-            register_datasets(cfg)
-            return next(iter(cfg.DATASETS.TEST), None)
         split = OmegaConf.select(cfg, "dataset.val", default={})
         name = split.get("name")
         return dataset_name(
@@ -113,9 +87,11 @@ def recipe_of_stored(config: Mapping, allow: Collection[str] = ()) -> Recipe:
     check_config(config)
     cfg = yacs_defaults()
     cfg.merge_from_other_cfg(CfgNode(config))
-    recipe = recipe_of(cfg)
-    check_references(OmegaConf.to_container(recipe.model, resolve=False), "model")
-    check_config(OmegaConf.to_container(recipe.model, resolve=True), "model", allow)
+    nodes = translate(cfg)
+    check_references(OmegaConf.to_container(nodes.model, resolve=False), "model")
+    recipe = recipe_of(OmegaConf.to_container(nodes, resolve=True))
+    for node, key in zip((recipe.model, recipe.augmentations), BUILT, strict=True):
+        check_config(node, key, allow)
     return recipe
 
 
@@ -176,9 +152,3 @@ def build_stored(
             f"the config inside {path} cannot be built: {cause}; give the config yourself, with --config-file or "
             "Predictor.from_config"
         ) from error
-
-
-def yacs_defaults() -> CfgNode:
-    cfg = get_cfg()
-    add_dab_detr_config(cfg)
-    return cfg

@@ -1,0 +1,58 @@
+"""The command line that all tools share.
+
+Every tool takes `--config-file` and overrides of the config: `a.b=value`, with a yacs yaml also `A.B value`. Options may
+stand anywhere. Overrides come after all other inputs: where a tool takes a list of inputs, the first word that has the
+form of an override, and that is not the name of a file, ends the list.
+
+The exit status is 0, 1 where a tool found something wrong, 2 for bad use, and 130 after Ctrl-C. An error is one line on
+stderr.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable
+
+FINDINGS, BAD_USE, INTERRUPTED = 1, 2, 130
+OVERRIDE = re.compile(r"[+~]?[A-Za-z_][\w.@/]*=|[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*$")
+
+
+def config_parser(description: str, help: str = "a LazyConfig or a yacs config of Detectron2") -> argparse.ArgumentParser:
+    """A parser with `--config-file`, for a tool to add its own arguments."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", metavar="FILE", help=help)
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, argv: list[str] | None, inputs: str | None = None) -> argparse.Namespace:
+    """The arguments, with the overrides as `opts`.
+
+    inputs: the positional argument that is a list, if the tool has one.
+
+    Exits with status 2 for bad use, for overrides without a config among them.
+    """
+    if inputs is None:
+        parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
+    args = parser.parse_intermixed_args(argv)
+    if inputs is not None:
+        words = getattr(args, inputs)
+        overrides = (i for i, x in enumerate(words) if OVERRIDE.match(x) and not os.path.exists(x))
+        end = next(overrides, len(words))
+        setattr(args, inputs, words[:end])
+        args.opts = words[end:]
+    if args.opts and not args.config_file:
+        parser.error(f"{args.opts[0]!r} would override a config: give --config-file")
+    return args
+
+
+def run(work: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> int:
+    """Do the work. Returns the exit status; an error that the user can set right is one line on stderr."""
+    try:
+        return work(args) or 0
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_USE
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return INTERRUPTED

@@ -1,0 +1,180 @@
+"""The training: a model, its data, loop, checkpoints and hooks, by the nodes of a config."""
+
+import argparse
+import logging
+from contextlib import suppress
+
+from detectron2.config import instantiate
+from detectron2.data import MetadataCatalog
+from detectron2.engine import HookBase, hooks
+from detectron2.utils import comm
+from omegaconf import DictConfig
+from torch import nn
+
+from ..checkpoint.checkpointer import DABDETRCheckpointer
+from ..data.coco import dataset_dicts
+from ..export.detector import ExportedDetector
+from ..export.runtime import is_exported
+from ..visualization.curves import CurvesHook
+from ..visualization.preview import PreviewHook
+from .best import BestCheckpoint
+from .checkpoints import PeriodicCheckpointer
+from .compilation import compile_parts
+from .description import DescribeResults, describer, plain_lazy
+from .device import distribute, precision_of
+from .early_stopping import EarlyStopping
+from .ema import FinalAverage, UpdateAverage, WeightAverage, checkpointables, weight_average
+from .evaluation import BEST, EARLY_STOPPING, Evaluation, evaluate, watched_metrics
+from .loop import TrainingLoop
+from .progress import progress_writers
+from .reproducibility import reproducibility
+from .schedule import with_warmup
+from .setup import class_names, registered
+from .stopping import Stopped, Stopping
+from .watchdog import watchdog
+
+logger = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig, args: argparse.Namespace) -> dict:
+    """Train, or with --eval-only evaluate, by a config that `configure` has completed. Returns the metrics by task."""
+    if args.eval_only and is_exported(cfg.train.init_checkpoint):
+        return evaluate(cfg, ExportedDetector(cfg.train.init_checkpoint))
+    model = instantiate(cfg.model).to(cfg.train.device)
+    average = weight_average(model, **cfg.train.ema)
+    if not args.eval_only:
+        return Training(cfg, model=model, average=average).run(resume=args.resume)
+    checkpointer = DABDETRCheckpointer(
+        model, cfg.train.output_dir, class_names=class_names(cfg, "val"), strict=True, **checkpointables(average)
+    )
+    path = args.resume and checkpointer.get_checkpoint_file() or cfg.train.init_checkpoint
+    checkpointer.load(path)
+    if average and not average.n_averaged:
+        logger.warning("%s has no moving average: what is reported as ema/ is of the weights themselves.", path)
+        average.begin(model)
+    return evaluate(cfg, model, average)
+
+
+class Training:
+    """All parts of one training, built from the nodes of a config.
+
+    cfg: as `configure` has completed it.
+    model: on its device. average: of its weights, if there is one.
+    optimizer, loader: take the place of the nodes `optimizer` and `dataloader.train`.
+
+    results: the metrics of the last evaluation by task; empty but in the main process.
+    """
+
+    def __init__(
+        self, cfg: DictConfig, *, model: nn.Module, average: WeightAverage | None = None, optimizer=None, loader=None
+    ):
+        self.cfg, self.model, self.average, self.results = cfg, model, average, {}
+        settings = cfg.train
+        dataset = registered(cfg.dataset.train) if "dataset" in cfg else None
+        if optimizer is None:
+            cfg.optimizer.params.model = model
+            optimizer = instantiate(cfg.optimizer)
+            del cfg.optimizer.params["model"]  # the config stays plain data
+        loader = instantiate(cfg.dataloader.train) if loader is None else loader
+        if settings.compile:
+            compile_parts(model)
+        self.loop = TrainingLoop(
+            distribute(model, **settings.ddp),
+            loader,
+            optimizer,
+            accumulate=settings.accumulate,
+            precision=precision_of(settings.amp.enabled, settings.device),
+            output_dir=settings.output_dir,
+        )
+        self.checkpointer = DABDETRCheckpointer(
+            model,
+            settings.output_dir,
+            class_names=class_names(cfg, "train"),
+            partial=settings.init_partially,
+            description=describer(
+                model, config=lambda: plain_lazy(cfg), dataset=dataset, results=lambda: self.results
+            ),
+            trainer=self.loop,
+            **checkpointables(average),
+        )
+        self.loop.register_hooks([reproducibility(loader), *self.hooks()])
+        if dataset:
+            self.loop.register_hooks([watchdog(loader, dataset)])
+
+    def run(self, *, resume: bool = False) -> dict:
+        """Train from `train.init_checkpoint`, or with `resume` from the last checkpoint in `train.output_dir` if any.
+
+        Returns the metrics of the last evaluation.
+        """
+        self.train(self.start(resume))
+        return self.results
+
+    def start(self, resume: bool) -> int:
+        """Load the weights. Returns the iteration to begin with."""
+        if resume and self.checkpointer.has_checkpoint():
+            self.checkpointer.resume_or_load("", resume=True)
+            return self.loop.iter + 1
+        if self.checkpointer.has_checkpoint():
+            logger.warning(
+                "%s has checkpoints of another training; --resume would go on.", self.cfg.train.output_dir
+            )
+        self.checkpointer.load(self.cfg.train.init_checkpoint, checkpointables=[])
+        return 0
+
+    def train(self, start: int) -> None:
+        with suppress(Stopped):
+            self.loop.train(start, self.cfg.train.max_iter)
+
+    def evaluate(self) -> dict:
+        self.results.update(evaluate(self.cfg, self.model, self.average))
+        return self.results
+
+    def hooks(self) -> list[HookBase | None]:
+        """The hooks in their order."""
+        settings, average, checkpointer = self.cfg.train, self.average, self.checkpointer
+        watched, stopping = watched_metrics(settings), Stopping(checkpointer)
+        schedule = with_warmup(
+            instantiate(self.cfg.lr_multiplier), settings.warmup_iters, settings.max_iter, settings.warmup_factor
+        )
+        stepping = [
+            hooks.IterationTimer(),
+            hooks.LRScheduler(scheduler=schedule),
+            average and UpdateAverage(average, self.model),
+        ]
+        evaluations = Evaluation(settings.eval_period, self.evaluate, watched=watched)
+        ending = [
+            EarlyStopping(stopping, **settings.early_stopping) if EARLY_STOPPING in watched else None,
+            stopping,
+        ]
+        if not comm.is_main_process():
+            return [*stepping, evaluations, *ending]
+        writers = progress_writers(settings.output_dir, settings.max_iter, settings.writers)
+        return [
+            *stepping,
+            PeriodicCheckpointer(checkpointer, **settings.checkpointer),
+            evaluations,
+            BestCheckpoint(checkpointer, average, **settings.best) if BEST in watched else None,
+            average and FinalAverage(average, checkpointer, stopping),
+            DescribeResults(checkpointer),
+            *ending,
+            preview_hook(self.cfg, self.model),
+            hooks.PeriodicWriter(writers, period=settings.log_period),
+            CurvesHook(output_dir=settings.output_dir, period=settings.eval_period),
+        ]
+
+
+def preview_hook(cfg: DictConfig, model: nn.Module) -> PreviewHook | None:
+    """Pictures of `dataset.val`, if `train.preview` asks for any."""
+    preview = cfg.train.preview
+    name = registered(cfg.dataset.val) if "dataset" in cfg and preview and preview.num_images else None
+    if name is None:
+        return None
+    return PreviewHook(
+        model=model,
+        dataset=dataset_dicts(name=name),
+        mapper=instantiate(cfg.dataloader.test.mapper),
+        metadata=MetadataCatalog.get(name),
+        output_dir=cfg.train.output_dir,
+        period=cfg.train.eval_period,
+        **preview,
+    )
