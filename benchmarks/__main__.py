@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from dab_detr import command
+
 from .accuracy import accuracy
 from .curves import measure_curves
 from .gpu import profile
@@ -26,11 +28,12 @@ SIZES = {"training": (640, 640)}
 BATCHES = {"training": 2, "criterion": 16}
 
 
-def parser() -> argparse.ArgumentParser:
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The arguments of all tasks; each reads its own."""
-    result = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    result = command.config_parser(__doc__)
+    result.prog = "python -m benchmarks"
+    result.set_defaults(config_file=str(CONFIG))
     result.add_argument("task", choices=[*TASKS, *OTHERS, "report"])
-    result.add_argument("--config-file", default=str(CONFIG), help="a LazyConfig")
     result.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
     result.add_argument("--batch", type=int)
     result.add_argument("--precision", choices=list(DTYPES), default="fp32")
@@ -41,8 +44,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--runs", type=int, default=15)
     result.add_argument("--weights", help="checkpoint, for accuracy")
     result.add_argument("--json", type=Path, help="where to write the results too")
-    result.add_argument("opts", nargs="*", help="overrides of the config")
-    return result
+    return command.parse(result, argv)
 
 
 def measure(args: argparse.Namespace) -> dict:
@@ -80,13 +82,11 @@ def settings(args: argparse.Namespace) -> dict:
     }
 
 
-def main() -> None:
-    """The command."""
-    args = parser().parse_intermixed_args()
+def work(args: argparse.Namespace) -> None:
     args.size = tuple(args.size or SIZES.get(args.task, (800, 1066)))
     args.batch = args.batch or BATCHES.get(args.task, 1)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
-        sys.exit("error: --device cuda: torch finds no GPU here")
+        raise ValueError("--device cuda: torch finds no GPU here")
     if args.task == "report":
         report(args)
         return
@@ -96,5 +96,10 @@ def main() -> None:
     print(table(result))
 
 
+def main(argv: list[str] | None = None) -> int:
+    """Measure. Returns the exit status."""
+    return command.run(work, parse(argv))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

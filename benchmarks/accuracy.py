@@ -2,18 +2,17 @@
 
 import argparse
 
-from detectron2.config import LazyConfig, instantiate
+from detectron2.config import instantiate
 from detectron2.evaluation import inference_on_dataset
 
 from dab_detr import optimize_for_inference
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
-from dab_detr.overrides import apply_overrides
+from dab_detr.config import load
 
 
 def accuracy(args: argparse.Namespace) -> dict:
     """AP on the config's validation set: of the model, and of its copy for inference in fp32 and bf16."""
-    cfg = LazyConfig.load(args.config_file)
-    apply_overrides(cfg, args.opts)
+    cfg = load(args.config_file, args.opts)
     model = instantiate(cfg.model).to(args.device).eval()
     DABDETRCheckpointer(model, strict=True).load(str(args.weights))
     forms = {"fp32": model, "fp32 optimised": optimize_for_inference(model)}

@@ -4,9 +4,10 @@ python -m benchmarks.effective_batch
 """
 
 import torch
-from detectron2.config import LazyConfig, instantiate
+from detectron2.config import instantiate
 from detectron2.structures import Boxes, Instances
 
+from dab_detr.config import load
 from dab_detr.engine.loop import TrainingLoop, micro_batches
 
 OBJECTS = [3, 0, 2, 1, 0, 0, 4, 1]
@@ -30,7 +31,7 @@ def images(sizes: list[tuple[int, int]]) -> list[dict]:
 
 def detector(dtype: torch.dtype, groups: int) -> torch.nn.Module:
     """The demo's, with the statistics of its batch norms frozen and no dropout."""
-    node = LazyConfig.load("configs/demo_shapes.py").model
+    node = load("configs/demo_shapes.py").model
     node.backbone.norm, node.denoising.groups = "FrozenBN", groups
     torch.manual_seed(0)
     return instantiate(node).to(dtype)

@@ -6,22 +6,21 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
-from detectron2.config import LazyConfig, instantiate
+from detectron2.config import instantiate
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from dab_detr import optimize_for_inference
+from dab_detr.config import load
 from dab_detr.detector import DABDETR
 from dab_detr.engine.compilation import compile_parts
-from dab_detr.overrides import apply_overrides
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def build(args: argparse.Namespace) -> DABDETR:
     """The model of the config, with anchors that differ from each other and heads that answer."""
-    cfg = LazyConfig.load(args.config_file)
-    apply_overrides(cfg, args.opts)
+    cfg = load(args.config_file, args.opts)
     if args.peer:
         cfg.model.decoder.eps = 1e-5  # transformers knows no other
     torch.manual_seed(0)

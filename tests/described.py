@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import torch
-from detectron2.config import instantiate
+import yaml
+from detectron2.config import CfgNode, instantiate
 from detectron2.modeling import build_model
 
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.checkpoint.description import KEY
-from dab_detr.config import register_datasets
-from dab_detr.engine.description import describer, plain_lazy, plain_yacs
-from dab_detr.engine.lazy import registered
-from dab_detr.inference.recipe import load_config
+from dab_detr.config import load, load_yacs, register_datasets
+from dab_detr.engine.description import describer, plain_lazy
+from dab_detr.engine.setup import registered
 from tiny import LAZY, YAML, lazy_opts, tell_apart, yaml_opts
 
 OWN_PRIOR = "own_parts.CenterPrior"
@@ -19,13 +19,18 @@ NAMES = ["class 0", "class 1", "class 2"]  # of the data that tiny.py writes
 
 
 def lazy_config(folder: Path):
-    return load_config(str(LAZY), [*lazy_opts(folder), "model.num_classes=3"])
+    return load(str(LAZY), [*lazy_opts(folder), "model.num_classes=3"])
 
 
 def yacs_config(folder: Path):
-    cfg = load_config(str(YAML), [*yaml_opts(folder), "MODEL.DAB_DETR.NUM_CLASSES", "3"])
+    """A yacs config as scripts with Detectron2's own classes have it, and older versions stored it."""
+    cfg, _ = load_yacs(str(YAML), [*yaml_opts(folder), "MODEL.DAB_DETR.NUM_CLASSES", "3"])
     register_datasets(cfg)
     return cfg
+
+
+def plain_yacs(cfg: CfgNode) -> dict:
+    return yaml.safe_load(cfg.dump())
 
 
 def save_lazy(folder: Path) -> Path:

@@ -23,7 +23,7 @@ import train_net
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.checkpoint.description import KEY
 from dab_detr.data.shapes import generate_shapes
-from dab_detr.engine import lazy
+from dab_detr.engine.training import Training
 from tiny import LAZY, arguments, model_opts
 
 ITERATIONS, PERIOD = 30, 4
@@ -91,9 +91,9 @@ def train(data: Path, folder: Path, resume: bool) -> None:
             f"dataset.{split}.annotations={data}/annotations/{split}.json",
             f"dataset.{split}.images={data}/{split}",
         ]
-    hooks = lazy.training_hooks
-    lazy.training_hooks = lambda *args: [Recorder(folder), *hooks(*args)]
-    train_net.main(arguments("--config-file", LAZY, *(["--resume"] if resume else []), *opts))
+    hooks = Training.hooks
+    Training.hooks = lambda self: [Recorder(folder), *hooks(self)]
+    train_net.train(arguments("--config-file", LAZY, *(["--resume"] if resume else []), *opts))
 
 
 def start(data: Path, folder: Path, resume: bool, sabotage=lambda: None) -> int:

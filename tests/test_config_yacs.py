@@ -12,9 +12,10 @@ from detectron2.modeling import build_model
 from omegaconf import OmegaConf
 
 from coco_files import content, write
-from dab_detr.config import add_dab_detr_config, model_node, register_datasets
+from dab_detr.config import add_dab_detr_config, register_datasets, translate
 from dab_detr.models import MODELS, dab_detr
 from dab_detr.overrides import apply_overrides
+from dab_detr.yacs import FIXED_KEYS, MODEL_KEYS, OTHER_KEYS, READ_KEYS, model_node, values_of
 from tiny import YAML, yaml_opts
 
 
@@ -117,7 +118,7 @@ def test_a_variant_that_does_not_exist():
     ],
 )
 def test_a_key_that_means_nothing_to_the_variant(name, key, value):
-    with pytest.raises(ValueError, match=rf"MODEL\.DAB_DETR\.{key} means nothing to the variant '{name}'"):
+    with pytest.raises(ValueError, match=rf"MODEL\.DAB_DETR\.{key} does not apply to \S+ '{name}'"):
         model_node(variant(name, f"MODEL.DAB_DETR.{key}", value))
 
 
@@ -173,6 +174,88 @@ def test_register_datasets(tmp_path):
     register_datasets(cfg)
     assert re.fullmatch(r"train_\w{8}", *cfg.DATASETS.TRAIN)
     assert cfg.DATASETS.TEST == ("coco_2017_val",)
+
+
+DATA = ["DATASETS.TRAIN_ANNOTATIONS", "a.json", "DATASETS.TRAIN_IMAGES", "a"]
+
+
+@pytest.mark.parametrize(
+    "opts, path, value",
+    [
+        (["OUTPUT_DIR", "there"], "dataloader.evaluator.output_dir", "there/inference"),
+        (["SEED", 7], "dataloader.train.seed", 7),
+        (["MODEL.DEVICE", "cuda"], "train.device", "cuda"),
+        (["MODEL.WEIGHTS", "a.pth"], "train.init_checkpoint", "a.pth"),
+        (["MODEL.DAB_DETR.INIT_PARTIALLY", True], "train.init_partially", True),
+        (["WRITERS", ["wandb"]], "train.writers", ["wandb"]),
+        (["SOLVER.MAX_ITER", 9], "train.max_iter", 9),
+        (["SOLVER.CHECKPOINT_PERIOD", 9], "train.checkpointer.period", 9),
+        (["SOLVER.ACCUMULATE", 4], "train.accumulate", 4),
+        (["SOLVER.AMP.ENABLED", True], "train.amp.enabled", True),
+        (["SOLVER.WARMUP_ITERS", 9], "train.warmup_iters", 9),
+        (["SOLVER.WARMUP_FACTOR", 0.5], "train.warmup_factor", 0.5),
+        (["SOLVER.IMS_PER_BATCH", 4], "dataloader.train.total_batch_size", 4),
+        (["SOLVER.BASE_LR", 0.5], "optimizer.params.lr", 0.5),
+        (["SOLVER.WEIGHT_DECAY", 0.5], "optimizer.weight_decay", 0.5),
+        (["SOLVER.BACKBONE_MULTIPLIER", 0.5], "optimizer.params.lr_factors.backbone", 0.5),
+        (["SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.5], "optimizer.max_norm", 0.5),
+        (["SOLVER.CLIP_GRADIENTS.ENABLED", False], "optimizer._target_", torch.optim.AdamW),
+        (["SOLVER.STEPS", (100, 200), "SOLVER.MAX_ITER", 150], "lr_multiplier.milestones", [100]),
+        (["SOLVER.GAMMA", 0.5], "lr_multiplier.values", [1.0, 0.5]),
+        (["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"], "lr_multiplier.end_value", 0.0),
+        (["DATALOADER.NUM_WORKERS", 0], "dataloader.train.num_workers", 0),
+        (["DATALOADER.ASPECT_RATIO_GROUPING", True], "dataloader.train.aspect_ratio_grouping", True),
+        (["DATALOADER.FILTER_EMPTY_ANNOTATIONS", True], "dataloader.train.dataset.filter_empty", True),
+        (["TEST.EVAL_PERIOD", 9], "train.eval_period", 9),
+        (["TEST.DETECTIONS_PER_IMAGE", 9], "dataloader.evaluator.max_detections", 9),
+        (["INPUT.MIN_SIZE_TEST", 64], "dataloader.test.mapper.augmentations.0.short_edge_length", 64),
+        (["INPUT.MAX_SIZE_TEST", 64], "dataloader.test.mapper.augmentations.0.max_size", 64),
+        (["INPUT.MIN_SIZE_TEST", 0], "dataloader.test.mapper.augmentations", []),
+        (["INPUT.MIN_SIZE_TRAIN", (64,)], "dataloader.train.mapper.augmentations.2.short_edge_length", [64]),
+        (["INPUT.MAX_SIZE_TRAIN", 64], "dataloader.train.mapper.augmentations.2.max_size", 64),
+        (["INPUT.CROP.SHORT_SIDE", [64]], "dataloader.train.mapper.augmentations.1.short_side", [64]),
+        (["INPUT.CROP.SIZE", [32, 64]], "dataloader.train.mapper.augmentations.1.crop_side", [32, 64]),
+        (["INPUT.CROP.ENABLED", False], "dataloader.train.mapper.augmentations.1.max_size", 1333),
+        (["INPUT.RANDOM_FLIP", "vertical"], "dataloader.train.mapper.augmentations.0.vertical", True),
+        (["INPUT.RANDOM_FLIP", "none"], "dataloader.train.mapper.augmentations.0.crop_side", [384, 600]),
+        (["INPUT.FORMAT", "BGR"], "dataloader.train.mapper.image_format", "BGR"),
+        (["DATASETS.TRAIN", ("a",)], "dataset.train.name", "a"),
+        (["DATASETS.TRAIN", ("a", "b")], "dataset.train.name.names", ["a", "b"]),
+        (["DATASETS.TEST", ()], "dataset.val.name", None),
+        (DATA, "dataloader.train.dataset.annotations", "a.json"),
+        (["OVERRIDES", ["train.ema.enabled=True"]], "train.ema.enabled", True),
+    ],
+)
+def test_a_key_sets_its_node(opts, path, value):
+    found = OmegaConf.select(translate(config(*opts)), path)
+    assert (list(found) if isinstance(value, list) else found) == value
+
+
+def test_every_key_that_is_read_is_known():
+    known = {key for key, _ in values_of(config())}
+    assert set(MODEL_KEYS) | set(OTHER_KEYS) | READ_KEYS | set(FIXED_KEYS) <= known
+
+
+def test_a_key_without_effect_is_named(caplog):
+    translate(config())
+    assert "no effect" not in caplog.text
+    translate(config("SOLVER.MOMENTUM", 0.5, "TEST.AUG.ENABLED", True))
+    assert "no effect: SOLVER.MOMENTUM, TEST.AUG.ENABLED" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value"),
+        ("SOLVER.LR_SCHEDULER_NAME", "Cosine"),
+        ("INPUT.CROP.TYPE", "relative"),
+        ("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"),
+        ("DATASETS.TEST", ("a", "b")),
+    ],
+)
+def test_a_value_that_nothing_can_do(key, value):
+    with pytest.raises(ValueError, match=key):
+        translate(config(key, value))
 
 
 @pytest.fixture

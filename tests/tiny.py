@@ -9,11 +9,13 @@ from pathlib import Path
 
 import torch
 from detectron2.config import instantiate
-from detectron2.engine import default_argument_parser
 from omegaconf import DictConfig
 from torch import nn
 
+import train_net
 from coco_files import content, write
+from dab_detr.config import load
+from dab_detr.engine.setup import configure
 from golden_cases import make_weight
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -101,5 +103,11 @@ def yaml_opts(folder: Path) -> list[str]:
 
 
 def arguments(*args) -> argparse.Namespace:
-    """Detectron2's standard arguments."""
-    return default_argument_parser().parse_args([str(x) for x in args])
+    """The arguments of train_net.py."""
+    return train_net.parse([str(x) for x in args])
+
+
+def configured(*args) -> DictConfig:
+    """The config of a training, as train_net.py completes it."""
+    parsed = arguments(*args)
+    return configure(load(parsed.config_file, parsed.opts), parsed)

@@ -14,25 +14,21 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from detectron2.config import LazyConfig, instantiate
+from detectron2.config import instantiate
 
+from dab_detr import command
+from dab_detr.config import load
 from dab_detr.data.content import Content, is_id
 from dab_detr.doctor.examine import examine
 from dab_detr.doctor.finding import Finding, Severity
 from dab_detr.doctor.mend import mend
 from dab_detr.doctor.reading import read_content
 from dab_detr.doctor.sizes import histograms, relative_sizes
-from dab_detr.overrides import apply_overrides
 
 
 def main(argv: list[str] | None = None) -> int:
     """Examine, and mend if asked to. Returns the exit status."""
-    args = parse(argv)
-    try:
-        return check(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return command.run(check, parse(argv))
 
 
 def check(args: argparse.Namespace) -> int:
@@ -56,34 +52,24 @@ def check(args: argparse.Namespace) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The arguments of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.config_parser(__doc__, "a config to take the queries and the anchors from")
     pair = {"nargs": 2, "metavar": ("ANNOTATIONS", "IMAGES")}
     parser.add_argument("--train", required=True, **pair, help="a JSON file in COCO format and its image folder")
     parser.add_argument("--val", **pair, help="likewise, what training evaluates on")
     parser.add_argument("--num-queries", type=int, help="of the model, to find images with more objects")
-    parser.add_argument("--config-file", help="LazyConfig to take the queries and the anchors from")
     parser.add_argument("--all", action="store_true", help="name every place, not only the first five")
     parser.add_argument("--fix", metavar="OUT", help="folder for a mended copy of the annotation files")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="overrides of the config, a.b=value")
-    return parser.parse_args(argv)
+    return command.parse(parser, argv)
 
 
 def queries_of(config_file: str, overrides: list[str]) -> tuple[int, np.ndarray | None]:
     """The number of queries of a config's model, and width and height (Q, 2) of the anchor boxes, where it has them.
 
-    Raises ValueError where it is no LazyConfig of such a model, OSError where there is none.
+    Raises ValueError for a file that is no config of such a model.
     """
-    try:
-        cfg = LazyConfig.load(config_file)
-        node = cfg.model.queries
-    except OSError:
-        raise
-    except Exception as error:  # a config is code, and a yaml file may hold anything
-        raise ValueError(
-            f"{config_file} is no LazyConfig with a model and queries ({type(error).__name__}: {error}); "
-            "without one, --num-queries tells how many queries there are"
-        ) from error
-    apply_overrides(cfg, overrides)
+    node = load(config_file, overrides).get("model", {}).get("queries")
+    if node is None:
+        raise ValueError(f"{config_file} has no model with queries: --num-queries says how many queries there are")
     size = getattr(instantiate(node), "size", None) if "anchor_dim" in node else None
     anchors = None if size is None else size.detach().sigmoid().numpy()
     return node.num_queries * max(1, node.get("num_patterns", 0)), anchors

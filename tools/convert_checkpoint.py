@@ -11,35 +11,33 @@ import argparse
 import sys
 from pathlib import Path
 
-from detectron2.config import LazyConfig
 from omegaconf import DictConfig, OmegaConf
 
+from dab_detr import command
 from dab_detr.checkpoint.allow_list import check_references
 from dab_detr.checkpoint.conversion import FORMATS, num_classes_of, with_classes, write
 from dab_detr.checkpoint.description import Description, description_of
 from dab_detr.checkpoint.formats import to_ours
 from dab_detr.checkpoint.reading import read, weights_file
+from dab_detr.config import load
 from dab_detr.download import local_path
-from dab_detr.overrides import apply_overrides
 
 
-def parser() -> argparse.ArgumentParser:
-    """The arguments; overrides may stand anywhere among them (`parse_intermixed_args`)."""
-    described = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    described.add_argument("input", metavar="IN", help="a file, a folder of transformers, or a URL")
-    described.add_argument("output", metavar="OUT", type=Path, help="a file; for transformers a folder")
-    described.add_argument("--to", required=True, choices=FORMATS)
-    described.add_argument("--config-file", help="the LazyConfig of the model, where IN carries none")
-    described.add_argument("--num-classes", type=int, choices=(80, 91), help="COCO's, if the model is to have others")
-    described.add_argument("--class-names", nargs="+", help="of the model's outputs, for transformers")
-    described.add_argument(
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = command.config_parser(__doc__, "the config of the model, where IN carries none")
+    parser.add_argument("input", metavar="IN", help="a file, a folder of transformers, or a URL")
+    parser.add_argument("output", metavar="OUT", type=Path, help="a file; for transformers a folder")
+    parser.add_argument("--to", required=True, choices=FORMATS)
+    parser.add_argument("--num-classes", type=int, choices=(80, 91), help="COCO's, if the model is to have others")
+    parser.add_argument("--class-names", nargs="+", help="of the model's outputs, for transformers")
+    parser.add_argument(
         "--torchvision-names", action="store_true", help="of the backbone, as detrex' models with DC5 have them"
     )
-    described.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
-    return described
+    return command.parse(parser, argv)
 
 
-def main(args: argparse.Namespace) -> None:
+def convert(args: argparse.Namespace) -> None:
     """Convert, and print what was done. Raises ValueError or OSError for weights that cannot be converted."""
     if args.output.exists():
         raise ValueError(f"{args.output} exists already; nothing was written")
@@ -76,8 +74,7 @@ def nodes(args: argparse.Namespace, about: Description | None) -> tuple[DictConf
     interpolation followed. Without either, the model is None.
     """
     if args.config_file:
-        cfg = LazyConfig.load(args.config_file)
-        apply_overrides(cfg, args.opts)
+        cfg = load(args.config_file, args.opts)
     else:
         cfg = about.config if about and about.config else {}
         check_references(cfg, "config")
@@ -85,8 +82,10 @@ def nodes(args: argparse.Namespace, about: Description | None) -> tuple[DictConf
     return cfg.get("model"), OmegaConf.select(cfg, "dataloader.test.mapper.augmentations", default=[])
 
 
+def main(argv: list[str] | None = None) -> int:
+    """Convert. Returns the exit status."""
+    return command.run(convert, parse(argv))
+
+
 if __name__ == "__main__":
-    try:
-        main(parser().parse_intermixed_args())
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

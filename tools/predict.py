@@ -15,24 +15,27 @@ from pathlib import Path
 import torch
 from detectron2.utils.logger import setup_logger
 
+from dab_detr import command
+from dab_detr.config import load
 from dab_detr.data.pictures import set_pixel_limit
 from dab_detr.inference import Detections, Predictor, Video, VideoWriter
 from dab_detr.inference.coco_json import StreamedFile, categories_of, lines_beside
 from dab_detr.inference.images import Source, local_name, sources_of
 from dab_detr.inference.output import Pictures, check_inputs_are_safe, check_nothing_is_replaced, picture_names
-from dab_detr.inference.recipe import load_config
 
 
-def parser() -> argparse.ArgumentParser:
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", nargs="*", help="image files, folders (with all below them) and URLs")
+    parser = command.config_parser(__doc__, "for weights that come without: a LazyConfig or a yacs config")
+    parser.add_argument(
+        "images",
+        nargs="*",
+        help="image files, folders (with all below them) and URLs; then overrides",
+    )
     parser.add_argument("--video", help="instead of images: a video file, its URL, or the number of a camera")
     parser.add_argument(
         "--checkpoint", required=True, help="a checkpoint of train_net.py, or with a config any weights"
     )
-    parser.add_argument("--config-file", help="for weights that come without: a LazyConfig or a yaml config")
-    parser.add_argument("--opts", nargs="+", default=[], help="overrides of the config, as for train_net.py")
     parser.add_argument(
         "--allow",
         action="append",
@@ -59,17 +62,15 @@ def parser() -> argparse.ArgumentParser:
         "--device", default="cuda", help="as torch names it (default cuda, the CPU where there is none)"
     )
     parser.add_argument("--autocast", choices=["float16", "bfloat16"], help="automatic mixed precision")
-    return parser
+    return command.parse(parser, argv, inputs="images")
 
 
 def check(args: argparse.Namespace) -> None:
     """Raise ValueError for arguments that do not go together."""
     if bool(args.images) == bool(args.video):
-        raise ValueError("give images, before --opts, or --video")
+        raise ValueError("give images, before the overrides of the config, or --video")
     if not args.output and not args.json:
         raise ValueError("give --output for pictures, --json for numbers, or both")
-    if args.opts and not args.config_file:
-        raise ValueError("--opts override --config-file, which is not given")
     if args.batch_size < 1:
         raise ValueError(f"--batch-size must be 1 or more, got {args.batch_size}")
     if args.max_pixels is not None:
@@ -112,7 +113,7 @@ def predictor_of(args: argparse.Namespace) -> Predictor:
     options = {"device": args.device, "autocast": getattr(torch, args.autocast) if args.autocast else None}
     if not args.config_file:
         return Predictor.from_checkpoint(args.checkpoint, allow=args.allow, **options)
-    return Predictor.from_config(load_config(args.config_file, args.opts), args.checkpoint, **options)
+    return Predictor.from_config(load(args.config_file, args.opts), args.checkpoint, **options)
 
 
 def drawn(found: Iterator[Detections], pictures: Pictures) -> Iterator[tuple[Detections, dict]]:
@@ -225,18 +226,21 @@ def interrupt(number: int, _) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
-def main() -> None:
+def work(args: argparse.Namespace) -> None:
     setup_logger(name="dab_detr")
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):
         signal.signal(getattr(signal, name), interrupt)
     try:
-        run(parser().parse_args())
-    except (ValueError, ImportError, OSError) as error:
-        sys.exit(f"error: {error}")
+        run(args)
     except KeyboardInterrupt as stopped:
         print(f"stopped by {str(stopped) or 'Ctrl-C'}", file=sys.stderr)
         sys.exit(130)
 
 
+def main(argv: list[str] | None = None) -> int:
+    """Detect. Returns the exit status."""
+    return command.run(work, parse(argv))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

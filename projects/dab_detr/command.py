@@ -1,8 +1,8 @@
 """The command line that all tools share.
 
-Every tool takes `--config-file` and overrides of the config: `a.b=value`, with a yacs yaml also `A.B value`. Options may
-stand anywhere. Overrides come after all other inputs: where a tool takes a list of inputs, the first word that has the
-form of an override, and that is not the name of a file, ends the list.
+Every tool takes `--config-file` and overrides of the config: `a.b=value`, with a yacs yaml also `A.B value`. Options
+may stand anywhere. Overrides come after all other inputs: where a tool takes a list of inputs, the first word that has
+the form of an override, and that is not the name of a file, ends the list.
 
 The exit status is 0, 1 where a tool found something wrong, 2 for bad use, and 130 after Ctrl-C. An error is one line on
 stderr.
@@ -18,7 +18,9 @@ FINDINGS, BAD_USE, INTERRUPTED = 1, 2, 130
 OVERRIDE = re.compile(r"[+~]?[A-Za-z_][\w.@/]*=|[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*$")
 
 
-def config_parser(description: str, help: str = "a LazyConfig or a yacs config of Detectron2") -> argparse.ArgumentParser:
+def config_parser(
+    description: str, help: str = "a LazyConfig or a yacs config of Detectron2"
+) -> argparse.ArgumentParser:
     """A parser with `--config-file`, for a tool to add its own arguments."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", metavar="FILE", help=help)

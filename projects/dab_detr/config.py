@@ -2,17 +2,16 @@
 
 import difflib
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from detectron2.config import CfgNode, LazyConfig
 from omegaconf import DictConfig, OmegaConf
 
 from .defaults import settings, train_node
 from .overrides import apply_overrides, merge_overrides, split_overrides
 from .yacs import add_dab_detr_config, paths_of, register_datasets, translate, yacs_defaults
+from .yaml_file import check_yaml, read_yaml
 
 __all__ = ["add_dab_detr_config", "load", "register_datasets", "translate", "yacs_defaults"]
 
@@ -39,6 +38,7 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> DictConfig:
     else:
         own, touched = load_yacs(path, pairs)
         cfg = translate(own)
+        touched += cfg.pop("source").set
     touched += apply_overrides(cfg, assignments)
     cfg.source = settings({"file": path, "set": touched})
     return cfg
@@ -57,36 +57,27 @@ def check_file(path: str | os.PathLike) -> str:
 
 
 def is_lazy(path: str) -> bool:
-    """Whether a file is a LazyConfig, which training saves as yaml too."""
-    text = Path(path).read_text(encoding="utf-8", errors="replace")
-    return Path(path).suffix == ".py" or bool(re.search("^(model|dataloader|train):", text, re.MULTILINE))
+    """Whether a file is a LazyConfig, which training saves as yaml too. Raises ValueError for yaml that is not data."""
+    return path.endswith(".py") or not {"model", "dataloader", "train"}.isdisjoint(read_yaml(path))
 
 
 def load_lazy(path: str) -> DictConfig:
-    """A LazyConfig. A .py file is code and runs; a yaml is data, and tags that would run code are refused."""
+    """A LazyConfig. A .py file is code and runs; a yaml is plain data."""
+    if not path.endswith(".py"):
+        return settings(read_yaml(path))
     try:
-        if path.endswith(".py"):
-            return LazyConfig.load(path)
-        return settings(yaml.load(Path(path).read_text(encoding="utf-8"), Loader=PlainLoader))
+        return LazyConfig.load(path)
     except Exception as error:  # a config that is code fails in any way
         raise ValueError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
-class PlainLoader(yaml.SafeLoader):
-    """Plain yaml, and tuples as Detectron2 writes them."""
-
-
-PlainLoader.add_constructor(
-    "tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
-)
-
-
 def load_yacs(path: str, pairs: Sequence[str]) -> tuple[CfgNode, list[str]]:
     """A yacs config with overrides `A.B value`, and the keys of the nodes that these set."""
+    check_yaml(path)
     cfg = yacs_defaults()
     try:
-        cfg.merge_from_file(path, allow_unsafe=False)
-    except (yaml.YAMLError, KeyError, AssertionError, ValueError, UnicodeDecodeError) as error:
+        cfg.merge_from_file(path)
+    except (KeyError, AssertionError, ValueError) as error:
         text = " ".join(str(error).split())
         raise ValueError(f"{path} is not a yacs config of Detectron2: {text}") from error
     keys = merge_overrides(cfg, pairs)

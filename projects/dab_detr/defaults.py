@@ -1,4 +1,4 @@
-"""The nodes of a training that every config starts from, all but the model. Each call gives new ones, free to change."""
+"""The nodes of a training that every config starts from, all but the model. Each call gives a new one."""
 
 from detectron2.config import LazyCall as L
 from detectron2.data import build_detection_test_loader
@@ -24,31 +24,39 @@ def settings(values: dict) -> DictConfig:
 def train_node() -> DictConfig:
     """Settings of the training itself."""
     return settings(
-        dict(
-            output_dir="output",
-            init_checkpoint="detectron2://ImageNetPretrained/torchvision/R-50.pkl",
-            init_partially=False,  # True: tensors that do not fit in init_checkpoint start from scratch
-            max_iter=50 * EPOCH,
-            epochs=None,  # instead of max_iter; evaluations and checkpoints are then one an epoch of the data in use
-            warmup_iters=0,  # in which the learning rate rises from warmup_factor times itself
-            warmup_factor=0.001,
-            eval_period=EPOCH,
-            validation_loss=False,  # True: evaluations find validation/total_loss and its parts too
-            ema=dict(enabled=False, decay=0.9998),  # a moving average of the weights, evaluated as ema/bbox/AP
-            best=dict(metric="bbox/AP", mode="max"),  # whose best value makes model_best.pth; null for none
-            early_stopping=dict(patience=0, metric="bbox/AP", mode="max", min_delta=0.0),  # in evaluations; 0: never
-            log_period=20,
-            writers=[],  # "wandb", "mlflow": beside metrics.json and TensorBoard
-            preview=dict(num_images=8, score_threshold=0.3),  # pictures of dataset.val: ground truth and predictions
-            checkpointer=dict(period=EPOCH, max_to_keep=3),
-            device="cuda",
-            seed=42,
-            accumulate=1,  # micro-batches that each process cuts its share of the batch into
-            amp=dict(enabled=False),  # fp16, on a GPU; for bf16 see model.precision
-            compile=False,  # backbone, neck, encoder and decoder, by torch.compile
-            optimized_evaluation=True,  # by a copy of the model that is faster and rounds differently
-            ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
-        )
+        {
+            "output_dir": "output",
+            "init_checkpoint": "detectron2://ImageNetPretrained/torchvision/R-50.pkl",
+            "init_partially": False,  # True: tensors that do not fit in init_checkpoint start from scratch
+            "max_iter": 50 * EPOCH,
+            "epochs": None,  # instead of max_iter; evaluations and checkpoints are then one an epoch of the data in use
+            "warmup_iters": 0,  # in which the learning rate rises from warmup_factor times itself
+            "warmup_factor": 0.001,
+            "eval_period": EPOCH,
+            "validation_loss": False,  # True: evaluations find validation/total_loss and its parts too
+            "ema": {"enabled": False, "decay": 0.9998},  # a moving average of the weights, evaluated as ema/bbox/AP
+            "best": {"metric": "bbox/AP", "mode": "max"},  # whose best value makes model_best.pth; null for none
+            "early_stopping": {
+                "patience": 0,
+                "metric": "bbox/AP",
+                "mode": "max",
+                "min_delta": 0.0,
+            },  # in evaluations; 0: never
+            "log_period": 20,
+            "writers": [],  # "wandb", "mlflow": beside metrics.json and TensorBoard
+            "preview": {
+                "num_images": 8,
+                "score_threshold": 0.3,
+            },  # pictures of dataset.val: ground truth and predictions
+            "checkpointer": {"period": EPOCH, "max_to_keep": 3},
+            "device": "cuda",
+            "seed": 42,
+            "accumulate": 1,  # micro-batches that each process cuts its share of the batch into
+            "amp": {"enabled": False},  # fp16, on a GPU; for bf16 see model.precision
+            "compile": False,  # backbone, neck, encoder and decoder, by torch.compile
+            "optimized_evaluation": True,  # by a copy of the model that is faster and rounds differently
+            "ddp": {"broadcast_buffers": False, "find_unused_parameters": False, "fp16_compression": False},
+        }
     )
 
 
@@ -64,7 +72,7 @@ def optimizer_node() -> DictConfig:
 
 
 def schedule_node(*, drop: int, epochs: int) -> DictConfig:
-    """The learning rate drops to a tenth after `drop` of `epochs` epochs: with another train.max_iter, in proportion."""
+    """A drop of the learning rate to a tenth after `drop` of `epochs` epochs, whatever train.max_iter is."""
     return L(MultiStepParamScheduler)(values=[1.0, 0.1], milestones=[drop], num_updates=epochs)
 
 
@@ -74,21 +82,21 @@ def dataset_node() -> DictConfig:
     Without any of the three for `val` there is no evaluation.
     """
     names = {"train": "coco_2017_train", "val": "coco_2017_val"}
-    return settings({x: dict(name=name, annotations=None, images=None) for x, name in names.items()})
+    return settings({x: {"name": name, "annotations": None, "images": None} for x, name in names.items()})
 
 
 def split_options(split: str) -> dict[str, str]:
     """The arguments of `dataset_name` and `dataset_dicts` that name `dataset.train` or `dataset.val`."""
-    return dict(
-        annotations=f"${{dataset.{split}.annotations}}",
-        images=f"${{dataset.{split}.images}}",
-        default=f"${{dataset.{split}.name}}",
-    )
+    return {
+        "annotations": f"${{dataset.{split}.annotations}}",
+        "images": f"${{dataset.{split}.images}}",
+        "default": f"${{dataset.{split}.name}}",
+    }
 
 
 def dataloader_node() -> DictConfig:
     """Loaders of `dataset.train` and `dataset.val` with DETR's augmentation, and COCO's evaluator."""
-    node = settings(dict(num_workers=4))
+    node = settings({"num_workers": 4})
     node.train = L(TrainLoader)(
         dataset=L(dataset_dicts)(**split_options("train")),
         mapper=L(NamingMapper)(

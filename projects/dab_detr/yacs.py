@@ -153,7 +153,8 @@ def translate(cfg: CfgNode) -> DictConfig:
     """
     flat = dict(values_of(cfg))
     for key, value in FIXED_KEYS.items():
-        if flat[key] != value:
+        enabled = flat.get(f"{key.rpartition('.')[0]}.ENABLED", True)
+        if enabled and flat[key] != value:
             raise ValueError(f"{key} must be {value!r}, got {flat[key]!r}; a LazyConfig may have any other part")
     nodes = settings({"train": train_node(), "dataset": datasets(cfg), "dataloader": dataloader_node()})
     nodes.model, nodes.optimizer, nodes.lr_multiplier = model_node(cfg), optimizer_node(), schedule(cfg)
@@ -165,7 +166,7 @@ def translate(cfg: CfgNode) -> DictConfig:
         del nodes.optimizer["max_norm"]
     set_augmentations(nodes.dataloader, cfg)
     warn_of_unused(flat)
-    apply_overrides(nodes, cfg.OVERRIDES)
+    nodes.source = settings({"file": "", "set": apply_overrides(nodes, cfg.OVERRIDES)})
     return nodes
 
 
@@ -259,7 +260,7 @@ def model_node(cfg: CfgNode) -> DictConfig:
 def backbone_node(cfg: CfgNode) -> DictConfig:
     """Our ResNet as in a LazyConfig; any other backbone by its name and the keys of MODEL that were set."""
     given = cfg.MODEL
-    if given.BACKBONE.NAME == build_dab_detr_resnet_backbone.__name__:
+    if build_dab_detr_resnet_backbone.__name__ == given.BACKBONE.NAME:
         return LazyCall(resnet)(
             depth=given.RESNETS.DEPTH,
             out_features=list(given.RESNETS.OUT_FEATURES),

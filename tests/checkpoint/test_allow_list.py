@@ -15,9 +15,10 @@ from omegaconf import OmegaConf
 import described
 import own_parts
 from dab_detr.checkpoint.allow_list import ALLOWED, RENAMED, TIMM, check_config, refused_targets
+from dab_detr.config import translate, yacs_defaults
 from dab_detr.engine.description import plain_lazy
 from dab_detr.inference import Predictor
-from dab_detr.inference.recipe import recipe_of, recipe_of_stored, yacs_defaults
+from dab_detr.inference.recipe import recipe_of, recipe_of_stored
 from dab_detr.models import MODELS
 from tiny import CONFIGS
 
@@ -37,7 +38,7 @@ def test_every_variant_by_a_yacs_config_may_be_built(variant):
     cfg.MODEL.BACKBONE.NAME = "build_dab_detr_resnet_backbone"
     cfg.MODEL.DAB_DETR.VARIANT = variant
     cfg.MODEL.RESNETS.OUT_FEATURES = ["res3", "res4", "res5"]
-    assert recipe_of_stored(described.plain_yacs(cfg)).model.keys() == recipe_of(cfg).model.keys()
+    assert recipe_of_stored(described.plain_yacs(cfg)).model.keys() == recipe_of(translate(cfg)).model.keys()
 
 
 @pytest.mark.parametrize("name", HERE)

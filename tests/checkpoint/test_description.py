@@ -109,7 +109,7 @@ def test_classes_of_a_checkpoint_are_found_by_their_names(tmp_path):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_training_describes_what_it_saves(way, tmp_path):
     config, opts = WAYS[way]
-    results = train_net.main(arguments("--config-file", config, *opts(tmp_path)))
+    results = train_net.train(arguments("--config-file", config, *opts(tmp_path)))
     about = read_description(tmp_path / "output/model_final.pth")
     assert about.class_names == described.NAMES
     assert about.category_ids == [1, 2, 3]

@@ -42,7 +42,7 @@ def coco(tmp_path):
 def test_one_command_keeps_all_but_the_classes(way, coco, tmp_path):
     config, opts = WAYS[way]
     weights = WEIGHTS[way].format(tmp_path / "coco.pth").split()
-    train_net.main(arguments("--config-file", config, *opts(tmp_path), *weights, *STILL[way]))
+    train_net.train(arguments("--config-file", config, *opts(tmp_path), *weights, *STILL[way]))
 
     log = (tmp_path / "output/log.txt").read_text()
     told, started = log.index("What happened to the weights"), log.index("Starting training")
@@ -73,7 +73,7 @@ def test_one_command_keeps_all_but_the_classes(way, coco, tmp_path):
 def test_partly_if_asked_for(coco, tmp_path):
     changes = ("model.queries.num_queries=12", "model.decoder.layers.num_layers=3", "train.init_partially=True")
     weights = f"train.init_checkpoint={tmp_path / 'coco.pth'}"
-    train_net.main(arguments("--config-file", LAZY, *lazy_opts(tmp_path), weights, *STILL["lazy"], *changes))
+    train_net.train(arguments("--config-file", LAZY, *lazy_opts(tmp_path), weights, *STILL["lazy"], *changes))
     state = torch.load(tmp_path / "output/model_final.pth")["model"]
     assert torch.equal(state["queries.centre"][:10], coco.queries.centre) and len(state["queries.centre"]) == 12
     log = (tmp_path / "output/log.txt").read_text()
@@ -137,7 +137,7 @@ def test_a_bad_file_stops_before_training(way, make, message, tmp_path):
     make(path)
     config, opts = WAYS[way]
     weights = WEIGHTS[way].format(path).split()
-    with pytest.raises(SystemExit, match=rf"error: (.|\n)*weights\.pth(.|\n)*{message}"):
-        train_net.main(arguments("--config-file", config, *opts(tmp_path), *weights))
+    with pytest.raises(ValueError, match=rf"(.|\n)*weights\.pth(.|\n)*{message}"):
+        train_net.train(arguments("--config-file", config, *opts(tmp_path), *weights))
     assert not (tmp_path / "executed").exists()
     assert "Starting training" not in (tmp_path / "output/log.txt").read_text()

@@ -18,7 +18,6 @@ from dab_detr.doctor.examine import examine
 from dab_detr.doctor.finding import Finding
 from dab_detr.doctor.formats import corner_severity, looks_normalized
 from dab_detr.doctor.sizes import histograms, relative_sizes
-from dab_detr.engine import lazy, trainer
 from planted import (
     ERROR,
     FAULTS,
@@ -264,19 +263,19 @@ def large(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("way", "config", "keys"),
+    ("config", "keys"),
     [
-        (lazy, tiny.LAZY, "dataset.train.annotations={} dataset.train.images={} "
+        (tiny.LAZY, "dataset.train.annotations={} dataset.train.images={} "
          "dataset.val.annotations={} dataset.val.images={} train.device=cpu train.output_dir={}"),
-        (trainer, tiny.YAML, "DATASETS.TRAIN_ANNOTATIONS {} DATASETS.TRAIN_IMAGES {} "
+        (tiny.YAML, "DATASETS.TRAIN_ANNOTATIONS {} DATASETS.TRAIN_IMAGES {} "
          "DATASETS.TEST_ANNOTATIONS {} DATASETS.TEST_IMAGES {} MODEL.DEVICE cpu OUTPUT_DIR {}"),
     ],
     ids=["lazy", "yacs"],
 )  # fmt: skip
-def test_a_wrong_dataset_stops_training_within_seconds(large, way, config, keys):
+def test_a_wrong_dataset_stops_training_within_seconds(large, config, keys):
     paths = ["train.json", "train", "val.json", "val", "output"]
     opts = keys.format(*(large / path for path in paths)).split()
     start = time.perf_counter()
     with pytest.raises(ValueError, match=r"1 boxes lie outside their image: annotation 4998 \(1249\.png\)"):
-        way.configure(tiny.arguments("--config-file", config, *opts))
+        tiny.configured("--config-file", config, *opts)
     assert time.perf_counter() - start < 10

@@ -7,10 +7,11 @@ import torch
 from detectron2.engine import HookBase, SimpleTrainer
 from torch import nn
 
+import train_net
 from counting import Linear
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
-from dab_detr.engine import lazy
-from dab_detr.engine.ema import FinalAverage, UpdateAverage, WeightAverage, parts, weight_average
+from dab_detr.engine import evaluation, training
+from dab_detr.engine.ema import FinalAverage, UpdateAverage, WeightAverage, checkpointables, weight_average
 from dab_detr.engine.stopping import FINAL, Stopped, Stopping
 from tiny import LAZY, arguments, lazy_opts
 
@@ -56,7 +57,7 @@ def test_decay_that_is_none(decay):
 
 
 def test_off_by_default():
-    assert weight_average(nn.Linear(1, 1)) is None and parts(None) == {}
+    assert weight_average(nn.Linear(1, 1)) is None and checkpointables(None) == {}
 
 
 class StopAt(HookBase):
@@ -76,7 +77,7 @@ def trained(folder, start, stop, resume=False, stop_at=None) -> tuple[nn.Module,
     model = Linear(2, 1)
     average = WeightAverage(model, decay=0.9)
     trainer = SimpleTrainer(model, [torch.ones(1, 2)] * 9, torch.optim.SGD(model.parameters(), lr=0.1))
-    checkpointer = DABDETRCheckpointer(model, str(folder), trainer=trainer, **parts(average))
+    checkpointer = DABDETRCheckpointer(model, str(folder), trainer=trainer, **checkpointables(average))
     stopping = Stopping(checkpointer)
     final = FinalAverage(average, checkpointer, stopping)
     trainer.register_hooks([UpdateAverage(average, model), final, StopAt(stop_at, stopping), stopping])
@@ -113,29 +114,31 @@ def test_the_average_is_saved_alone_when_a_training_stops_early(tmp_path):
 
 def test_evaluation_says_where_there_is_no_average(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(lazy.logger, "warning", lambda text, *args: said.append(text % args))
+    monkeypatch.setattr(training.logger, "warning", lambda text, *args: said.append(text % args))
 
     def run(*flags_and_more):
         args = arguments("--config-file", LAZY, *flags_and_more)
-        lazy.run(lazy.configure(args), args)
+        train_net.train(args)
 
     run(*lazy_opts(tmp_path), "train.max_iter=1")
     said.clear()
     run("--eval-only", "--resume", *lazy_opts(tmp_path), "train.ema.enabled=True")
-    assert [text for text in said if "model_final.pth has no average of weights" in text]
+    assert [text for text in said if "model_final.pth has no moving average" in text]
 
 
 def test_evaluations_have_both(tmp_path, monkeypatch):
     """Each with its own weights: in training, with --eval-only from the same checkpoint, and with the average alone."""
     seen = []
-    original = lazy.inference_on_dataset
-    monkeypatch.setattr(lazy, "inference_on_dataset", lambda *args: seen.append(weights(args[0])) or original(*args))
+    original = evaluation.inference_on_dataset
+    monkeypatch.setattr(
+        evaluation, "inference_on_dataset", lambda *args: seen.append(weights(args[0])) or original(*args)
+    )
     opts = lazy_opts(tmp_path)
 
     def run(*more, flags=()):
         seen.clear()
         args = arguments("--config-file", LAZY, *flags, *opts, *more)
-        results = lazy.run(lazy.configure(args), args)
+        results = train_net.train(args)
         return results, list(seen)
 
     trained, (average, raw) = run("train.ema.enabled=True")

@@ -47,7 +47,7 @@ def test_watched_metrics():
     assert watched_metrics(settings(**{"early_stopping.patience": 1, "best.metric": "null"})) == {
         EARLY_STOPPING: METRIC
     }
-    assert watched_metrics(OmegaConf.create({})) == {}
+    assert watched_metrics(settings(**{"best": "null"})) == {}
 
 
 @pytest.mark.parametrize(

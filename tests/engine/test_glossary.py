@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tiny
-from dab_detr.engine import lazy
+from dab_detr.engine.training import run
 
 MORE = ["train.eval_period=2", "train.ema.enabled=True", "train.validation_loss=True"]
 GLOSSARY = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text()
@@ -26,9 +26,9 @@ def known() -> re.Pattern:
 def test_every_scalar_is_explained(tmp_path, config):
     path = tiny.CONFIGS / config
     args = tiny.arguments("--config-file", path, *tiny.data_opts(tmp_path), *MORE)
-    cfg = lazy.configure(args)
+    cfg = tiny.configured("--config-file", path, *tiny.data_opts(tmp_path), *MORE)
     tiny.shrink(cfg.model)
-    lazy.run(cfg, args)
+    run(cfg, args)
     lines = (tmp_path / "output" / "metrics.json").read_text().splitlines()
     logged = {name for line in lines for name in json.loads(line)} - {"iteration"}
     assert {"total_loss", "lr", "bbox/AP", "ema/bbox/AP", "validation/total_loss"} <= logged

@@ -74,7 +74,7 @@ def test_torchrun_trains_evaluates_and_one_process_goes_on(way, tmp_path):
         assert f"Rank of current process: {rank}. World size: 2" in Path(output, name).read_text()
     assert "bbox/AP" in Path(output, "metrics.json").read_text()
     longer = ["train.max_iter=6"] if way == "lazy" else ["SOLVER.MAX_ITER", "6"]
-    train_net.main(arguments("--config-file", config, "--resume", *opts, *longer))
+    train_net.train(arguments("--config-file", config, "--resume", *opts, *longer))
     log = Path(output, "log.txt").read_text()
     assert "Starting training from iteration 4" in log
     assert "not to the bit what the training would have been without a stop (processes: 2, now 1)" in log

@@ -123,7 +123,7 @@ def test_train_net_ends_cleanly_and_goes_on(tmp_path):
     done = torch.load(output / (output / "last_checkpoint").read_text())["iteration"] + 1
     assert f"ends after {done} iterations" in log
     assert not (output / "model_final.pth").exists()
-    train_net.main(arguments("--config-file", LAZY, "--resume", *opts, f"train.max_iter={done + 1}"))
+    train_net.train(arguments("--config-file", LAZY, "--resume", *opts, f"train.max_iter={done + 1}"))
     assert f"Starting training from iteration {done}" in (output / "log.txt").read_text()
 
 

@@ -10,7 +10,6 @@ from detectron2.utils.events import EventStorage
 
 import tiny
 import train_net
-from dab_detr.engine import lazy, trainer
 from dab_detr.engine.trackers import trackers
 
 
@@ -95,16 +94,15 @@ def test_training_asks_for_none_unless_told():
 
 
 @pytest.mark.parametrize(
-    ("way", "config", "opts", "asked"),
+    ("config", "opts", "asked"),
     [
-        (lazy, tiny.LAZY, tiny.lazy_opts, ["train.writers=[wandb]"]),
-        (trainer, tiny.YAML, tiny.yaml_opts, ["WRITERS", "['wandb']"]),
+        (tiny.LAZY, tiny.lazy_opts, ["train.writers=[wandb]"]),
+        (tiny.YAML, tiny.yaml_opts, ["WRITERS", "['wandb']"]),
     ],
     ids=["lazy", "yacs"],
 )
-def test_a_training(tmp_path, sent, way, config, opts, asked):
-    args = tiny.arguments("--config-file", config, *opts(tmp_path), *asked)
-    way.run(way.configure(args), args)
+def test_a_training(tmp_path, sent, config, opts, asked):
+    train_net.train(tiny.arguments("--config-file", config, *opts(tmp_path), *asked))
     assert sent[0] == ("start", "output") and sent[-1] == ("end",)
     steps = [call[1] for call in sent if call[0] == "log"]
     assert steps == sorted(steps) and 3 in steps
@@ -121,5 +119,5 @@ def test_a_training(tmp_path, sent, way, config, opts, asked):
     ids=["lazy", "yaml"],
 )
 def test_a_wrong_name_stops_before_a_model_is_built(config, opts, writers, tmp_path):
-    with pytest.raises(SystemExit, match="error: train.writers knows wandb, mlflow, and not 'wandbb'"):
-        train_net.main(tiny.arguments("--config-file", config, *opts(tmp_path), *writers))
+    with pytest.raises(ValueError, match="train.writers knows wandb, mlflow, and not 'wandbb'"):
+        train_net.train(tiny.arguments("--config-file", config, *opts(tmp_path), *writers))

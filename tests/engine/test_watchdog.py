@@ -10,8 +10,9 @@ from detectron2.config import instantiate
 from detectron2.engine import HookBase, TrainerBase
 from detectron2.utils import comm
 
+import train_net
 from coco_files import content, write
-from dab_detr.engine import lazy
+from dab_detr.engine import training
 from dab_detr.engine.loop import TrainingLoop
 from dab_detr.engine.watchdog import MESSAGES, Watchdog
 from dab_detr.models import dab_detr
@@ -160,14 +161,12 @@ def test_a_class_that_never_matches_and_ap_0_with_falling_loss(tmp_path, monkeyp
         x["bbox"] = [17, 7, 1, 2]
     write(tmp_path, "val", elsewhere)
     monkeypatch.setattr(
-        lazy,
+        training,
         "watchdog",
         lambda loader, _: Watchdog(images=len(loader.visits), class_names=NAMES, patience=30, window=3),
     )
-    args = arguments("--config-file", LAZY, *opts, "train.max_iter=30", "optimizer.lr=6e-3")
-    cfg = lazy.configure(args)
-    lazy.run(cfg, args)
-    log = Path(cfg.train.output_dir, "log.txt").read_text()
+    train_net.train(arguments("--config-file", LAZY, *opts, "train.max_iter=30", "optimizer.lr=6e-3"))
+    log = Path(tmp_path, "output", "log.txt").read_text()
     warnings = [line for line in log.splitlines() if "Watchdog" in line]
     assert len(warnings) == 2
     assert "no query was ever matched with an object of triangle" in warnings[0]

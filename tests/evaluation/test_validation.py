@@ -11,12 +11,12 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, inference
 from detectron2.utils.events import EventStorage
 from omegaconf import OmegaConf
 
-from dab_detr.engine import lazy
+import train_net
 from dab_detr.evaluation import validation
 from dab_detr.evaluation.validation import ValidationLosses, with_objects
 from dab_detr.modeling.mode import evaluating
 from samples import golden_model, random_input
-from tiny import LAZY, arguments, lazy_opts
+from tiny import LAZY, arguments, configured, lazy_opts
 
 OBJECTS = [3, 0, 1]
 
@@ -101,7 +101,7 @@ def test_processes_are_added_up(model, loader, monkeypatch):
 
 def test_objects_are_asked_of_the_mapper(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    cfg = lazy.configure(arguments("--config-file", LAZY, *lazy_opts(tmp_path)))
+    cfg = configured("--config-file", LAZY, *lazy_opts(tmp_path))
     inputs = [x for batch in instantiate(with_objects(cfg.dataloader.test)) for x in batch]
     assert [len(x["instances"]) for x in inputs] == [0, 1, 2, 3]
     assert "Augmentations used in training" not in caplog.text
@@ -118,7 +118,7 @@ def test_a_mapper_that_cannot():
 def test_in_training(tmp_path):
     opts = [*lazy_opts(tmp_path), "train.validation_loss=True", "train.ema.enabled=True", "train.eval_period=2"]
     args = arguments("--config-file", LAZY, *opts)
-    results = lazy.run(lazy.configure(args), args)
+    results = train_net.train(args)
     assert set(results) == {"bbox", "validation", "ema"} and set(results["ema"]) == {"bbox", "validation"}
     assert all(math.isfinite(x) for x in results["validation"].values())
     written = (tmp_path / "output/metrics.json").read_text()

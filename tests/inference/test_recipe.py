@@ -9,9 +9,10 @@ from detectron2.data import transforms as T
 
 import described
 from coco_files import content, write
+from dab_detr.config import load, translate
 from dab_detr.engine.description import plain_lazy
 from dab_detr.inference import Predictor
-from dab_detr.inference.recipe import build_stored, dataset_of, load_config, recipe_of, recipe_of_stored
+from dab_detr.inference.recipe import build_stored, dataset_of, recipe_of, recipe_of_stored
 from tiny import CONFIGS, LAZY, YAML
 
 IMAGE = np.zeros((60, 90, 3), np.uint8)
@@ -29,7 +30,10 @@ def test_the_stored_config_builds_the_model_of_the_training(kind, tmp_path):
     else:
         cfg = described.yacs_config(tmp_path)
         stored = described.plain_yacs(cfg)
-    (model, augmentations), (other, others) = recipe_of(cfg).build(), recipe_of_stored(stored).build()
+    (model, augmentations), (other, others) = (
+        recipe_of(translate(cfg) if kind == "yacs" else cfg).build(),
+        recipe_of_stored(stored).build(),
+    )
     assert shapes(model) == shapes(other)
     assert model.pixel_mean.equal(other.pixel_mean) and model.pixel_std.equal(other.pixel_std)
     for made in (augmentations, others):
@@ -46,7 +50,7 @@ def test_a_config_of_the_users_with_any_weights(config, tmp_path):
         opts = [*described.lazy_opts(tmp_path), "model.num_classes=3"]
     else:
         opts = [*described.yaml_opts(tmp_path), "MODEL.DAB_DETR.NUM_CLASSES", "3"]
-    predictor = Predictor.from_config(load_config(str(config), opts), path, device="cpu")
+    predictor = Predictor.from_config(load(str(config), opts), path, device="cpu")
     assert (predictor.class_names, predictor.category_ids) == (described.NAMES, [1, 2, 3])
     expected = Predictor.from_checkpoint(path, device="cpu")(IMAGE, threshold=0)
     assert np.array_equal(predictor(IMAGE, threshold=0).boxes, expected.boxes)
@@ -65,7 +69,7 @@ def test_a_config_file_that_training_saved(tmp_path):
 
 def test_coco_is_known_by_name():
     cfg = LazyConfig.load(str(CONFIGS / "dab_detr_r50_50ep.py"))
-    assert dataset_of(cfg) == dataset_of(load_config(str(YAML))) == "coco_2017_val"
+    assert dataset_of(cfg) == dataset_of(load(str(YAML))) == "coco_2017_val"
 
 
 def test_data_that_is_not_here_leaves_numbers(tmp_path, caplog):

@@ -10,7 +10,7 @@ from detectron2.data import DatasetMapper
 from detectron2.solver import LRMultiplier
 from omegaconf import DictConfig, OmegaConf
 
-from dab_detr.engine import lazy
+from dab_detr.engine.training import Training
 from dab_detr.losses.classification import QualityFocalLoss
 from dab_detr.models import (
     anchor_detr,
@@ -23,7 +23,7 @@ from dab_detr.models import (
     efficient_detr,
 )
 from dab_detr.overrides import apply_overrides
-from tiny import CONFIGS, arguments, data_opts, lazy_opts, shrink
+from tiny import CONFIGS, configured, data_opts, lazy_opts, shrink
 
 # Tables 2 and 8 of the paper: the DAB-DETR models with 50 epochs, 3 patterns and fixed xy of the anchors
 DC5, PATTERNS, FIXED = {"dilated": True}, {"num_patterns": 3}, {"fixed_xy": True}
@@ -205,10 +205,10 @@ def test_every_config_builds_trains_and_evaluates(path, tmp_path):
     """Two steps at small width, from the weights that the model starts with, then COCO's metrics."""
     steps = ("train.max_iter=2", "train.preview.num_images=0")
     data = data_opts(tmp_path, demo=path in SHAPES or path.stem == "demo_shapes")
-    cfg = lazy.configure(arguments("--config-file", path, *data, *steps))
+    cfg = configured("--config-file", path, *data, *steps)
     model = instantiate(shrink(cfg.model))
     before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
-    results = lazy.train(cfg, model)
+    results = Training(cfg, model=model).run()
     assert {"AP", "AP50", "AP75", "APs", "APm", "APl"} <= set(results["bbox"])
     for name, parameter in model.named_parameters():
         assert parameter.isfinite().all(), name

@@ -29,8 +29,7 @@ def call(checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def with_arguments(*args):
-        monkeypatch.setattr(sys, "argv", ["predict.py", "--checkpoint", str(checkpoint), "--device", "cpu", *args])
-        predict.main()
+        assert predict.main(["--checkpoint", str(checkpoint), "--device", "cpu", *args]) == 0
 
     return with_arguments
 
@@ -59,7 +58,7 @@ def test_everything_at_urls(checkpoint, tmp_path, monkeypatch):
     save_picture(tmp_path / "1.png")
     with serving(tmp_path) as pictures, serving(checkpoint.parent) as models:
         args = [f"{pictures}/1.png", "--checkpoint", f"{models}/model.pth", "--json", str(tmp_path / "found.json")]
-        predict.run(predict.parser().parse_args([*args, "--device", "cpu", "--threshold", "0"]))
+        predict.run(predict.parse([*args, "--device", "cpu", "--threshold", "0"]))
     found = json.loads((tmp_path / "found.json").read_text())
     assert [x["file_name"] for x in found["images"]] == [f"{pictures}/1.png"]
     assert len(found["annotations"]) == 30
@@ -70,8 +69,8 @@ def test_parts_of_the_users_own_are_allowed_by_name(tmp_path):
     path = described.save_own_prior(tmp_path)
     args = [f"{tmp_path}/1.png", "--checkpoint", str(path), "--json", str(tmp_path / "found.json"), "--device", "cpu"]
     with pytest.raises(ValueError, match=f"predict.py --allow {described.OWN_PRIOR}"):
-        predict.run(predict.parser().parse_args(args))
-    assert predict.run(predict.parser().parse_args([*args, "--allow", described.OWN_PRIOR])) == 1
+        predict.run(predict.parse(args))
+    assert predict.run(predict.parse([*args, "--allow", described.OWN_PRIOR])) == 1
 
 
 def test_a_video(call, tmp_path):
@@ -103,7 +102,7 @@ def test_ctrl_c_ends_a_camera(checkpoint, tmp_path, monkeypatch):
     capture = cv2.VideoCapture
     monkeypatch.setattr(cv2, "VideoCapture", lambda number: Camera() if number == 0 else capture(number))
     args = ["--checkpoint", str(checkpoint), "--video", "0", "--output", str(tmp_path), "--device", "cpu"]
-    assert predict.run(predict.parser().parse_args([*args, "--json", str(tmp_path / "found.json")])) == 3
+    assert predict.run(predict.parse([*args, "--json", str(tmp_path / "found.json")])) == 3
     assert capture(str(tmp_path / "camera 0.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
     assert len(json.loads((tmp_path / "found.json").read_text())["images"]) == 3
 
@@ -134,17 +133,17 @@ def test_weights_with_a_config(call, checkpoint, tmp_path):
         call("1.png", "--json", "found.json", "--checkpoint", "bare.pth")
     opts = [*described.lazy_opts(tmp_path), "model.num_classes=3"]
     call("1.png", "--json", "found.json", "--checkpoint", "bare.pth", "--config-file", str(described.LAZY),
-         "--threshold", "0", "--opts", *opts)  # fmt: skip
+         "--threshold", "0", *opts)  # fmt: skip
     found = json.loads((tmp_path / "found.json").read_text())
     assert [x["name"] for x in found["categories"]] == described.NAMES
     assert len(found["annotations"]) == 30
 
 
 WRONG = {
-    "nothing to look at": ([], "give images, before --opts, or --video"),
-    "both": (["a.png", "--video", "b.mp4"], "give images, before --opts, or --video"),
+    "nothing to look at": ([], "give images, before the overrides of the config, or --video"),
+    "both": (["a.png", "--video", "b.mp4"], "give images, before the overrides of the config, or --video"),
     "nothing to write": (["a.png"], "give --output for pictures"),
-    "overrides of nothing": (["a.png", "--json", "x.json", "--opts", "a=1"], "--opts override --config-file"),
+    "overrides of nothing": (["a.png", "--json", "x.json", "a=1"], "'a=1' would override a config"),
     "no batch": (["a.png", "--json", "x.json", "--batch-size", "0"], "--batch-size must be 1 or more"),
     "a missing image": (["a.png", "--json", "x.json"], "a.png does not exist"),
     "a missing video": (["--video", "b.mp4", "--json", "x.json"], "video b.mp4 does not exist"),

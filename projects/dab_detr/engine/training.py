@@ -91,9 +91,7 @@ class Training:
             settings.output_dir,
             class_names=class_names(cfg, "train"),
             partial=settings.init_partially,
-            description=describer(
-                model, config=lambda: plain_lazy(cfg), dataset=dataset, results=lambda: self.results
-            ),
+            description=describer(model, config=lambda: plain_lazy(cfg), dataset=dataset, results=lambda: self.results),
             trainer=self.loop,
             **checkpointables(average),
         )
@@ -115,9 +113,7 @@ class Training:
             self.checkpointer.resume_or_load("", resume=True)
             return self.loop.iter + 1
         if self.checkpointer.has_checkpoint():
-            logger.warning(
-                "%s has checkpoints of another training; --resume would go on.", self.cfg.train.output_dir
-            )
+            logger.warning("%s has checkpoints of another training; --resume would go on.", self.cfg.train.output_dir)
         self.checkpointer.load(self.cfg.train.init_checkpoint, checkpointables=[])
         return 0
 

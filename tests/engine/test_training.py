@@ -1,4 +1,4 @@
-"""The LazyConfig way: what is checked first, the hooks and their order, and configs with less in them than ours."""
+"""Training by a config: what is checked first, the hooks and their order, and configs with less in them than ours."""
 
 from pathlib import Path
 
@@ -8,24 +8,21 @@ from detectron2.config import LazyConfig, instantiate
 from detectron2.engine import hooks
 from omegaconf import OmegaConf
 
+import train_net
 from coco_files import content, write
 from dab_detr.checkpoint import checkpointer
-from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
-from dab_detr.engine import lazy
+from dab_detr.engine import training
 from dab_detr.engine.best import BestCheckpoint
 from dab_detr.engine.checkpoints import PeriodicCheckpointer
 from dab_detr.engine.description import DescribeResults
 from dab_detr.engine.early_stopping import EarlyStopping
-from dab_detr.engine.ema import UpdateAverage, WeightAverage
-from dab_detr.engine.evaluation import Evaluation
+from dab_detr.engine.ema import UpdateAverage, weight_average
+from dab_detr.engine.evaluation import Evaluation, evaluate
 from dab_detr.engine.stopping import Stopping
+from dab_detr.engine.training import Training, preview_hook, run
 from dab_detr.visualization.curves import CurvesHook
 from dab_detr.visualization.preview import PreviewHook
-from tiny import LAZY, arguments, lazy_opts
-
-
-def configured(*args):
-    return lazy.configure(arguments(*args))
+from tiny import LAZY, YAML, arguments, configured, lazy_opts, yaml_opts
 
 
 @pytest.fixture
@@ -62,7 +59,7 @@ def test_evaluating_random_weights_is_said(cfg, tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(checkpointer.logger, "warning", said.append)
     args = arguments("--config-file", LAZY, "--eval-only", *lazy_opts(tmp_path), "train.init_checkpoint=")
-    lazy.run(lazy.configure(args), args)
+    train_net.train(args)
     assert [text for text in said if "this evaluates random weights" in text]
 
 
@@ -94,8 +91,8 @@ def test_cpu_where_there_is_no_cuda(tmp_path, monkeypatch):
 
 def hooks_of(cfg) -> list:
     model = instantiate(cfg.model)
-    found = lazy.training_hooks(cfg, model, None, DABDETRCheckpointer(model, cfg.train.output_dir), {})
-    return [x for x in found if x is not None]
+    average = weight_average(model, **cfg.train.ema)
+    return [x for x in Training(cfg, model=model, average=average).hooks() if x is not None]
 
 
 def test_order_of_hooks(cfg):
@@ -114,18 +111,15 @@ def test_order_of_hooks(cfg):
 
 
 def test_order_of_hooks_with_average_and_early_stopping(cfg):
-    cfg.train.early_stopping.patience = 3
-    model = instantiate(cfg.model)
-    average = WeightAverage(model, decay=0.9)
-    checkpointer = DABDETRCheckpointer(model, cfg.train.output_dir)
-    kinds = [type(x) for x in lazy.training_hooks(cfg, model, average, checkpointer, {}) if x]
+    cfg.train.early_stopping.patience, cfg.train.ema.enabled = 3, True
+    kinds = [type(x) for x in hooks_of(cfg)]
     assert kinds.index(UpdateAverage) < kinds.index(PeriodicCheckpointer) < kinds.index(Evaluation)
     assert kinds.index(Evaluation) < kinds.index(BestCheckpoint) < kinds.index(EarlyStopping)
     assert kinds.index(EarlyStopping) < kinds.index(Stopping) < kinds.index(hooks.PeriodicWriter)
 
 
 def test_hooks_of_other_processes(cfg, monkeypatch):
-    monkeypatch.setattr(lazy.comm, "is_main_process", lambda: False)
+    monkeypatch.setattr(training.comm, "is_main_process", lambda: False)
     kinds = [type(x) for x in hooks_of(cfg)]
     assert kinds == [hooks.IterationTimer, hooks.LRScheduler, Evaluation, Stopping]
 
@@ -136,20 +130,20 @@ def test_no_preview_where_none_is_asked_for(without, cfg):
         del cfg["dataset"]
     else:
         OmegaConf.update(cfg, without, 0, merge=False)
-    assert lazy.preview_hook(cfg, torch.nn.Identity()) is None
+    assert preview_hook(cfg, torch.nn.Identity()) is None
 
 
 def test_evaluation_leaves_every_module_in_its_mode(cfg):
     model = instantiate(cfg.model).train()
     model.neck.eval()
     modes = [x.training for x in model.modules()]
-    assert "bbox" in lazy.evaluate(cfg, model)
+    assert "bbox" in evaluate(cfg, model)
     assert [x.training for x in model.modules()] == modes
 
 
 def test_a_config_without_evaluator(cfg):
     del cfg.dataloader["evaluator"]
-    assert lazy.evaluate(cfg, torch.nn.Identity()) == {}
+    assert evaluate(cfg, torch.nn.Identity()) == {}
 
 
 def logged(cfg) -> str:
@@ -158,18 +152,52 @@ def logged(cfg) -> str:
 
 def test_training_anew_where_a_training_was_is_said(cfg):
     said = "has checkpoints of another training; --resume would go on"
-    lazy.run(cfg, arguments("--config-file", LAZY))
+    run(cfg, arguments("--config-file", LAZY))
     assert said not in logged(cfg)
-    lazy.run(cfg, arguments("--config-file", LAZY))
+    run(cfg, arguments("--config-file", LAZY))
     assert said in logged(cfg)
 
 
 def test_results_are_those_of_the_last_evaluation(cfg):
     cfg.train.eval_period = 2
-    assert {"AP", "AP50", "AP-class 0"} <= set(lazy.run(cfg, arguments("--config-file", LAZY))["bbox"])
+    assert {"AP", "AP50", "AP-class 0"} <= set(run(cfg, arguments("--config-file", LAZY))["bbox"])
 
 
 def test_mixed_precision_on_cpu_is_single_precision(cfg):
     cfg.train.amp.enabled = True
-    lazy.run(cfg, arguments("--config-file", LAZY))
+    run(cfg, arguments("--config-file", LAZY))
     assert "Automatic mixed precision needs CUDA" in logged(cfg)
+
+
+SAME = [
+    "train.max_iter=5",
+    "train.eval_period=5",
+    "train.ema.enabled=True",
+    "train.accumulate=2",
+    "train.validation_loss=True",
+    "train.early_stopping.patience=3",
+    "train.warmup_iters=2",
+    "train.warmup_factor=0.001",
+]
+
+
+def test_a_yaml_trains_to_the_bit_as_a_lazy_config(tmp_path):
+    """Five steps with the average, accumulation, validation loss, warm-up and early stopping on."""
+    found, metrics = [], []
+    for name, config, opts in (("lazy", LAZY, lazy_opts), ("yaml", YAML, yaml_opts)):
+        folder = tmp_path / name
+        folder.mkdir()
+        own = "model.encoder.dropout=0.1"
+        if name == "yaml":
+            own = "MODEL.DAB_DETR.DROPOUT 0.1 SOLVER.MAX_ITER 5 SOLVER.STEPS (4,)"
+        own = own.split()
+        metrics.append(train_net.train(arguments("--config-file", config, *opts(folder), *own, *SAME)))
+        found.append(torch.load(folder / "output/model_final.pth"))
+    for part in ("model", "ema"):
+        assert found[0][part].keys() == found[1][part].keys()
+        assert all(torch.equal(value, found[1][part][key]) for key, value in found[0][part].items())
+    assert not torch.equal(
+        found[0]["model"]["decoder.class_heads.0.bias"], found[0]["ema"]["module.decoder.class_heads.0.bias"]
+    )
+    assert metrics[0]["validation"] == metrics[1]["validation"]
+    assert metrics[0]["ema"]["validation"] == metrics[1]["ema"]["validation"]
