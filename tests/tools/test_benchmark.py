@@ -26,7 +26,7 @@ SMALL = [
 
 
 def arguments(*given: str) -> argparse.Namespace:
-    args = benchmark.parser().parse_intermixed_args([*given, "--runs", "2", "--size", "64", "64"])
+    args = benchmark.parse([*given, "--runs", "2", "--size", "64", "64"])
     args.size, args.batch = tuple(args.size), args.batch or 2
     return args
 
