@@ -6,22 +6,25 @@ python tools/explain.py --checkpoint output/mine/model_final.pth street.jpg --ou
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from dab_detr import command
 from dab_detr.checkpoint.writing import atomic_write
+from dab_detr.config import load
 from dab_detr.explanation import explain
 from dab_detr.explanation.figures import save_figures
 from dab_detr.explanation.page import page
 from dab_detr.inference import Predictor
-from dab_detr.inference.images import UnreadableImage, sources_of
+from dab_detr.inference.images import sources_of
 
 
-def parser() -> argparse.ArgumentParser:
+def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", nargs="+", help="image files, folders (with all below them) and URLs")
-    parser.add_argument("--checkpoint", required=True, help="a checkpoint of train_net.py")
+    parser = command.config_parser(__doc__, "for weights without a config of their own: a LazyConfig or a yacs config")
+    parser.add_argument("images", nargs="+", help="image files, folders (with all below them) and URLs; then overrides")
+    parser.add_argument(
+        "--checkpoint", required=True, help="a checkpoint of train_net.py, or with a config any weights"
+    )
     parser.add_argument(
         "--allow",
         action="append",
@@ -35,30 +38,33 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score of a detection (default 0.3)")
     parser.add_argument("--max-objects", type=int, default=20, help="detections in a page, at most (default 20)")
     parser.add_argument("--device", default="cuda", help="as torch names it (default cuda, the CPU without one)")
-    return parser
+    return command.parse(parser, argv, inputs="images")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the pages. Returns 0."""
-    args = parser().parse_args(argv)
-    try:
-        sources = sources_of(args.images)
+def work(args: argparse.Namespace) -> None:
+    """Write the pages."""
+    sources = sources_of(args.images)
+    if args.config_file:
+        config = load(args.config_file, args.opts)
+        predictor = Predictor.from_config(config, args.checkpoint, device=args.device)
+    else:
         predictor = Predictor.from_checkpoint(args.checkpoint, device=args.device, allow=args.allow)
-        args.output.mkdir(parents=True, exist_ok=True)
-        for source in sources:
-            explanation = explain(predictor, source, threshold=args.threshold, max_objects=args.max_objects)
-            path = free_path(args.output, Path(source.name).stem)
-            with atomic_write(path) as file:
-                file.write(page(explanation).encode())
-            if args.figures:
-                folder = path.with_suffix("")
-                folder.mkdir()
-                save_figures(folder, explanation, source=args.checkpoint)
-            print(f"{source.name}: {len(explanation.detections)} detections, {path}")
-    except (ValueError, OSError, UnreadableImage) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    args.output.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        explanation = explain(predictor, source, threshold=args.threshold, max_objects=args.max_objects)
+        path = free_path(args.output, Path(source.name).stem)
+        with atomic_write(path) as file:
+            file.write(page(explanation).encode())
+        if args.figures:
+            folder = path.with_suffix("")
+            folder.mkdir()
+            save_figures(folder, explanation, source=args.checkpoint)
+        print(f"{source.name}: {len(explanation.detections)} detections, {path}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the pages. Returns the exit status."""
+    return command.run(work, parse(argv))
 
 
 def free_path(folder: Path, stem: str) -> Path:

@@ -230,11 +230,7 @@ def work(args: argparse.Namespace) -> None:
     setup_logger(name="dab_detr")
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):
         signal.signal(getattr(signal, name), interrupt)
-    try:
-        run(args)
-    except KeyboardInterrupt as stopped:
-        print(f"stopped by {str(stopped) or 'Ctrl-C'}", file=sys.stderr)
-        sys.exit(130)
+    run(args)
 
 
 def main(argv: list[str] | None = None) -> int:

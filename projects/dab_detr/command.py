@@ -55,6 +55,6 @@ def run(work: Callable[[argparse.Namespace], int | None], args: argparse.Namespa
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_USE
-    except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f"stopped by {str(stopped) or 'Ctrl-C'}", file=sys.stderr)
         return INTERRUPTED
