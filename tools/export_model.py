@@ -13,21 +13,20 @@ import numpy as np
 from detectron2.data import transforms as T
 from tqdm import tqdm
 
+from dab_detr import command
+from dab_detr.config import load
 from dab_detr.export.graph import DetectionGraph
 from dab_detr.export.metadata import Metadata, resizing_rule, sha256_of
 from dab_detr.export.writing import PRECISIONS, SUFFIXES, write
 from dab_detr.inference import Predictor
 from dab_detr.inference.images import sources_of
-from dab_detr.inference.recipe import load_config
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line; overrides may stand anywhere (`parse_intermixed_args`)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = command.config_parser(__doc__, "for weights without an embedded config: a LazyConfig or a yacs config")
     parser.add_argument("output", type=Path, help="the file to write: .onnx, .xml (OpenVINO) or .pt2 (torch)")
-    parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of --config-file")
     parser.add_argument("--checkpoint", required=True, help="a checkpoint of train_net.py, or any weights and a config")
-    parser.add_argument("--config-file", help="for weights without an embedded config")
     parser.add_argument("--to", required=True, choices=SUFFIXES, help="the format")
     parser.add_argument("--fixed", nargs=3, type=int, metavar=("B", "H", "W"), help="batch and size (default: any)")
     parser.add_argument("--input", choices=["uint8", "float32"], default="uint8", help="type of the images (0 to 255)")
@@ -35,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--calibration", nargs="+", help="images or folders for int8; 100 images are a good start")
     parser.add_argument("--threshold", type=float, default=0.0, help="lowest score of a detection that is counted")
     parser.add_argument("--gather", action="store_true", help="deformable attention without GridSample")
-    return parser
+    return command.parse(parser, argv)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -52,8 +51,6 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"--fixed must be 1 or more, got {args.fixed}")
     if not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
-    if args.opts and not args.config_file:
-        raise ValueError(f"{args.opts[0]!r} overrides --config-file, which is not given")
 
 
 def calibration_batches(paths: Sequence[str], augmentations: T.AugmentationList, kind: str) -> Iterator[tuple]:
@@ -69,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     """Raises ValueError and OSError for what cannot be exported."""
     check(args)
     if args.config_file:
-        config = load_config(args.config_file, args.opts)
+        config = load(args.config_file, args.opts)
         predictor = Predictor.from_config(config, args.checkpoint, device="cpu")
     else:
         predictor = Predictor.from_checkpoint(args.checkpoint, device="cpu")
@@ -94,14 +91,9 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.output}: {len(predictor.class_names)} classes, {args.precision}, for {sizes}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0, or 1 after an error that it has named."""
-    try:
-        run(parser().parse_intermixed_args(argv))
-    except (ValueError, ImportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+def main(argv: list[str] | None = None) -> int:
+    """Export. Returns the exit status."""
+    return command.run(run, parse(argv))
 
 
 if __name__ == "__main__":

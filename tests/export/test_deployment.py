@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dab_detr.engine import lazy
+from dab_detr.engine.training import run
 from dab_detr.inference import Predictor
 from described import NAMES, save_lazy
-from tiny import LAZY, arguments, lazy_opts
+from tiny import LAZY, arguments, configured, lazy_opts
 from tools import export_model
 
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy.md"
@@ -41,8 +41,8 @@ def test_evaluation_gives_the_same(folder, tmp_path):
     results = []
     for name in ("model.pth", "model.onnx"):
         opts = [*lazy_opts(tmp_path / name), f"train.init_checkpoint={folder / name}"]
-        args = arguments("--config-file", LAZY, "--eval-only", *opts)
-        results.append(lazy.run(lazy.configure(args), args)["bbox"])
+        words = ["--config-file", LAZY, "--eval-only", *opts]
+        results.append(run(configured(*words), arguments(*words))["bbox"])
     assert results[0] == pytest.approx(results[1], abs=0.05, nan_ok=True)
 
 
@@ -75,5 +75,5 @@ def test_the_script_of_the_docs_needs_neither_torch_nor_detectron2(folder):
 )
 def test_wrong_arguments_are_named_before_anything_is_built(folder, monkeypatch, capsys, options, complaint):
     monkeypatch.chdir(folder)
-    assert export_model.main(["--checkpoint", "none.pth", *options]) == 1
+    assert export_model.main(["--checkpoint", "none.pth", *options]) == 2
     assert complaint in capsys.readouterr().err
