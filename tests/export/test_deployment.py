@@ -70,7 +70,6 @@ def test_the_script_of_the_docs_needs_neither_torch_nor_detectron2(folder):
         (["--to", "onnx", "--precision", "int8", "new.onnx"], "--calibration need each other"),
         (["--to", "onnx", "--precision", "fp16", "new.onnx"], "takes --precision fp32 or int8"),
         (["--to", "torch", "--fixed", "0", "64", "64", "new.pt2"], "--fixed must be"),
-        (["--to", "onnx", "new.onnx", "a=b"], "overrides --config-file"),
     ],
 )
 def test_wrong_arguments_are_named_before_anything_is_built(folder, monkeypatch, capsys, options, complaint):
