@@ -12,7 +12,7 @@ from benchmarks import __main__ as benchmarks
 from coco_files import content, write
 from dab_detr import command
 from tiny import LAZY, YAML, lazy_opts, model_opts, yaml_opts
-from tools import check_dataset, convert_checkpoint, convert_dataset, predict
+from tools import check_dataset, convert_checkpoint, convert_dataset, explain, export_model, predict
 
 TOOLS = {
     "train_net": train_net,
@@ -20,6 +20,8 @@ TOOLS = {
     "check_dataset": check_dataset,
     "convert_checkpoint": convert_checkpoint,
     "convert_dataset": convert_dataset,
+    "explain": explain,
+    "export_model": export_model,
     "benchmarks": benchmarks,
 }
 WITH_CONFIG = [name for name in TOOLS if name != "convert_dataset"]
@@ -46,6 +48,9 @@ def inputs(name: str, folder: Path, out: Path) -> list[str]:
         "train_net": ["--eval-only"],
         "predict": [str(picture), "--checkpoint", str(folder / "model.pth"), "--device", "cpu", "--json",
                     str(out / "found.json")],
+        "explain": [str(picture), "--checkpoint", str(folder / "model.pth"), "--device", "cpu", "--output",
+                    str(out / "pages")],
+        "export_model": [str(out / "model.pt2"), "--checkpoint", str(folder / "model.pth"), "--to", "torch"],
         "check_dataset": ["--train", str(data["annotations"]), str(data["images"])],
         "convert_checkpoint": [str(folder / "model.pth"), str(out / "converted.pth"),
                                "--to", "dab_detr"],
@@ -106,7 +111,7 @@ def test_a_missing_config(name, missing, files, tmp_path, capsys):
     assert f"no such .py or .yaml config file: '{tmp_path / missing}'" in line
 
 
-@pytest.mark.parametrize("name", ["predict", "check_dataset", "convert_checkpoint"])
+@pytest.mark.parametrize("name", ["predict", "explain", "export_model", "check_dataset", "convert_checkpoint"])
 def test_overrides_of_nothing(name, files, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         TOOLS[name].main([*inputs(name, files, tmp_path), "model.num_classes=3"])
