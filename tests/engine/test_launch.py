@@ -77,4 +77,4 @@ def test_torchrun_trains_evaluates_and_one_process_goes_on(way, tmp_path):
     train_net.train(arguments("--config-file", config, "--resume", *opts, *longer))
     log = Path(output, "log.txt").read_text()
     assert "Starting training from iteration 4" in log
-    assert "not to the bit what the training would have been without a stop (processes: 2, now 1)" in log
+    assert "not be bit-identical to an uninterrupted one (processes: 2, now 1)" in log

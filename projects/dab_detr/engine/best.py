@@ -1,4 +1,4 @@
-"""The checkpoint that evaluated best."""
+"""Keep the checkpoint with the best evaluation."""
 
 import logging
 import math
@@ -19,20 +19,20 @@ logger = logging.getLogger(__name__)
 
 
 def better(mode: str, key: str) -> Callable[[float, float], bool]:
-    """Whether the first value of a metric is better than the second. `key`: of `mode` in the config."""
+    """Return whether the first value of a metric is better than the second. `key` names `mode` in the config."""
     if mode not in ("max", "min"):
         raise ValueError(f"{key} must be 'max' or 'min', got {mode!r}")
     return operator.gt if mode == "max" else operator.lt
 
 
 class NewValues:
-    """The values of a metric, each once, as evaluations put them into the event storage."""
+    """Read each value of a metric once, as evaluations put them into the event storage."""
 
     def __init__(self, metric: str):
         self.metric, self.seen = metric, -1
 
     def next(self, storage: EventStorage) -> tuple[float, int] | None:
-        """The value since the last call and its iteration; None where there is none, or it is not finite."""
+        """Return the value since the last call and its iteration, or None if there is no finite one."""
         value, iteration = storage.latest().get(self.metric, (math.nan, -1))
         if iteration <= self.seen:
             return None
@@ -41,7 +41,7 @@ class NewValues:
 
 
 class BestCheckpoint(HookBase):
-    """Saves the model as `model_best.pth` whenever an evaluation gave the best value of a metric so far.
+    """Save the model as `model_best.pth` whenever an evaluation gave the best value of a metric so far.
 
     The best value so far is that in the file itself. So a resumed training cannot overwrite a better checkpoint, also
     where it resumes from before that was made. (Detectron2's BestCheckpointer forgets its best value, and makes the

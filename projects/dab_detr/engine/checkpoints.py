@@ -1,4 +1,4 @@
-"""When a training saves, and how many of its checkpoints are kept."""
+"""Periodic checkpoints, of which the last few are kept."""
 
 import re
 from pathlib import Path
@@ -7,10 +7,10 @@ from detectron2.engine import hooks
 
 
 class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
-    """Detectron2's hook, which on resume forgets what it has saved before, and would keep it for ever."""
+    """Detectron2's hook, which also removes the checkpoints that it saved before a resume."""
 
     def before_train(self) -> None:
-        """Take those of before for its own, and remove what is too many of them."""
+        """Adopt the earlier checkpoints of this folder and remove all but the last few."""
         super().before_train()
         if self.max_to_keep is None:
             return

@@ -6,7 +6,7 @@ PARTS = ("backbone", "neck", "encoder", "decoder")
 
 
 def compile_parts(model: nn.Module, **options) -> nn.Module:
-    """The detector, compiled in place: each part becomes one graph, for images of any size; its state dict stays.
+    """Compile the detector in place: each part becomes one graph for any image size. Its state dict stays.
 
     What lies between the parts has lists of pictures and objects in it, and is little. `options` are torch.compile's.
     """

@@ -1,4 +1,4 @@
-"""What the checkpoints of a training say of themselves, by the kind of its config."""
+"""The description that a training stores in its checkpoints."""
 
 import logging
 from collections.abc import Callable
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class DescribeResults(HookBase):
-    """Adds the results of the last evaluation, which comes after the last checkpoint, to that checkpoint.
+    """Add the results of the last evaluation to the last checkpoint, which is written before that evaluation.
 
     It belongs behind the hook that evaluates, in the main process.
     """
@@ -34,7 +34,7 @@ class DescribeResults(HookBase):
 def describer(
     model: nn.Module, *, config: Callable[[], dict], dataset: str | None, results: Callable[[], dict]
 ) -> Callable[[], dict]:
-    """What gives the description of a model in training, for a checkpoint about to be saved.
+    """Return a function that describes a model in training, for a checkpoint about to be saved.
 
     config: gives the config as it is now as plain data; one that cannot be is left out, with a warning.
     dataset: registered name of what it is trained on, if any. results: gives those of the last evaluation.
@@ -63,7 +63,7 @@ def describer(
 
 
 def classes_of(dataset: str | None) -> tuple[list[str] | None, list[int] | None]:
-    """Class names and category ids of a registered dataset in the order of the classes, None where it has none."""
+    """Class names and category ids of a registered dataset in the order of the classes, or None if it has none."""
     metadata = MetadataCatalog.get(dataset) if dataset else None
     names = metadata and metadata.get("thing_classes")
     ids = metadata and metadata.get("thing_dataset_id_to_contiguous_id")

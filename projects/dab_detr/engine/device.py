@@ -1,4 +1,4 @@
-"""What a model runs on: the device, the precision, and its copies in several processes."""
+"""Device, precision and data-parallel copies of a model."""
 
 import logging
 
@@ -26,14 +26,14 @@ def available_device(wanted: str) -> str:
 
 
 def distribute(model: nn.Module, **ddp) -> nn.Module:
-    """The model, in DistributedDataParallel where there are several processes; `ddp` are arguments of that."""
+    """Wrap the model in DistributedDataParallel if there are several processes; `ddp` are its arguments."""
     if comm.get_world_size() > 1 and next(model.parameters()).device.type == "cpu":
         ddp["device_ids"] = None
     return create_ddp_model(model, **ddp)
 
 
 def precision_of(amp: bool, device: str) -> torch.dtype | None:
-    """That of automatic mixed precision; None where it is not asked for or cannot be had."""
+    """The type for automatic mixed precision, or None if it is off or the device has none."""
     if not amp:
         return None
     if torch.device(device).type == "cuda":

@@ -1,4 +1,4 @@
-"""The end of a training that gets no better."""
+"""Early stopping."""
 
 from detectron2.engine import HookBase
 
@@ -7,7 +7,7 @@ from .stopping import FINAL, Stopping
 
 
 class EarlyStopping(HookBase):
-    """Ends the training when a metric has not improved in `patience` evaluations one after the other.
+    """End the training when a metric has not improved in `patience` consecutive evaluations.
 
     metric: as it is called in metrics.json, e.g. "bbox/AP". mode: whether "max" or "min" is best.
     min_delta: what the metric has to improve by for an evaluation to count as better.

@@ -43,7 +43,7 @@ def checkpointables(average: WeightAverage | None) -> dict[str, WeightAverage]:
 
 
 class UpdateAverage(HookBase):
-    """Takes the weights into their average after every step.
+    """Update the average with the weights after every step.
 
     Its place is before the hooks that save and evaluate the average, in all processes.
     """
@@ -59,7 +59,7 @@ class UpdateAverage(HookBase):
 
 
 class FinalAverage(HookBase):
-    """Saves the average alone, as `model_final_ema.pth`, when a training has come to its end, early or not.
+    """Save the average alone, as `model_final_ema.pth`, when a training ends, early or not.
 
     Its place is behind the hook that evaluates, in the main process.
 

@@ -50,7 +50,7 @@ def with_folder(cfg: DictConfig, suffix: str) -> DictConfig:
 
 
 def watched_metrics(settings: DictConfig) -> dict[str, str]:
-    """What decides on the best checkpoint and on early stopping, where these are on, by the keys of the config.
+    """Metrics that the best checkpoint and early stopping wait for, by their config keys.
 
     Raises ValueError for a metric that evaluations will not have.
     """
@@ -66,7 +66,7 @@ def watched_metrics(settings: DictConfig) -> dict[str, str]:
 
 
 class Evaluation(hooks.EvalHook):
-    """Detectron2's EvalHook that, resumed from a checkpoint of just before an evaluation, evaluates first.
+    """Detectron2's EvalHook that evaluates first if it resumes from a checkpoint just before an evaluation.
 
     So a kill during an evaluation loses neither it nor the steps before it.
 

@@ -1,4 +1,4 @@
-"""Starting processes: by Detectron2's launcher, or outside by torchrun or Slurm, which speak by the environment."""
+"""Start processes with Detectron2's launcher, or join those that torchrun or Slurm started."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADD
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Join the processes that were started from outside, or check those that Detectron2's standard arguments ask for.
+    """Join the processes that torchrun or Slurm started, or check those that Detectron2's standard arguments ask for.
 
     Raises ValueError where they cannot be.
     """
@@ -28,7 +28,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def run_everywhere(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    """Run `main(args)` in every process. Returns its exit status, of the first process that failed if any did."""
+    """Run `main(args)` in every process. Returns the exit status of the first process that failed, or 0."""
     if started_from_outside():
         status = main(args)
         distributed.destroy_process_group()
@@ -44,7 +44,7 @@ def run_everywhere(main: Callable[[argparse.Namespace], int], args: argparse.Nam
 
 
 def exit_with(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> None:
-    """Run `main` in a process that was launched, and end the process with its status where that is not 0."""
+    """Run `main` in a launched process, which ends with its status if that is not 0."""
     if status := main(args):
         sys.exit(status)
 
@@ -54,7 +54,7 @@ def started_from_outside() -> bool:
 
 
 def join_processes(args: argparse.Namespace) -> None:
-    """Meet the other processes, of which this one is told by the environment variables that torchrun sets."""
+    """Join the other processes by the environment variables that torchrun sets."""
     missing = [name for name in VARIABLES if name not in os.environ]
     if missing:
         raise ValueError(f"RANK and WORLD_SIZE are set in the environment, as by torchrun, but {missing} are not")
@@ -71,7 +71,7 @@ def join_processes(args: argparse.Namespace) -> None:
 
 
 def check_processes(processes: int, machines: int = 1) -> None:
-    """Raises ValueError where Detectron2's launcher cannot start so many processes on each of so many machines."""
+    """Raise ValueError if Detectron2's launcher cannot start this number of processes on each machine."""
     gpus = torch.cuda.device_count()
     if processes * machines <= 1:
         return

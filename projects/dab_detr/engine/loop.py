@@ -19,7 +19,7 @@ from .optimizer import ClippedAdamW
 
 
 class TrainingLoop(SimpleTrainer):
-    """Detectron2's loop, whose step may be made of several micro-batches, and is skipped where it is not finite.
+    """Detectron2's loop with steps of several micro-batches. It skips steps that are not finite.
 
     accumulate: micro-batches that each process cuts its share of the batch into.
     precision: of automatic mixed precision, torch.float16 (with a GradScaler) or torch.bfloat16; None is without.
@@ -44,7 +44,7 @@ class TrainingLoop(SimpleTrainer):
         self.statistics = [x for module in model.modules() if isinstance(module, _BatchNorm) for x in module.buffers()]
 
     def run_step(self) -> None:
-        """One step of the optimiser. Raises FloatingPointError after three in a row that are not finite."""
+        """Take one optimizer step. Raises FloatingPointError after three steps in a row that are not finite."""
         start = time.perf_counter()
         self.batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
@@ -69,7 +69,7 @@ class TrainingLoop(SimpleTrainer):
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def backward(self, parts: list[list[dict]]) -> list[dict[str, Tensor]]:
-        """The losses of every micro-batch, whose gradients add up; processes exchange them once, with the last."""
+        """Return the losses of every micro-batch. Gradients add up; processes exchange them once, with the last one."""
         batch = None
         if len(parts) > 1:
             counts = [len(x["instances"]) if "instances" in x else 0 for part in parts for x in part]
@@ -85,7 +85,7 @@ class TrainingLoop(SimpleTrainer):
         return detached
 
     def fetch(self, losses: list[dict[str, Tensor]], norm: Tensor) -> tuple[list[dict[str, Tensor]], bool, bool]:
-        """The losses on the CPU, and whether in all processes they and the gradient are finite.
+        """Return the losses on the CPU, and whether they and the gradient are finite in all processes.
 
         Beyond what the model itself does, it is the one place of a step that waits for the device.
         """
@@ -98,7 +98,7 @@ class TrainingLoop(SimpleTrainer):
         return losses, bool(fetched[-2]), bool(fetched[-1])
 
     def step(self, norm: Tensor) -> None:
-        """A step that is taken; not by the GradScaler, which would look for infinities again."""
+        """Take the step, bypassing GradScaler.step, which would search for infinities again."""
         if isinstance(self.optimizer, ClippedAdamW):
             self.optimizer.step(norm=norm)
         else:
@@ -106,7 +106,7 @@ class TrainingLoop(SimpleTrainer):
         self.nonfinite.in_a_row = 0
 
     def skip(self, losses: list[dict[str, Tensor]], losses_finite: bool) -> None:
-        """A step that is not: counted and reported, but where only fp16's scale was too large."""
+        """Skip the step: count and report it, unless only the fp16 loss scale was too large."""
         if losses_finite and self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() > 1:
             return
         parts = [{name: loss.item() for name, loss in x.items()} for x in losses]
@@ -124,13 +124,13 @@ class TrainingLoop(SimpleTrainer):
 
 
 def micro_batches(batch: list[dict], number: int) -> list[list[dict]]:
-    """The batch in so many parts, the last of which may be smaller."""
+    """Cut the batch into this number of parts; the last may be smaller."""
     size = math.ceil(len(batch) / number)
     return [batch[i : i + size] for i in range(0, len(batch), size)]
 
 
 def check_batch_size(total: int, accumulate: int) -> None:
-    """Raises ValueError where a batch cannot be cut into equal parts for the processes and their micro-batches."""
+    """Raise ValueError if a batch cannot be cut into equal parts for the processes and their micro-batches."""
     processes = comm.get_world_size()
     if accumulate < 1:
         raise ValueError(f"train.accumulate must be at least 1, got {accumulate}")

@@ -1,4 +1,4 @@
-"""Steps whose losses or gradients are infinite or NaN: counted, reported, and after three in a row the end."""
+"""Count and report steps with infinite or NaN losses or gradients; stop the training after three in a row."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class NonFiniteSteps:
-    """How many steps were skipped, in all and in a row, which a step that is taken ends.
+    """Count skipped steps, in all and in a row. A step that is taken ends a row.
 
     Each is reported in a file in `output_dir`/nonfinite.
     """
@@ -31,7 +31,7 @@ class NonFiniteSteps:
         self.skipped = self.in_a_row = 0
 
     def skip(self, iteration: int, batch: list[dict], losses: list[dict[str, float]], model: nn.Module) -> None:
-        """Of a step that was not, in all processes together. `losses` are those of each micro-batch.
+        """Record a skipped step; all processes call it together. `losses` are those of each micro-batch.
 
         Raises FloatingPointError if it is the third in a row.
         """
@@ -46,8 +46,8 @@ class NonFiniteSteps:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 where.write_text(json.dumps(report, indent=1))
             logger.warning(
-                "Iteration %d: a loss or gradient is infinite or NaN. The step is skipped, the %d. of this training; "
-                "what its batch was is in %s.",
+                "Iteration %d: a loss or gradient is infinite or NaN. Skipping this step (%d skipped so far); "
+                "its batch is described in %s.",
                 iteration,
                 self.skipped,
                 where,
@@ -66,7 +66,7 @@ class NonFiniteSteps:
 
 
 def described(x: dict) -> dict:
-    """An input of the model in a few words."""
+    """Describe one input of the model in a few words."""
     boxes = x["instances"].gt_boxes.tensor if "instances" in x else None
     return {
         "file_name": str(x.get("file_name", "unknown")),
@@ -79,7 +79,7 @@ def described(x: dict) -> dict:
 
 
 def gradient_report(model: nn.Module) -> dict:
-    """Which tensors' gradients are not finite, and where the largest of all is; NaN counts as larger than any."""
+    """List the tensors with gradients that are not finite, and the largest gradient; NaN counts as the largest."""
     worst, largest, bad = ("", 0.0), -1.0, []
     for name, parameter in model.named_parameters():
         if parameter.grad is None or not parameter.grad.numel():
@@ -94,7 +94,7 @@ def gradient_report(model: nn.Module) -> dict:
 
 
 def readable(x):
-    """The same with NaN and infinities as text, which JSON has no numbers for."""
+    """Write NaN and infinities as text, because JSON has no numbers for them."""
     if isinstance(x, dict):
         return {key: readable(value) for key, value in x.items()}
     if isinstance(x, list):

@@ -1,4 +1,4 @@
-"""The optimiser of the DETR family: AdamW with a slower backbone and the whole gradient clipped."""
+"""The optimizer of the DETR family: AdamW with a slower backbone and the whole gradient clipped."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,7 +8,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 
 def parameter_groups(model: nn.Module, *, lr: float, lr_factors: Mapping[str, float]) -> list[dict]:
-    """Trainable parameters by learning rate, for the constructor of an optimiser; each of them is in one group.
+    """Trainable parameters by learning rate, for the constructor of an optimizer. Each is in one group.
 
     lr_factors: the name of a module to the factor of its parameters' learning rate, e.g. {"backbone": 0.1}. The
         first name that is part of a parameter's path decides. Weight decay is the same for all, norms included.

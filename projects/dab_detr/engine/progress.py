@@ -1,4 +1,4 @@
-"""What a training tells while it runs."""
+"""Progress of a training on the terminal and in files."""
 
 import logging
 import sys
@@ -23,7 +23,7 @@ def progress_writers(output_dir: str, max_iter: int, others: Sequence[str] = ())
 
 
 class _WithMemory(logging.LoggerAdapter):
-    """Adds the most memory that this process has had to the line of progress, as Detectron2 does on GPUs."""
+    """Add the peak memory of this process to the line of progress, as Detectron2 does on GPUs."""
 
     def process(self, msg, kwargs):
         from resource import RUSAGE_SELF, getrusage  # not on Windows

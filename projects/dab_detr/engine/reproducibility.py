@@ -1,4 +1,4 @@
-"""What a resumed training needs to go on as if it had never stopped."""
+"""Resume a training as if it had never stopped."""
 
 import logging
 import random
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class Reproducibility(HookBase):
-    """All that is random follows from the seed and the iteration, so that only the seed has to be kept.
+    """Derive all randomness from the seed and the iteration, so that a checkpoint only keeps the seed.
 
     Every step begins with the random numbers (Python's, NumPy's, torch's on every device) of its own, and the data goes
     on with the batch of the first iteration. On a CPU a resumed training is then the same to the bit.
@@ -39,7 +39,8 @@ class Reproducibility(HookBase):
         changed = [f"{key}: {state[key]}, now {now}" for key, now in self.state_dict().items() if state[key] != now]
         if changed:
             logger.warning(
-                "This is not to the bit what the training would have been without a stop (%s). Its own seed is kept.",
+                "The resumed training will not be bit-identical to an uninterrupted one (%s). "
+                "Keeping the checkpoint's seed.",
                 "; ".join(changed),
             )
         self.loader.seed = state["seed"]
@@ -55,8 +56,10 @@ class Reproducibility(HookBase):
 
 
 def reproducibility(loader: Iterable) -> Reproducibility | None:
-    """The hook; None, which is said, for a loader that cannot begin anywhere but at its first batch."""
+    """Return the hook, or warn and return None for a loader that can only start at its first batch."""
     if isinstance(loader, TrainLoader):
         return Reproducibility(loader)
-    logger.warning("dataloader.train is no dab_detr.data.loader.TrainLoader: if resumed, its data will begin anew.")
+    logger.warning(
+        "dataloader.train is not a dab_detr.data.loader.TrainLoader: after a resume its data starts from the beginning."
+    )
     return None

@@ -1,4 +1,4 @@
-"""How long a training is, and how its learning rate begins."""
+"""Length of a training in iterations or epochs, and warm-up of its learning rate."""
 
 import logging
 from collections.abc import Collection
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 def count_in_epochs(cfg: DictConfig, overridden: Collection[str]) -> None:
-    """Where `train.epochs` is set, turns it into `train.max_iter`, and makes evaluations and checkpoints one an epoch.
+    """Turn `train.epochs`, if set, into `train.max_iter`, with an evaluation and a checkpoint each epoch.
 
     Periods among the overrides stay. An epoch is as many full batches as there are images for; afterwards
     `train.epochs` is None, for the config has it in iterations.
@@ -35,7 +35,7 @@ def count_in_epochs(cfg: DictConfig, overridden: Collection[str]) -> None:
 
 
 def check_iterations(cfg: DictConfig, overridden: Collection[str]) -> None:
-    """Checkpoints become as frequent as evaluations, if they are not already or `overridden`.
+    """Make checkpoints as frequent as evaluations, unless they already are or are `overridden`.
 
     Raises ValueError for a training without iterations.
     """
@@ -49,7 +49,7 @@ def check_iterations(cfg: DictConfig, overridden: Collection[str]) -> None:
 def with_warmup(
     scheduler: ParamScheduler, warmup_iters: int, max_iter: int, warmup_factor: float = 0.001
 ) -> ParamScheduler:
-    """The scheduler after `warmup_iters` iterations in which the learning rate rises evenly from `warmup_factor` of it.
+    """Start the scheduler with `warmup_iters` iterations in which the rate rises evenly from `warmup_factor` of it.
 
     Raises ValueError where these are not fewer than all.
     """

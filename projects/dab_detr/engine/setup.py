@@ -1,4 +1,4 @@
-"""What happens before a model is built: the config is checked against the data and the machine, and completed."""
+"""Check and complete a config against the data and the machine, before a model is built."""
 
 import argparse
 import logging
@@ -103,7 +103,7 @@ def set_num_classes(cfg: DictConfig, touched: Sequence[str], *, trains: bool) ->
 
 
 def check_val(cfg: DictConfig, touched: Sequence[str]) -> None:
-    """Raises ValueError for files of the user's own to train on, and COCO left as the dataset to evaluate on."""
+    """Raise ValueError for a training on the user's own files with COCO still set for evaluation."""
     train, val = cfg.dataset.train, cfg.dataset.val
     if train.annotations and not val.annotations and val.name == COCO_VAL and "dataset.val.name" not in touched:
         raise ValueError(
@@ -136,7 +136,7 @@ def num_classes_for(
 
 
 def check_annotations_exist(name: str) -> None:
-    """Raises ValueError for a dataset that Detectron2 knows, but that is not on this machine."""
+    """Raise ValueError for a dataset that Detectron2 knows but that is not on this machine."""
     json_file = MetadataCatalog.get(name).get("json_file")
     if json_file and not PathManager.exists(json_file):
         raise ValueError(

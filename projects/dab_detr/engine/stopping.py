@@ -1,4 +1,4 @@
-"""The end of a training before its last iteration: by a signal, or because a hook asks for it."""
+"""Stop a training before its last iteration, by a signal or because a hook asks for it."""
 
 import logging
 import multiprocessing
@@ -12,10 +12,10 @@ from detectron2.utils import comm
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-"""With which machines that can be taken away announce it, and job schedulers."""
+"""Signals that preemptible machines and job schedulers send before they stop a process."""
 
 FINAL = "model_final"
-"""The checkpoint of a training that has come to its end."""
+"""The checkpoint of a finished training."""
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +23,11 @@ _training = False
 
 
 class Stopped(BaseException):
-    """The training has ended early on request, all saved. No Exception, for nothing has failed."""
+    """Raised when a training has ended early on request, with everything saved."""
 
 
 class Stopping(HookBase):
-    """Saves and ends the training after the step in which SIGTERM or SIGUSR1 came or a hook asked, whichever process
+    """Save and end the training after the step in which SIGTERM or SIGUSR1 came or a hook asked, whichever process
     it was in. Data workers, which such signals often reach too, go on.
 
     Its place is behind all hooks that have a state, and before those that only tell: they do once more after training.
@@ -38,7 +38,7 @@ class Stopping(HookBase):
         self.handlers = {}
 
     def ask(self, reason: str, name: str | None = None) -> None:
-        """End the training after this step; `name` is that of the checkpoint, else it has the iteration's."""
+        """End the training after this step. `name` names the checkpoint; by default the iteration does."""
         if self.reason is None:
             self.reason, self.name = reason, name
 
@@ -68,12 +68,12 @@ class Stopping(HookBase):
         self.ask(f"{signal.Signals(number).name} came. --resume goes on from here")
 
     def _agreed(self) -> str | None:
-        """The reason to end of the first process that has one."""
+        """Return the reason to end of the first process that has one."""
         return next(filter(None, comm.all_gather(self.reason)), None)
 
 
 def pass_signals_on() -> None:
-    """In the process that only starts those that train: it leaves it to them to end, and ends after them."""
+    """Let a launching process leave signals to the processes that train, and end after them."""
 
     def pass_on(number: int, _) -> None:
         for child in multiprocessing.active_children():
@@ -84,7 +84,7 @@ def pass_signals_on() -> None:
 
 
 def _heed_parent_only() -> None:
-    """In a process forked during a training: it is ended by these signals only where its parent sends them."""
+    """Let a process forked during a training end by these signals only if its parent sends them."""
     if _training:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         threading.Thread(target=_wait_for_parent, args=(os.getppid(),), daemon=True).start()

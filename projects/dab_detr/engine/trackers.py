@@ -14,7 +14,7 @@ _WINDOW = 20  # iterations of which the median is sent, as Detectron2's other wr
 
 
 class _Tracker(EventWriter):
-    """Sends each scalar once, under the iteration it is of. Its name, project and account the tracker takes from its
+    """Send each scalar once, under its iteration. Its name, project and account the tracker takes from its
     own environment variables.
     """
 
@@ -24,7 +24,7 @@ class _Tracker(EventWriter):
         self._start(os.path.basename(os.path.abspath(output_dir)), config if PathManager.isfile(config) else None)
 
     def write(self) -> None:
-        """Send what has come since the last time."""
+        """Send the scalars since the last call."""
         news: dict[int, dict[str, float]] = {}
         latest = get_event_storage().latest_with_smoothing_hint(_WINDOW)
         for name, (value, iteration) in latest.items():
@@ -82,7 +82,7 @@ TRACKERS = {"wandb": WandbWriter, "mlflow": MLflowWriter}
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Raises ValueError for a name that is none, or whose library is not installed."""
+    """Raise ValueError for an unknown name and for a library that is not installed."""
     for name in names:
         if name not in TRACKERS:
             raise ValueError(f"train.writers knows {', '.join(TRACKERS)}, and not {name!r}")

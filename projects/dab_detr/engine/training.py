@@ -160,7 +160,7 @@ class Training:
 
 
 def preview_hook(cfg: DictConfig, model: nn.Module) -> PreviewHook | None:
-    """Pictures of `dataset.val`, if `train.preview` asks for any."""
+    """The hook that draws `dataset.val`, if `train.preview` asks for pictures."""
     preview = cfg.train.preview
     name = registered(cfg.dataset.val) if "dataset" in cfg and preview and preview.num_images else None
     if name is None:

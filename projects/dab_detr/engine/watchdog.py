@@ -1,4 +1,4 @@
-"""A watch on the first epoch: four ways in which a training goes wrong quietly, told before they cost a night."""
+"""Watch the first epoch for four silent failures of a training, and warn before they cost a night."""
 
 import logging
 from collections.abc import Sequence
@@ -39,9 +39,9 @@ logger = logging.getLogger(__name__)
 
 
 class Watchdog(HookBase):
-    """Warns, once each, of collapsed queries, matcher churn, AP 0 with falling loss, and classes that never match.
+    """Warn, once each, of collapsed queries, matcher churn, AP 0 with falling loss, and classes that never match.
 
-    It watches a training from its first iteration, and has nothing to say of one that is resumed. All processes need
+    It watches a training from its first iteration and ignores a resumed one. All processes need
     it, after the hook that evaluates.
 
     images: in the training data; None where that is not known, and classes are not watched.
@@ -74,7 +74,7 @@ class Watchdog(HookBase):
             self.judge_evaluation()
 
     def count_classes(self) -> None:
-        """With the last batch of the epoch, judge the classes: in all processes together, for each has seen a part."""
+        """Judge the classes with the epoch's last batch, in all processes together: each has seen a part."""
         batch = getattr(self.trainer, "_trainer", self.trainer).batch
         self.visits += len(batch) * comm.get_world_size()
         for x in batch:
@@ -110,6 +110,6 @@ class Watchdog(HookBase):
 
 
 def watchdog(loader, dataset: str) -> Watchdog:
-    """The hook for a training by this loader on the registered dataset."""
+    """Return the hook for a training with this loader on the registered dataset."""
     names = MetadataCatalog.get(dataset).get("thing_classes", [])
     return Watchdog(images=len(loader.visits) if isinstance(loader, TrainLoader) else None, class_names=names)
