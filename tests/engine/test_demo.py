@@ -75,7 +75,7 @@ def test_pictures_are_flipped_for_training_only(cfg):
 def test_trains_evaluates_and_draws(datasets, tmp_path):
     output = tmp_path / "output"
     splits = [f"dataset.{split}.name.{key}={value}" for split in ("train", "val") for key, value in FEW.items()]
-    results = train_net.main(
+    results = train_net.train(
         arguments(
             "--config-file", DEMO, *splits, f"train.output_dir={output}", f"train.max_iter={ITERATIONS}",
             "train.eval_period=0", "train.log_period=1", "train.preview.num_images=2", "train.device=cpu",
