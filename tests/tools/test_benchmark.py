@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -23,6 +24,12 @@ SMALL = [
     "model.queries.num_queries=30",
     "model.num_classes=5",
 ]
+
+
+@pytest.fixture(autouse=True)
+def a_small_product(monkeypatch):
+    """A CPU without kernels for bf16 takes minutes for the product that finds its peak."""
+    monkeypatch.setattr(benchmark, "matrix_peak", partial(measure.matrix_peak, side=64, runs=2))
 
 
 def arguments(*given: str) -> argparse.Namespace:
