@@ -23,7 +23,8 @@ def model() -> DABDETR:
 
 
 def test_is_registered():
-    assert META_ARCH_REGISTRY.get("DABDETR") is DABDETR
+    """By a function that builds a DABDETR from a yacs config, see tests/test_config_yacs.py."""
+    assert META_ARCH_REGISTRY.get("DABDETR").__name__ == DABDETR.__name__
 
 
 @pytest.mark.parametrize(

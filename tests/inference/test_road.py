@@ -15,6 +15,9 @@ ROAD = """
 import json, os, sys
 import cv2, timm, matplotlib.pyplot  # what may be imported on the way, with all that it reads
 from dab_detr.inference import Predictor
+import contextlib
+import io
+
 from tools import predict
 
 report, checkpoints, rest = (json.loads(x) for x in sys.argv[1:])
@@ -37,12 +40,10 @@ read = os._Environ.__getitem__
 os._Environ.__getitem__ = lambda self, key: found["environment"].append(key) or read(self, key)
 sys.addaudithook(hook)
 for checkpoint in checkpoints:
-    sys.argv = ["predict.py", "--checkpoint", checkpoint, *rest]
-    error = None
-    try:
-        predict.main()
-    except SystemExit as left:
-        error = str(left) if left.code else None
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told):
+        predict.main(["--checkpoint", checkpoint, *rest])
+    error = next((line for line in told.getvalue().splitlines() if line.startswith("error: ")), None)
     found["errors"].append(error)
 json.dump(found, open(report, "w"))
 """

@@ -51,7 +51,11 @@ def original_state(name: str) -> tuple[dict, dict]:
     options, changes = FURTHER[name]
     shapes = {key: entry["shape"] for key, entry in load_case("base").meta["params"].items()}
     shapes = {key: shape for key, shape in (shapes | changes).items() if shape is not None}
-    return options, make_weights(shapes)
+    weights = make_weights(shapes)
+    tied = {key: entry["tied"] for key, entry in load_case("base").meta["params"].items() if "tied" in entry}
+    return options, weights | {
+        key: weights[other] for key, other in tied.items() if key in weights and other in weights
+    }
 
 
 def worst(a: torch.Tensor, b: torch.Tensor) -> float:
