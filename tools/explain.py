@@ -5,54 +5,44 @@ python tools/explain.py --checkpoint output/mine/model_final.pth street.jpg --ou
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from dab_detr import command
 from dab_detr.checkpoint.writing import atomic_write
-from dab_detr.config import load
 from dab_detr.explanation import explain
 from dab_detr.explanation.figures import save_figures
 from dab_detr.explanation.page import page
-from dab_detr.inference import Predictor
+from dab_detr.inference.arguments import add_model_arguments, predictor_of
 from dab_detr.inference.images import sources_of
+from dab_detr.inference.output import picture_names
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = command.config_parser(__doc__, "for weights without a config of their own: a LazyConfig or a yacs config")
     parser.add_argument("images", nargs="+", help="image files, folders (with all below them) and URLs; then overrides")
-    parser.add_argument(
-        "--checkpoint", required=True, help="a checkpoint of train_net.py, or with a config any weights"
-    )
-    parser.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        help="a class of your own that the checkpoint's config may build; repeatable",
-    )
+    add_model_arguments(parser)
+    parser.add_argument("--device", default="cuda", help="as torch names it (default cuda, the CPU without one)")
     parser.add_argument("--output", type=Path, required=True, help="folder for the pages")
     parser.add_argument(
         "--figures", action="store_true", help="also draw the papers' figures, of the best detection of each image"
     )
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score of a detection (default 0.3)")
     parser.add_argument("--max-objects", type=int, default=20, help="detections in a page, at most (default 20)")
-    parser.add_argument("--device", default="cuda", help="as torch names it (default cuda, the CPU without one)")
     return command.parse(parser, argv, inputs="images")
 
 
 def work(args: argparse.Namespace) -> None:
     """Write the pages."""
     sources = sources_of(args.images)
-    if args.config_file:
-        config = load(args.config_file, args.opts)
-        predictor = Predictor.from_config(config, args.checkpoint, device=args.device)
-    else:
-        predictor = Predictor.from_checkpoint(args.checkpoint, device=args.device, allow=args.allow)
+    predictor = predictor_of(args)
     args.output.mkdir(parents=True, exist_ok=True)
-    for source in sources:
+    names = picture_names([source.name for source in sources], taken=os.listdir(args.output))
+    for source, name in zip(sources, names, strict=True):
         explanation = explain(predictor, source, threshold=args.threshold, max_objects=args.max_objects)
-        path = free_path(args.output, Path(source.name).stem)
+        path = (args.output / name).with_suffix(".html")
         with atomic_write(path) as file:
             file.write(page(explanation).encode())
         if args.figures:
@@ -65,15 +55,6 @@ def work(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Write the pages. Returns the exit status."""
     return command.run(work, parse(argv))
-
-
-def free_path(folder: Path, stem: str) -> Path:
-    """A name for a page in the folder that no file has yet."""
-    number, path = 1, folder / f"{stem}.html"
-    while path.exists() or path.with_suffix("").exists():
-        number += 1
-        path = folder / f"{stem}_{number}.html"
-    return path
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ from detectron2.data import transforms as T
 from tqdm import tqdm
 
 from dab_detr import command
-from dab_detr.config import load
 from dab_detr.export.graph import DetectionGraph
 from dab_detr.export.metadata import Metadata, resizing_rule, sha256_of
 from dab_detr.export.writing import PRECISIONS, SUFFIXES, write
-from dab_detr.inference import Predictor
+from dab_detr.inference.arguments import add_model_arguments, predictor_of
 from dab_detr.inference.images import sources_of
 
 
@@ -26,7 +25,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = command.config_parser(__doc__, "for weights without an embedded config: a LazyConfig or a yacs config")
     parser.add_argument("output", type=Path, help="the file to write: .onnx, .xml (OpenVINO) or .pt2 (torch)")
-    parser.add_argument("--checkpoint", required=True, help="a checkpoint of train_net.py, or any weights and a config")
+    add_model_arguments(parser)
+    parser.set_defaults(device="cpu")
     parser.add_argument("--to", required=True, choices=SUFFIXES, help="the format")
     parser.add_argument("--fixed", nargs=3, type=int, metavar=("B", "H", "W"), help="batch and size (default: any)")
     parser.add_argument("--input", choices=["uint8", "float32"], default="uint8", help="type of the images (0 to 255)")
@@ -65,11 +65,7 @@ def calibration_batches(paths: Sequence[str], augmentations: T.AugmentationList,
 def run(args: argparse.Namespace) -> None:
     """Raises ValueError and OSError for what cannot be exported."""
     check(args)
-    if args.config_file:
-        config = load(args.config_file, args.opts)
-        predictor = Predictor.from_config(config, args.checkpoint, device="cpu")
-    else:
-        predictor = Predictor.from_checkpoint(args.checkpoint, device="cpu")
+    predictor = predictor_of(args)
     short_side, max_size = resizing_rule(predictor.augmentations)
     metadata = Metadata(
         class_names=predictor.class_names,

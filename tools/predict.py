@@ -16,9 +16,9 @@ import torch
 from detectron2.utils.logger import setup_logger
 
 from dab_detr import command
-from dab_detr.config import load
 from dab_detr.data.pictures import set_pixel_limit
 from dab_detr.inference import Detections, Predictor, Video, VideoWriter
+from dab_detr.inference.arguments import add_model_arguments, predictor_of
 from dab_detr.inference.coco_json import StreamedFile, categories_of, lines_beside
 from dab_detr.inference.images import Source, local_name, sources_of
 from dab_detr.inference.output import Pictures, check_inputs_are_safe, check_nothing_is_replaced, picture_names
@@ -33,15 +33,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         help="image files, folders (with all below them) and URLs; then overrides",
     )
     parser.add_argument("--video", help="instead of images: a video file, its URL, or the number of a camera")
-    parser.add_argument(
-        "--checkpoint", required=True, help="a checkpoint of train_net.py, or with a config any weights"
-    )
-    parser.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        help="a class of your own that the checkpoint's config may build; repeatable",
-    )
+    add_model_arguments(parser)
+    parser.add_argument("--device", default="cuda", help="as torch names it (default cuda, the CPU without one)")
     parser.add_argument("--output", type=Path, help="folder for the pictures, or the video, with what was found")
     parser.add_argument(
         "--json", type=Path, help="file for what was found, in COCO's format; with the suffix .jsonl a line an image"
@@ -58,9 +51,6 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="continue a run that was stopped, with the same command")
     parser.add_argument("--overwrite", action="store_true", help="replace files that an earlier run has written")
     parser.add_argument("--max-pixels", type=int, help="read images of up to so many pixels (default 179 million)")
-    parser.add_argument(
-        "--device", default="cuda", help="as torch names it (default cuda, the CPU where there is none)"
-    )
     parser.add_argument("--autocast", choices=["float16", "bfloat16"], help="automatic mixed precision")
     return command.parse(parser, argv, inputs="images")
 
@@ -109,13 +99,6 @@ def check_written(args: argparse.Namespace, pictures: list[Path], names: list[st
         check_nothing_is_replaced([*numbers, *pictures])
 
 
-def predictor_of(args: argparse.Namespace) -> Predictor:
-    options = {"device": args.device, "autocast": getattr(torch, args.autocast) if args.autocast else None}
-    if not args.config_file:
-        return Predictor.from_checkpoint(args.checkpoint, allow=args.allow, **options)
-    return Predictor.from_config(load(args.config_file, args.opts), args.checkpoint, **options)
-
-
 def drawn(found: Iterator[Detections], pictures: Pictures) -> Iterator[tuple[Detections, dict]]:
     """Yield each with the name of its picture, which is saved before."""
     for detections in found:
@@ -161,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
     What was found until an error or a signal is kept, in files that are whole.
     """
     check(args)
-    predictor = predictor_of(args)
+    predictor = predictor_of(args, autocast=getattr(torch, args.autocast) if args.autocast else None)
     if args.video:
         sources = Video(int(args.video) if args.video.isdecimal() else args.video)
         film = args.output and args.output / f"{Path(sources.name).stem}.mp4"

@@ -89,10 +89,10 @@ def test_the_tool_writes_a_page_for_each_picture_and_replaces_none(checkpoint, t
         "0",
     ]
     assert main([str(tmp_path / "a"), str(tmp_path / "b"), *options]) == 0
-    assert sorted(x.name for x in (tmp_path / "out").iterdir()) == ["same.html", "same_2.html"]
+    assert sorted(x.name for x in (tmp_path / "out").iterdir()) == ["same.html", "same_1.html"]
     assert " detections, " in capsys.readouterr().out
     assert main([str(tmp_path / "a"), *options, "--figures"]) == 0
-    assert (tmp_path / "out" / "same_3.html").is_file() and (tmp_path / "out" / "same_3" / "position.svg").is_file()
+    assert (tmp_path / "out" / "same_2.html").is_file() and (tmp_path / "out" / "same_2" / "position.svg").is_file()
     assert main([str(tmp_path / "none.png"), *options]) == 2
     assert "none.png" in capsys.readouterr().err
 

@@ -45,4 +45,5 @@ def test_labels_of_overlapping_boxes_lie_apart():
 
 def test_a_picture_without_room_still_has_all_labels():
     boxes = np.array([[1.0, 1, 19, 9]] * 9)
-    draw_boxes(np.zeros((10, 20, 3), np.uint8), boxes, labels=[0] * 9, texts=["bar $%d$"] * 9)
+    picture = draw_boxes(np.zeros((10, 20, 3), np.uint8), boxes, labels=[0] * 9, texts=["bar $%d$"] * 9)
+    assert picture.shape == (10, 20, 3) and picture.any()

@@ -22,17 +22,18 @@ def deformable_sample(value: Tensor, shapes: tuple[tuple[int, int], ...], points
     points: (B, Q, heads, levels, P, 2) as (x, y), normalized by the whole map. weights: (B, Q, heads, levels, P).
     Returns (B, Q, heads * c). A kernel can replace this one function.
     """
-    sample = sample_from_bags if bag_is_faster(value, points) else sample_from_grids
+    sample = sample_from_bags if bag_is_faster(value, shapes, points) else sample_from_grids
     return sample(value, shapes, points, weights)
 
 
-def bag_is_faster(value: Tensor, points: Tensor) -> bool:
+def bag_is_faster(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor) -> bool:
     """Whether `sample_from_bags` is faster for values (B, S, heads, c). We measured: it is on CPU for many queries, but
     not with a gradient, whose scattered sums cost what the bag saves. Compilers and exporters need the grid."""
     wants_gradient = torch.is_grad_enabled() and (value.requires_grad or points.requires_grad)
     if value.device.type != "cpu" or wants_gradient or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    return points.shape[1] >= BAG_FROM and value.numel() < INT32_MAX
+    rows = len(value) * value.shape[2] * sum((height + 2) * (width + 2) for height, width in shapes)
+    return points.shape[1] >= BAG_FROM and rows < INT32_MAX  # the bag counts rows with their borders in int32
 
 
 def sample_from_grids(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor) -> Tensor:

@@ -1,0 +1,29 @@
+"""Command-line arguments that every tool with a model shares: its checkpoint and its config."""
+
+import argparse
+
+import torch
+
+from ..config import load
+from .predictor import Predictor
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--checkpoint` and `--allow` to a parser of `command.config_parser`; `predictor_of` also reads `device`."""
+    parser.add_argument(
+        "--checkpoint", required=True, help="a checkpoint of train_net.py, or with a config any weights"
+    )
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        help="a class of your own that the checkpoint's config may build; repeatable",
+    )
+
+
+def predictor_of(args: argparse.Namespace, *, autocast: torch.dtype | None = None) -> Predictor:
+    """The Predictor that parsed arguments ask for. Raises ValueError as its constructors do."""
+    if args.config_file:
+        config = load(args.config_file, args.opts)
+        return Predictor.from_config(config, args.checkpoint, device=args.device, autocast=autocast)
+    return Predictor.from_checkpoint(args.checkpoint, device=args.device, autocast=autocast, allow=args.allow)
