@@ -174,3 +174,10 @@ def test_a_detector_on_a_backbone_of_timm():
     losses = train(model, [random_input(objects=2), random_input(64, 160, objects=1)])
     assert sum(losses.values()).isfinite()
     assert all(p.grad is not None for p in model.backbone.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("width, layout", [(8, torch.contiguous_format), (16, torch.channels_last)])
+def test_narrow_networks_keep_the_plain_layout(width, layout):
+    """In channels-last, torch's gradient of their strided 1 x 1 convolutions writes past its memory on CPU."""
+    weight = resnet(depth=18, width=width, norm="BN").res3[0].conv1.weight
+    assert weight.is_contiguous(memory_format=layout)
