@@ -165,6 +165,18 @@ def test_a_stored_yacs_config_runs_nothing(override, reason, tmp_path, executed)
     assert "leaked" not in str(error.value)
 
 
+@pytest.mark.parametrize("key", ["train.output_dir", "dataloader.test.num_workers"])
+def test_no_part_of_a_stored_yacs_config_reads_the_environment(key, tmp_path, executed):
+    """Its `OVERRIDES` reach beyond the model."""
+
+    def spoil(about):
+        about["config"]["OVERRIDES"] = [rf"{key}=$\{{oc.env:SECRET\}}"]
+
+    path = described.change(described.save_yacs(tmp_path), spoil)
+    with pytest.raises(ValueError, match="interpolations are not followed"):
+        Predictor.from_checkpoint(path, device="cpu")
+
+
 def test_the_environment_is_not_read(tmp_path, executed):
     def spoil(about):
         about["config"]["model"]["input_format"] = "${oc.env:SECRET}"

@@ -130,7 +130,7 @@ def check_config(node: object, key: str = "config", allow: Collection[str] = ())
 
 
 def check_references(node: object, key: str) -> None:
-    """Raise ValueError for an interpolation that reads anything but another key of the same node.
+    """Raise ValueError for an interpolation that reads anything but other keys of the same node.
 
     node: plain data, in which the wiring of this project refers from one part to another.
     """
@@ -140,7 +140,7 @@ def check_references(node: object, key: str) -> None:
     elif isinstance(node, (list, tuple)):
         for i, inner in enumerate(node):
             check_references(inner, f"{key}.{i}")
-    elif isinstance(node, str) and "${" in node and not REFERENCE.fullmatch(node):
+    elif isinstance(node, str) and "${" in REFERENCE.sub("", node):
         raise ValueError(f"refused: {key} in the checkpoint is {node!r}; interpolations are not followed")
 
 

@@ -88,7 +88,7 @@ def recipe_of_stored(config: Mapping, allow: Collection[str] = ()) -> Recipe:
     cfg = yacs_defaults()
     cfg.merge_from_other_cfg(CfgNode(config))
     nodes = translate(cfg)
-    check_references(OmegaConf.to_container(nodes.model, resolve=False), "model")
+    check_references(OmegaConf.to_container(nodes, resolve=False), "config")
     recipe = recipe_of(OmegaConf.to_container(nodes, resolve=True))
     for node, key in zip((recipe.model, recipe.augmentations), BUILT, strict=True):
         check_config(node, key, allow)
