@@ -1,10 +1,12 @@
 """tools/predict.py, as it is called from the shell."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -323,7 +325,10 @@ def test_what_was_found_before_a_signal_is_kept_and_gone_on_with(name, number, c
         save_picture(tmp_path / f"in/{seed:02d}.png", seed)
     args = ["in", "--output", "out", "--json", f"out/{name}", "--threshold", "0"]
     given = ["--checkpoint", str(checkpoint), "--device", "cpu", *args]
-    process = subprocess.Popen([sys.executable, "-c", SLOWLY, *given], stderr=subprocess.PIPE, text=True)
+    root = str(Path(predict.__file__).parents[1])  # the process starts in another folder
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+    command = [sys.executable, "-c", SLOWLY, *given]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     until = time.monotonic() + 60
     while len(list(tmp_path.glob("out/*.png"))) < 4 and time.monotonic() < until:
         time.sleep(0.01)
