@@ -15,7 +15,8 @@ from coco_files import content, write
 from dab_detr.config import add_dab_detr_config, register_datasets, translate
 from dab_detr.models import MODELS, dab_detr
 from dab_detr.overrides import apply_overrides
-from dab_detr.yacs import FIXED_KEYS, MODEL_KEYS, OTHER_KEYS, READ_KEYS, model_node, values_of
+from dab_detr.yacs.keys import FIXED_KEYS, MODEL_KEYS, OTHER_KEYS, READ_KEYS, values_of
+from dab_detr.yacs.model import model_node
 from tiny import YAML, yaml_opts
 
 

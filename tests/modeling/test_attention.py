@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dab_detr.modeling import attention
+from dab_detr.modeling import dot_product
 from dab_detr.modeling.attention import (
     Attention,
     ConditionalCrossAttention,
@@ -30,7 +30,7 @@ def fused_calls(monkeypatch) -> list:
     """Grows by one with every call of torch's fused attention."""
     calls = []
     fused = torch.nn.functional.scaled_dot_product_attention
-    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", lambda *args: calls.append(1) or fused(*args))
+    monkeypatch.setattr(dot_product.F, "scaled_dot_product_attention", lambda *args: calls.append(1) or fused(*args))
     return calls
 
 
@@ -117,7 +117,7 @@ def test_blocked_queries_have_no_weight(kind):
 @pytest.mark.parametrize("threshold", [0, 2**40])
 @pytest.mark.parametrize("kind", SELF)
 def test_blocked_queries_are_not_seen(kind, threshold, monkeypatch):
-    monkeypatch.setattr(attention, "FUSED_FROM", threshold)
+    monkeypatch.setattr(dot_product, "FUSED_FROM", threshold)
     content, position, _ = sample()
     module, blocked = kind(dim=C, heads=HEADS), sample_blocked()
     changed = content.clone()
@@ -173,32 +173,17 @@ def test_torchs_fused_kernel_gives_the_same(kind, monkeypatch, fused_calls):
     module = kind(dim=C, heads=HEADS)
     plain = apply(module, *inputs, sample_blocked())
     assert not fused_calls  # so few scores are not worth it
-    monkeypatch.setattr(attention, "FUSED_FROM", Q * Q)
+    monkeypatch.setattr(dot_product, "FUSED_FROM", Q * Q)
     other = apply(module, *inputs, sample_blocked())
     assert worst(other, plain) < 1e-6
     wider = isinstance(module, ConditionalCrossAttention)  # whose queries are twice as wide as its values
     assert bool(fused_calls) != wider
 
 
-def test_fused_kernel_is_used_from_so_many_scores_on(monkeypatch, fused_calls):
-    monkeypatch.setattr(attention, "FUSED_FROM", 10 * 16)
-    for cells in (15, 16):
-        attention.attend(torch.randn(1, 10, 4), torch.randn(1, cells, 4), torch.randn(1, cells, 4), heads=2)
-    assert len(fused_calls) == 1
-
-
-@pytest.mark.parametrize("threshold", [0, 2**40])
-def test_heads_may_be_narrower_in_values_than_in_scores(threshold, monkeypatch):
-    monkeypatch.setattr(attention, "FUSED_FROM", threshold)
-    value = torch.randn(B, S, 6)
-    uniform = attention.attend(torch.zeros(B, Q, C), torch.randn(B, S, C), value, heads=HEADS)
-    assert worst(uniform, value.mean(1, keepdim=True).expand(-1, Q, -1)) < 1e-6
-
-
 @pytest.mark.parametrize("threshold", [0, 2**40])
 @pytest.mark.parametrize("kind", ALL)
 def test_dropout_acts_in_training_only(kind, threshold, monkeypatch):
-    monkeypatch.setattr(attention, "FUSED_FROM", threshold)
+    monkeypatch.setattr(dot_product, "FUSED_FROM", threshold)
     inputs = sample()
     module = kind(dim=C, heads=HEADS, dropout=0.5)
     trained = [apply(module, *inputs) for _ in range(2)]

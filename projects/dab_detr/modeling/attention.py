@@ -8,85 +8,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_flop_count
 
+from .dot_product import attend, in_heads, scores
 from .part import SPATIAL, Part
 from .structures import Look, Memory, Position
-
-# On CPU torch's fused kernel is faster above about this many scores per head.
-FUSED_FROM = 2**17
-
-
-def attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    heads: int,
-    blocked: Tensor | None = None,
-    dropout: float = 0.0,
-) -> Tensor:
-    """Multi-head attention of queries (B, Q, E) over keys (B, S, E) with values (B, S, C), to (B, Q, C).
-
-    blocked: bool, broadcast to (B, heads, Q, S), True where a query must not see a key.
-    """
-    query, key, value = (in_heads(x, heads) for x in (query, key, value))
-    if fused_is_faster(query, key, value):
-        allowed = None if blocked is None else ~blocked
-        out = F.scaled_dot_product_attention(query, key, value, allowed, dropout)
-    else:
-        out = F.dropout(scores(query, key, blocked).softmax(-1), dropout) @ value
-    return out.transpose(1, 2).flatten(2)
-
-
-def fused_is_faster(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Whether torch's fused kernel is faster for (B, heads, Q, E), (B, heads, S, E) and (B, heads, S, C).
-
-    We measured: on GPU it always is. On CPU it is in full precision, if query and value have the same width and the map
-    is large enough; in 16 bits its exponentials cost more than all products. A captured graph must not depend on the
-    size of the map, so there the fused kernel does all maps.
-    """
-    if query.is_cuda:
-        return True
-    if query.shape[-1] != value.shape[-1] or query.dtype.itemsize <= 2:
-        return False
-    captured = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return captured or query.shape[2] * key.shape[2] >= FUSED_FROM
-
-
-def scores(query: Tensor, key: Tensor, blocked: Tensor | None) -> Tensor:
-    """Scaled products (B, heads, Q, S), -inf where blocked; one pass over memory scales and masks."""
-    mask = query.new_zeros(())
-    if blocked is not None:
-        mask = torch.zeros_like(blocked, dtype=query.dtype).masked_fill(blocked, float("-inf"))
-        if mask.dim() == 4:
-            mask = mask.expand(*query.shape[:2], -1, -1).flatten(0, 1)
-    products = torch.baddbmm(mask, query.flatten(0, 1), key.flatten(0, 1).mT, alpha=query.shape[-1] ** -0.5)
-    return products.unflatten(0, query.shape[:2])
-
-
-def products_of(terms: "Terms", rows: Tensor, heads: int) -> dict[str, Tensor]:
-    """The products (heads, n, S) of `Look` for the queries `rows` (n,) of the first image."""
-    content_query, position_query = (in_heads(x[:1, rows], heads) for x in terms[:2])
-    content_key, position_key = (in_heads(x[:1], heads) for x in terms[2:])
-    return {
-        "content": scores(content_query, content_key, None)[0],
-        "position": scores(position_query, position_key, None)[0],
-        "mixed": (scores(content_query, position_key, None) + scores(position_query, content_key, None))[0],
-    }
-
-
-def in_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, N, E) as (B, heads, N, E / heads)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-# torch's FLOP counter knows the fused kernels of GPUs but skips the CPU's
-FUSED_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-if FUSED_ON_CPU not in flop_registry:
-
-    @register_flop_formula(FUSED_ON_CPU)
-    def fused_on_cpu_flop(query_shape, key_shape, value_shape, *args, **kwargs) -> int:
-        return sdpa_flop_count(query_shape, key_shape, value_shape)
 
 
 class Projected(NamedTuple):
@@ -106,6 +31,17 @@ class Terms(NamedTuple):
     position_query: Tensor
     content_key: Tensor
     position_key: Tensor
+
+
+def products_of(terms: Terms, rows: Tensor, heads: int) -> dict[str, Tensor]:
+    """The products (heads, n, S) of `Look` for the queries `rows` (n,) of the first image."""
+    content_query, position_query = (in_heads(x[:1, rows], heads) for x in terms[:2])
+    content_key, position_key = (in_heads(x[:1], heads) for x in terms[2:])
+    return {
+        "content": scores(content_query, content_key, None)[0],
+        "position": scores(position_query, position_key, None)[0],
+        "mixed": (scores(content_query, position_key, None) + scores(position_query, content_key, None))[0],
+    }
 
 
 class Attention(Part, nn.Module):
