@@ -26,25 +26,26 @@ def made(tmp_path, monkeypatch):
     return made
 
 
-def test_work_left():
-    done = setup_env.wanted_state("3.11", "index")
-    assert setup_env.work_left(done, setup_env.wanted_state(None, None)) == "nothing"
-    assert setup_env.work_left(done, setup_env.wanted_state("3.11", None)) == "nothing"
-    assert setup_env.work_left(done, setup_env.wanted_state("3.12", None)) == "all"
-    assert setup_env.work_left(done, setup_env.wanted_state(None, "github")) == "all"
-    assert setup_env.work_left({**done, "project": "other"}, done) == "project"
-    assert setup_env.work_left({**done, "checkout": "moved"}, done) == "all"
-    assert setup_env.work_left({}, done) == "all"
+def test_environment_is_current_while_the_recipe_and_the_wishes_are_met(made):
+    assert not setup_env.is_current(made, None, None)
+    made.write_stamp(setup_env.recipe(), "Python 3.11.7, torch 2.14.1, detectron2 0.5")
+    assert setup_env.is_current(made, None, None) and setup_env.is_current(made, "3.11", "index")
+    assert not setup_env.is_current(made, "3.1", None) and not setup_env.is_current(made, "3.12", None)
+    assert not setup_env.is_current(made, None, "github")
+    made.write_stamp("another recipe", "Python 3.11.7, torch 2.14.1, detectron2 0.5")
+    assert not setup_env.is_current(made, None, None)
 
 
-def test_wanted_state_follows_the_lock_file_and_setup_py(tmp_path, monkeypatch):
-    before = setup_env.wanted_state(None, None)
+def test_recipe_follows_the_lock_file_and_the_place(tmp_path, monkeypatch):
     lock = tmp_path / "requirements.lock"
     lock.write_text("torch==1.0\n")
+    recipes = {setup_env.recipe()}
     monkeypatch.setattr(setup_env, "LOCK", lock)
-    after = setup_env.wanted_state(None, None)
-    assert after["environment"] != before["environment"]
-    assert after["project"] == before["project"] == setup_env.digest(ROOT / "setup.py")
+    recipes.add(setup_env.recipe())
+    monkeypatch.setattr(setup_env, "ROOT", tmp_path)
+    (tmp_path / "setup.py").touch()
+    recipes.add(setup_env.recipe())
+    assert len(recipes) == 3
 
 
 @pytest.fixture
@@ -52,14 +53,21 @@ def set_up(made, monkeypatch):
     """Run the command; where it would install, it only notes so."""
     steps = []
 
+    versions = {"detectron2": "0.5"}
+
     def make(environment, python, detectron2):
         steps.append("make")
-        return "index"
+        versions["detectron2"] = "0.6" if detectron2 == "github" else "0.5"
 
     monkeypatch.setattr(setup_env, "OURS", made.path)
     monkeypatch.setattr(setup_env, "NEEDS", {"test": {"json": "json"}, "lint": {"nosuch": "no-such"}})
     monkeypatch.setattr(setup_env, "make", make)
-    monkeypatch.setattr(setup_env, "install_project", lambda _: steps.append("project"))
+    imports = Environment.imports
+    monkeypatch.setattr(
+        Environment,
+        "imports",
+        lambda self, names: (imports(self, names)[0], f"Python 3, detectron2 {versions['detectron2']}"),
+    )
 
     def run(*arguments):
         steps.clear()
@@ -70,9 +78,9 @@ def set_up(made, monkeypatch):
 
 
 def test_set_up_is_done_once_and_again_after_an_interruption(set_up, made, monkeypatch):
-    assert set_up() == (0, ["make", "project"])
+    assert set_up() == (0, ["make"])
     assert set_up() == (0, [])
-    assert set_up("--detectron2", "github") == (0, ["make", "project"])
+    assert set_up("--detectron2", "github") == (0, ["make"])
 
     def interrupted(*_):
         made.clear()
@@ -83,21 +91,14 @@ def test_set_up_is_done_once_and_again_after_an_interruption(set_up, made, monke
         assert set_up("--detectron2", "index") == (130, [])
     (made.path / "bin").mkdir()
     Path(made.python).symlink_to(sys.executable)
-    assert set_up() == (0, ["make", "project"])
-
-
-def test_set_up_installs_only_the_project_when_only_setup_py_changed(set_up, made):
-    set_up()
-    made.write_state({**made.read_state(), "project": "another"})
-    assert set_up() == (0, ["project"])
-    assert set_up() == (0, [])
+    assert set_up() == (0, ["make"])
 
 
 def test_set_up_does_not_end_when_something_fails_to_import(set_up, made, monkeypatch, capsys):
     monkeypatch.setitem(setup_env.NEEDS, "test", {"no_such_module": "no-such"})
-    assert set_up() == (1, ["make", "project"])
+    assert set_up() == (1, ["make"])
     assert "no_such_module" in capsys.readouterr().err
-    assert made.read_state() == {}
+    assert made.read_stamp() == ("", "")
 
 
 def test_environment_of_the_user_is_only_checked(set_up, made, tmp_path, capsys):
@@ -129,7 +130,7 @@ def test_environment_that_is_not_there_or_not_ours_is_refused(set_up, made, tmp_
     (tmp_path / "folder" / "file").touch()
     assert set_up("--venv", str(tmp_path / "folder")) == (1, [])
     assert "not a Python environment" in capsys.readouterr().err
-    (made.path / environment.STATE).unlink()
+    (made.path / environment.STAMP).unlink()
     assert set_up() == (1, [])
     assert "VENV=.venv" in capsys.readouterr().err
 
@@ -141,30 +142,30 @@ def test_owner(made, tmp_path):
     assert Environment(tmp_path / "empty").owner() == "nobody"
     shutil.copytree(made.path, tmp_path / "of-another-checkout", symlinks=True)
     assert Environment(tmp_path / "of-another-checkout").owner() == "theirs"
-    (made.path / environment.STATE).unlink()
+    (made.path / environment.STAMP).unlink()
     assert made.owner() == "theirs"
 
 
-def test_state_is_believed_only_when_written_and_while_python_is_there(made):
-    assert made.read_state() == {}
-    made.write_state({"python": "3.11"})
-    assert made.read_state() == {"python": "3.11"}
-    (made.path / environment.STATE).write_text('{"python": "3.')
-    assert made.read_state() == {}
-    made.write_state({"python": "3.11"})
+def test_stamp_counts_only_when_written_and_while_python_is_there(made):
+    assert made.read_stamp() == ("", "")
+    made.write_stamp("recipe", "Python 3.11")
+    assert made.read_stamp() == ("recipe", "Python 3.11")
+    (made.path / environment.STAMP).write_text('{"python": "3.')
+    assert made.read_stamp() == ("", "")
+    made.write_stamp("recipe", "Python 3.11")
     os.unlink(made.python)
-    assert made.read_state() == {}
+    assert made.read_stamp() == ("", "")
 
 
-def test_clear_leaves_nothing_but_an_empty_state_and_follows_no_link(made, tmp_path):
+def test_clear_leaves_nothing_but_an_empty_stamp_and_follows_no_link(made, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept").touch()
     (made.path / "link").symlink_to(outside)
-    made.write_state({"python": "3.11"})
+    made.write_stamp("recipe", "Python 3.11")
     made.clear()
-    assert [child.name for child in made.path.iterdir()] == [environment.STATE]
-    assert made.read_state() == {}
+    assert [child.name for child in made.path.iterdir()] == [environment.STAMP]
+    assert made.read_stamp() == ("", "")
     assert (outside / "kept").exists()
 
 

@@ -17,8 +17,9 @@ from .environment import OURS, ROOT, Environment, SetupError, say
 from .machine import find_python, python_version
 
 DISK_GIB = 8
+VERSIONS = {"github": "detectron2 0.6", "index": "detectron2 0.5"}
 
-# What each command imports: the module, and what to give to pip where it is missing.
+# What each command imports: the module, and the name under which pip finds it.
 RUN = {
     "torch": "torch",
     "torchvision": "torchvision",
@@ -41,51 +42,38 @@ TEST = {
 NEEDS = {"run": RUN, "test": {**RUN, **TEST}, "lint": {"ruff": "ruff"}}
 
 
-def digest(*paths: Path) -> str:
-    """One hash over the contents of several files."""
-    total = hashlib.sha256()
-    for path in paths:
+def recipe() -> str:
+    """A hash over what decides on the packages: the lock file, setup.py, these scripts and the checkout's path."""
+    total = hashlib.sha256(str(ROOT).encode())
+    for path in (LOCK, ROOT / "setup.py", *sorted(Path(__file__).parent.glob("*.py"))):
         total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 
 
-def wanted_state(python: str | None, detectron2: str | None) -> dict[str, str]:
-    """What the state file must say; of the Python and the way to detectron2 only if asked for."""
-    state = {
-        "checkout": str(ROOT),
-        "environment": digest(LOCK, *sorted(Path(__file__).parent.glob("*.py"))),
-        "project": digest(ROOT / "setup.py"),
-        "python": python,
-        "detectron2": detectron2,
-    }
-    return {key: value for key, value in state.items() if value is not None}
-
-
-def work_left(state: dict[str, str], wanted: dict[str, str]) -> str:
-    """`nothing`, `project` if only the project's setup.py changed, else `all`."""
-    changed = {key for key, value in wanted.items() if state.get(key) != value}
-    if not changed:
-        return "nothing"
-    return "project" if changed == {"project"} else "all"
+def is_current(environment: Environment, python: str | None, detectron2: str | None) -> bool:
+    """Whether our environment was made by today's recipe, with the Python and the Detectron2 that are asked for."""
+    made_by, holds = environment.read_stamp()
+    wishes = [python and f"Python {python}.", detectron2 and VERSIONS[detectron2]]
+    return made_by == recipe() and all(wish in holds for wish in wishes if wish)
 
 
 @contextlib.contextmanager
 def alone():
-    """Keep a second set-up of this checkout waiting until this one is through."""
-    handle = os.open(ROOT, os.O_RDONLY)
+    """Hold the lock of this checkout. A second set-up waits here."""
+    folder = os.open(ROOT, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say("another set-up of this checkout is running: waiting for it")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield handle
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
     finally:
-        os.close(handle)
+        os.close(folder)
 
 
-def make(environment: Environment, python: str, detectron2: str | None) -> str:
-    """Make the whole environment anew; returns which way to detectron2 it took."""
+def make(environment: Environment, python: str, detectron2: str | None) -> None:
+    """Fill an empty environment."""
     environment.clear()
     if shutil.disk_usage(environment.path).free < DISK_GIB * 2**30:
         raise SetupError(f"{environment.path} needs {DISK_GIB} GiB of disk, and less is free.")
@@ -95,72 +83,56 @@ def make(environment: Environment, python: str, detectron2: str | None) -> str:
     environment.pip("pip and setuptools", "install", "--upgrade", "-c", str(LOCK), *tools)
     arguments = ("--no-build-isolation", "-r", str(LOCK))
     environment.pip("torch, torchvision and the rest of requirements.lock", "install", *arguments)
-    return install_detectron2(environment, detectron2)
-
-
-def install_project(environment: Environment) -> None:
+    install_detectron2(environment, detectron2)
     arguments = ("--no-build-isolation", "-c", str(LOCK), "-e", f"{ROOT}[test]")
     environment.pip("dab_detr itself", "install", *arguments)
 
 
-def bring_up_to_date(path: Path, python: str | None, detectron2: str | None) -> str:
-    """Do what is left to do for our environment; returns a line on what it holds."""
+def bring_up_to_date(environment: Environment, python: str | None, detectron2: str | None) -> str:
+    """Make our environment if it is missing or not current. Return a line on what it holds."""
     python = find_python(python) if python else None
     version = "{}.{}".format(*python_version(python)) if python else None
-    wanted = wanted_state(version, detectron2)
-    state = Environment(path).read_state()
-    if work_left(state, wanted) == "nothing":
-        return state["holds"]
-    with alone() as held:
-        environment = Environment(path, held)
-        state = environment.read_state()  # the set-up that we waited for may have done it all
-        left = work_left(state, wanted)
-        if left == "nothing":
-            return state["holds"]
-        if left == "project":
-            environment.write_state({**state, "project": ""})
-        else:
-            python = python or find_python(None)
+    if is_current(environment, version, detectron2):
+        return environment.read_stamp()[1]
+    with alone():
+        if not is_current(environment, version, detectron2):  # another set-up may have made it while this one waited
             if environment.owner() == "ours":
-                why = "what it is made from has changed" if state else "its set-up did not end"
-                say(f"{path} is removed and made anew: {why}")
-            way = make(environment, python, detectron2)
-            state = {"python": "{}.{}".format(*python_version(python)), "detectron2": way}
-        install_project(environment)
-        failed, holds = environment.imports(list(NEEDS["test"]))
-        if failed:
-            raise SetupError(f"{path} was made, but in it fails to import: {failed}")
-        environment.write_state({**state, **wanted, "holds": holds})
-        return holds
+                say(f"{environment.path} is removed and made again: it is not complete, or not what is asked for")
+            make(environment, python or find_python(None), detectron2)
+            failed, holds = environment.imports(list(NEEDS["test"]))
+            if failed:
+                raise SetupError(f"{environment.path} was made, but these imports fail in it: {failed}")
+            environment.write_stamp(recipe(), holds)
+    return environment.read_stamp()[1]
 
 
 def check(environment: Environment, purpose: str) -> str:
-    """See that the user's environment has what `purpose` needs; returns a line on what it holds."""
+    """Check that the user's environment has what `purpose` needs. Return a line on what it holds."""
     path, needs = environment.path, NEEDS[purpose]
     if not os.access(environment.python, os.X_OK):
         raise SetupError(f"{path} is not a Python environment: it has no bin/python.")
     failed, holds = environment.imports(list(needs))
-    if failed:
-        lines = [f"{path} does not have all that is needed:"]
-        lines += [f"  {name}: {error}" for name, error in failed.items()]
-        lines += ["Nothing was changed in it. To add what it lacks:"]
-        pip = f"  {environment.python} -m pip install"
-        if plain := [needs[name] for name in failed if name != "detectron2.engine"]:
-            lines += [f"{pip} {' '.join(plain)}"]
-        if "detectron2.engine" in failed:
-            lines += [f"{pip} 'setuptools<81' wheel ninja", f"{pip} {needs['detectron2.engine']}"]
-        raise SetupError("\n".join(lines))
-    return holds
+    if not failed:
+        return holds
+    lines = [f"{path} does not have all that is needed:"]
+    lines += [f"  {name}: {error}" for name, error in failed.items()]
+    lines += ["Nothing was changed in it. These commands add what it lacks:"]
+    pip = f"  {environment.python} -m pip install"
+    if plain := [needs[name] for name in failed if name != "detectron2.engine"]:
+        lines += [f"{pip} {' '.join(plain)}"]
+    if "detectron2.engine" in failed:
+        lines += [f"{pip} 'setuptools<81' wheel ninja", f"{pip} {needs['detectron2.engine']}"]
+    raise SetupError("\n".join(lines))
 
 
 def set_up(options: argparse.Namespace) -> None:
-    """Make, update or check the environment, whichever is due; raises SetupError."""
+    """Make, update or check the environment. Raises SetupError."""
     path = Path(options.venv).expanduser().absolute() if options.venv else OURS
     environment = Environment(path)
     whose = environment.owner()
     if whose == "theirs" and not options.venv:
         raise SetupError(
-            f"{path} was not made by this script, so it is left alone.\n"
+            f"{path} was not made by this script, so the script does not change it.\n"
             "Give it as VENV=.venv to use it as it is, or move it away to have one made."
         )
     if whose == "nobody" and path != OURS:
@@ -168,17 +140,17 @@ def set_up(options: argparse.Namespace) -> None:
     if whose == "theirs":
         say(f"{path}, your own, used as it is: {check(environment, options.purpose)}")
     else:
-        say(f"{path}: {bring_up_to_date(path, options.python, options.detectron2)}")
+        say(f"{path}: {bring_up_to_date(environment, options.python, options.detectron2)}")
 
 
 def main() -> int:
-    """The command; returns its exit code."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.setup_env", description="Make or check the environment to run in."
     )
     parser.add_argument("--venv", help="an environment of your own, used as it is")
     parser.add_argument("--python", help="the Python to build .venv on (3.10, 3.11 or 3.12)")
-    parser.add_argument("--detectron2", choices=("github", "index"), help="only this way")
+    parser.add_argument("--detectron2", choices=sorted(VERSIONS), help="only this way")
     parser.add_argument("--for", dest="purpose", choices=sorted(NEEDS), default="test")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -187,7 +159,7 @@ def main() -> int:
         print(f"setup: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nsetup: interrupted; the next run starts over", file=sys.stderr)
+        print("\nsetup: interrupted; the next run starts from the beginning", file=sys.stderr)
         return 130
     return 0
 

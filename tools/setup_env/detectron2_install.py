@@ -16,24 +16,23 @@ GITHUB = f"https://github.com/facebookresearch/detectron2/archive/{COMMIT}.zip"
 SDIST = "detectron2-cdo==0.5 --hash=sha256:53c9e79e9cc943e80419c588ea44b5479507a8628ed14a4e06bd093e29311b18"
 
 
-def install_detectron2(environment: Environment, wish: str | None) -> str:
-    """Install Detectron2 the way wished for, `github` or `index`, else the first that works here.
+def install_detectron2(environment: Environment, wish: str | None) -> None:
+    """Install Detectron2 the way asked for, `github` or `index`, else the first that works here.
 
-    Returns the way it took. Raises SetupError if none, or not the one wished for, works.
+    Raises SetupError if none works, or not the one asked for.
     """
     if wish != "index":
         obstacle = no_compiler() or no_answer(GITHUB)
         if not obstacle:
             try:
                 install_from_github(environment)
-                return "github"
+                return
             except SetupError as error:
                 obstacle = str(error)
         if wish == "github":
             raise SetupError(f"detectron2 cannot be installed from GitHub: {obstacle}")
         say(f"detectron2 cannot be installed from GitHub: {obstacle}")
     install_from_index(environment)
-    return "index"
 
 
 def install_from_github(environment: Environment) -> None:
@@ -43,7 +42,7 @@ def install_from_github(environment: Environment) -> None:
 
 
 def install_from_index(environment: Environment) -> None:
-    """Install release 0.5 from the package index, where it cannot be installed as it is, after patching its source."""
+    """Install release 0.5 from the package index with its source patched, since it cannot be installed as it is."""
     say("detectron2 is taken from the package index: its release 0.5, made importable. It lacks")
     for lack in detectron2_patch.LACKS:
         say(f"  - {lack}")

@@ -1,24 +1,22 @@
-"""A virtual environment: whose it is, how far it is made, and the commands that fill it.
+"""A virtual environment: whose it is, whether it is complete, and the commands that fill it.
 
-An environment made here holds a state file: empty from the first moment on, filled in as the last
-step of all. So a half-made environment is never taken for a whole one, and an environment without
-the file is the user's own, in which nothing is ever changed.
+An environment made here holds a stamp. The stamp is empty at first and is filled in by the last step, in one rename, so
+an environment that is half made is never taken for a complete one. An environment without a stamp belongs to the user,
+and nothing in it is ever changed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ROOT / ".venv"
-STATE = "dab_detr-setup.json"
+STAMP = "dab_detr-setup.json"
 
 ADVICE = {
     "No space left on device": "The disk is full; PIP_CACHE_DIR and TMPDIR can point elsewhere.",
@@ -27,10 +25,8 @@ ADVICE = {
     "Connection refused": "The package index cannot be reached.",
     "Read timed out": "The network is too slow or broke off: run the command again.",
     "CERTIFICATE_VERIFY_FAILED": "The index's certificate is not trusted here: see PIP_CERT.",
-    "DO NOT MATCH THE HASHES": "What was downloaded is not the pinned file.",
     "No matching distribution found": "The package index has no such file for this machine.",
     "Python.h: No such file": "Python's headers are missing (Debian, Ubuntu: python3-dev).",
-    "mismatches the version that was used": "The CUDA toolkit and torch have different versions.",
     "Killed signal": "The compiler ran out of memory; MAX_JOBS=1 in the environment needs less.",
 }
 
@@ -51,7 +47,7 @@ print(json.dumps([failed, versions]))
 
 
 class SetupError(Exception):
-    """Something the user has to know; the text says what it is, and the way out."""
+    """An error for the user. The text says what is wrong, and the way out."""
 
 
 def say(text: str) -> None:
@@ -64,51 +60,46 @@ def advice(log: str) -> str:
 
 
 class Environment:
-    """The virtual environment in the folder `path`.
+    """The virtual environment in the folder `path`."""
 
-    Commands inherit the open file `held`, the lock of `alone`: should only this script be killed,
-    the next one waits until they have ended too.
-    """
-
-    def __init__(self, path: Path, held: int | None = None):
+    def __init__(self, path: Path):
         self.path = path
         self.python = str(path / "bin" / "python")
         self.log = path / "setup.log"
-        self.held = () if held is None else (held,)
 
     def owner(self) -> str:
-        """Whose it is: `ours`, `theirs`, or `nobody` where there is none."""
-        if self.path.resolve() == OURS.resolve() and (self.path / STATE).is_file():
+        """Its owner: `ours`, `theirs`, or `nobody` where there is no environment."""
+        if self.path.resolve() == OURS.resolve() and (self.path / STAMP).is_file():
             return "ours"
         if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
             return "theirs"
         return "nobody"
 
-    def read_state(self) -> dict[str, str]:
-        """What the last set-up wrote; empty if it did not end, or if the Python is gone."""
+    def read_stamp(self) -> tuple[str, str]:
+        """The recipe that made it and a line on what it holds; both are empty if it is not complete."""
         try:
-            state = json.loads((self.path / STATE).read_text())
+            stamp = json.loads((self.path / STAMP).read_text())
         except (OSError, ValueError):
-            return {}
-        return state if os.access(self.python, os.X_OK) else {}
+            return "", ""
+        return (stamp.get("recipe", ""), stamp.get("holds", "")) if os.access(self.python, os.X_OK) else ("", "")
 
-    def write_state(self, state: dict[str, str]) -> None:
-        draft = self.path / f"{STATE}.new"
-        draft.write_text(json.dumps(state, indent=2) + "\n")
-        os.replace(draft, self.path / STATE)
+    def write_stamp(self, recipe: str, holds: str) -> None:
+        draft = self.path / f"{STAMP}.new"
+        draft.write_text(json.dumps({"recipe": recipe, "holds": holds}, indent=2) + "\n")
+        os.replace(draft, self.path / STAMP)
 
     def clear(self) -> None:
-        """Empty the folder, or make it; from here on the environment counts as half made."""
+        """Empty the folder, or make it. From here on the environment is not complete."""
         self.path.mkdir(parents=True, exist_ok=True)
-        self.write_state({})
+        (self.path / STAMP).write_text("")
         for child in self.path.iterdir():
             if child.is_dir() and not child.is_symlink():
                 shutil.rmtree(child)
-            elif child.name != STATE:
+            elif child.name != STAMP:
                 child.unlink()
 
     def imports(self, modules: list[str]) -> tuple[dict[str, str], str]:
-        """Import each of `modules`: the errors by module, and the versions found as one line."""
+        """Import each of `modules`. Return the errors by module, and the versions as one line."""
         command = [self.python, "-c", IMPORT_EACH, *modules]
         answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         try:
@@ -123,37 +114,16 @@ class Environment:
         self.run(what, self.python, "-m", "pip", command, *options, *arguments)
 
     def run(self, what: str, *command: str) -> None:
-        """Run `command` behind one line on the screen, its output in the log; may raise SetupError."""
+        """Run `command` with its output in the log and one line on the screen. Raises SetupError if it fails."""
+        foreign = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER")
+        variables = {key: value for key, value in os.environ.items() if key not in foreign}
         start = time.monotonic()
         with self.log.open("ab") as log:
             begin = log.tell()
-            code = self._wait(what, command, log)
-        seconds = time.monotonic() - start
+            code = subprocess.run(command, stdout=log, stderr=log, env=variables).returncode
         if code == 0:
-            say(f"{what}: {seconds:.0f} s")
+            say(f"{what}: {time.monotonic() - start:.0f} s")
             return
         text = self.log.read_bytes()[begin:].decode(errors="replace")
         end = "\n".join(f"  | {line}" for line in text.strip().splitlines()[-12:])
         raise SetupError(f"{what}: failed\n{end}\nThe whole log: {self.log}\n{advice(text)}".strip())
-
-    def _wait(self, what: str, command: tuple[str, ...], log) -> int:
-        """Run `command` to its end, counting the seconds on a terminal; its exit code."""
-        foreign = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER")
-        variables = {key: value for key, value in os.environ.items() if key not in foreign}
-        start = time.monotonic()
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, pass_fds=self.held)
-        try:
-            while process.poll() is None:
-                if sys.stdout.isatty():
-                    seconds = time.monotonic() - start
-                    print(f"\r\033[Ksetup: {what} ... {seconds:.0f} s", end="", flush=True)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=1)
-        except KeyboardInterrupt:
-            process.terminate()
-            process.wait()
-            raise
-        finally:
-            if sys.stdout.isatty():
-                print("\r\033[K", end="", flush=True)
-        return process.returncode

@@ -1,14 +1,12 @@
-"""What the machine has to offer: a Python to build on, a compiler, a way to GitHub."""
+"""The Python to build on, the compiler and the way to GitHub that this machine has."""
 
 from __future__ import annotations
 
 import os
-import queue
 import shutil
 import ssl
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -30,10 +28,10 @@ def python_version(command: str) -> tuple[int, int] | None:
 
 
 def find_python(wish: str | None) -> str:
-    """The Python to build on: the one wished for, else this one, else a supported one on PATH.
+    """The Python to build on: the one asked for, else this one, else a supported one on PATH.
 
-    The answer is a path that does not lead through a virtual environment, which may be the one to
-    be made anew. Raises SetupError if there is no such Python, or if it lacks the module venv.
+    Its path does not lead through a virtual environment, since the set-up may replace that one. Raises SetupError if
+    there is no such Python, or if it lacks the module venv.
     """
     candidates = [wish] if wish else [sys.executable, "python3.12", "python3.11", "python3.10"]
     command = next((name for name in candidates if python_version(name) in PYTHONS), None)
@@ -60,23 +58,13 @@ def no_compiler() -> str:
 
 
 def no_answer(url: str, seconds: float = 5.0) -> str:
-    """Why `url` does not answer within `seconds`, looking up its name included, or an empty string."""
-    verdict, host = queue.SimpleQueue(), urllib.parse.urlsplit(url).hostname
-
-    def ask():
-        """Put the answer into the queue, whenever it comes."""
-        try:
-            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds)
-            verdict.put("")
-        except urllib.error.URLError as error:
-            # pip may well trust a certificate that this Python does not.
-            trusted = not isinstance(error.reason, ssl.SSLCertVerificationError)
-            verdict.put(f"{host}: {error.reason}" if trusted else "")
-        except Exception as error:
-            verdict.put(f"{host}: {type(error).__name__}: {error}")
-
-    threading.Thread(target=ask, daemon=True).start()
+    """Why `url` does not answer, or an empty string."""
+    host = urllib.parse.urlsplit(url).hostname
     try:
-        return verdict.get(timeout=seconds)
-    except queue.Empty:
-        return f"{host}: no answer within {seconds:g} s"
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds)
+    except urllib.error.URLError as error:
+        # pip may trust a certificate that this Python does not
+        return "" if isinstance(error.reason, ssl.SSLCertVerificationError) else f"{host}: {error.reason}"
+    except Exception as error:
+        return f"{host}: {type(error).__name__}: {error}"
+    return ""
