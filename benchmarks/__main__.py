@@ -70,7 +70,7 @@ def measure(args: argparse.Namespace) -> dict:
 
 
 def settings(args: argparse.Namespace) -> dict:
-    """What the numbers belong to."""
+    """The machine and the versions behind the numbers."""
     names = ("size", "batch", "precision", "device", "compile", "runs", "opts")
     gpu = torch.cuda.get_device_name() if args.device.startswith("cuda") else None
     allocator = {name: value for name, value in os.environ.items() if name.startswith(("MALLOC_", "LD_PRELOAD"))}

@@ -1,4 +1,4 @@
-"""How the cost of inference and of the criterion grows: against the side of the image, queries and objects."""
+"""The growth of the cost of inference and of the criterion with image size, queries and objects."""
 
 import argparse
 import copy

@@ -1,4 +1,4 @@
-"""How far gradients differ by how a batch of 8 is cut, in double and single precision, with equal and unequal sizes.
+"""The difference between gradients of a batch of 8 that is split in several ways, in double and single precision.
 
 python -m benchmarks.effective_batch
 """

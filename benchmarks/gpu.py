@@ -1,4 +1,4 @@
-"""What only a GPU has: kernels and the gaps between them, and waits of the host for the device."""
+"""Measurements that only a GPU allows: kernels, the gaps between them, and waits of the host for the device."""
 
 import argparse
 from collections.abc import Callable

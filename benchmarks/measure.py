@@ -1,4 +1,4 @@
-"""What is measured, and how: times that alternate, memory over what was there before, products, arithmetic peaks."""
+"""Measurements: alternating times, memory above the state before, products, arithmetic peaks."""
 
 import ctypes
 import gc

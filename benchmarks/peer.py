@@ -44,7 +44,7 @@ def is_frozen(name: str) -> bool:
 
 
 def tensors(images: ImageList) -> tuple[Tensor, Tensor]:
-    """What theirs takes: pixels, and a mask that is 1 where there is image."""
+    """The inputs of the peer: pixels, and a mask that is 1 where there is image."""
     return images.tensor, (~padding_of(images)).long()
 
 

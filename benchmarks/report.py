@@ -69,7 +69,7 @@ def report(args: argparse.Namespace) -> None:
 
 
 def command(tuned: bool, arguments: str) -> str:
-    """What a reader types to get one of the tables."""
+    """The command that makes one of the tables."""
     allocator = "".join(f"{name}={value} " for name, value in TUNED.items()) if tuned else ""
     return f"{allocator}python -m benchmarks {arguments}"
 
@@ -108,7 +108,7 @@ def table(result: dict) -> str:
 
 
 def note(result: dict) -> str:
-    """What the numbers belong to, in a line."""
+    """A line on the machine and the versions behind the numbers."""
     said = result["settings"]
     parts = [said["config"], "x".join(map(str, said["size"])), f"batch {said['batch']}", said["precision"]]
     parts += ["compiled"] if said["compile"] else []

@@ -1,4 +1,4 @@
-"""What is measured: the detector of a config, and images and objects to feed it."""
+"""The subjects of a measurement: the detector of a config, and images and objects to feed it."""
 
 import argparse
 import copy

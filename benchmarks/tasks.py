@@ -34,7 +34,7 @@ def inference(model: DABDETR, args: argparse.Namespace) -> Forms:
 
 
 def transformer(model: DABDETR, args: argparse.Namespace) -> Forms:
-    """What comes after the backbone, from its feature map to logits and boxes."""
+    """The model after the backbone: from its feature map to logits and boxes."""
     images = model.eval().preprocess(inputs_for(model, args))
     padding, quick, forms = padding_of(images), fast(model, args), {}
     with torch.no_grad():

@@ -50,7 +50,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--skip-unreadable", action="store_true", help="name images that cannot be read and go on")
     parser.add_argument("--resume", action="store_true", help="continue a run that was stopped, with the same command")
     parser.add_argument("--overwrite", action="store_true", help="replace files that an earlier run has written")
-    parser.add_argument("--max-pixels", type=int, help="read images of up to so many pixels (default 179 million)")
+    parser.add_argument("--max-pixels", type=int, help="largest image to read, in pixels (default 179 million)")
     parser.add_argument("--autocast", choices=["float16", "bfloat16"], help="automatic mixed precision")
     return command.parse(parser, argv, inputs="images")
 

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-WIDTHS = {"res3": 64, "res4": 128, "res5": 256}  # of a ResNet-18 half as wide
+WIDTHS = {"res3": 64, "res4": 128, "res5": 256}  # the channels of a ResNet-18 half as wide
 
 
 def shrink(model: DictConfig) -> DictConfig:

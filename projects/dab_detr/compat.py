@@ -18,7 +18,7 @@ def event_storage() -> EventStorage | None:
 
 
 def create_local_process_group(size: int) -> None:
-    """Tell `comm` the processes of this machine, so many on each. All processes call it together.
+    """Tell `comm` the processes of this machine, this number on each. All processes call it together.
 
     (0.5 leaves that to its launcher, which knows GPUs only.)
     """

@@ -19,7 +19,7 @@ def encoder_layers() -> Iterator[Rule]:
     yield Rule(f"{theirs}.final_layer_norm.{{p}}", f"{ours}.norm2.{{p}}")
 
 
-PARTS = ("self_attn", "cross_attn", "mlp")  # of a decoder layer
+PARTS = ("self_attn", "cross_attn", "mlp")  # the parts of a decoder layer
 EARLY_PARTS = ("layer.0", "layer.1", "layer.2")  # in the first files
 
 

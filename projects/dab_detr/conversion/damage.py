@@ -1,4 +1,4 @@
-"""What is wrong with one file, in one line."""
+"""A fault of one file, in one line."""
 
 import os
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ from .damage import shown
 from .recognition import recognize
 from .report import Output
 
-VAL_FRACTION = 0.2  # of train, for datasets without val
+VAL_FRACTION = 0.2  # the share of train for datasets without val
 
 
 def dataset_from_folder(

@@ -1,4 +1,4 @@
-"""How a dataset lies in its folder: which pictures belong to which split."""
+"""The layout of a dataset in its folder: the pictures of each split."""
 
 import os
 import re

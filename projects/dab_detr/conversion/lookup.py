@@ -58,7 +58,7 @@ def path_parts(text: str) -> list[str]:
 
 
 def shared_end(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many last folders of two paths are alike."""
+    """The number of last folders that two paths share."""
     count = 0
     for a, b in zip(reversed(one), reversed(other), strict=False):
         if fold(a) != fold(b):

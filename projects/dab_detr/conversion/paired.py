@@ -140,7 +140,7 @@ class Pairing:
                     raise Damage(labels[0], "", f"is not the only label file of {shown(picture)}: {others}")
 
     def place(self, path: Path) -> tuple[str, ...]:
-        """Where a file lies, without suffix and without the folders that only part pictures from labels."""
+        """The path of a file without its suffix and without the folders that only separate pictures from labels."""
         *folders, name = self.inventory.relative(path.with_suffix(""))
         return (*(fold(x) for x in folders if x.lower() not in IMAGE_FOLDERS | LABEL_FOLDERS), fold(name))
 

@@ -1,4 +1,4 @@
-"""What a reader makes of a dataset: pictures with objects, whatever format they came in."""
+"""Pictures with objects: every reader turns its format into them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a conversion did."""
+"""The report of a conversion."""
 
 import shlex
 from collections import Counter
@@ -29,7 +29,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a conversion did.
+    """The report of a conversion.
 
     understood: what was recognized, in one sentence.
     outputs: split -> what was written.

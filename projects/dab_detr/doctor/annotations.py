@@ -23,7 +23,7 @@ SPLIT_AGAIN = "another split may have some: tools/convert_dataset.py --val-fract
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationFile:
-    """What one reading of an annotation file keeps.
+    """The content that one reading of an annotation file keeps.
 
     path: the file, as it was given.
     categories: names by id, in the order of the ids. Detectron2's class i is the i-th of them.

@@ -21,7 +21,7 @@ from .places import files_below, files_present, place_hint
 ORIENTATION = 0x0112  # the EXIF tag
 TURNED = {5, 6, 7, 8}  # its values that exchange width and height
 EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "La", "RGBa"}
-ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}  # of complete files
+ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}  # the last bytes of a complete file
 THREADS = 8  # to wait for several files at a time
 SECONDS = 5  # for decoding in a short check
 TOO_THIN = 500  # aspect ratio from which an image may shrink to a side of 0 pixels
@@ -42,7 +42,7 @@ class ImageEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class Look:
-    """What opening a file told: `problem` says why it cannot be used, `size` is width and height as stored in it."""
+    """The result of opening a file: `problem` says why it cannot be used, `size` is the stored width and height."""
 
     size: tuple[int, int] = (0, 0)
     orientation: int = 1

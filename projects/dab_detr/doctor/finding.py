@@ -1,4 +1,4 @@
-"""What a check has found."""
+"""The findings of a check."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from ..data.content import SHOWN, first_few
 
 
 class Severity(Enum):
-    """How bad a finding is: an error stops training, a warning costs accuracy, a note is good to know."""
+    """The severity of a finding: an error stops training, a warning costs accuracy, a note is good to know."""
 
     ERROR = "error"
     WARNING = "warning"

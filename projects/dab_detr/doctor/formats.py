@@ -24,12 +24,12 @@ class Format(NamedTuple):
 
 
 def usable(content: Content) -> np.ndarray:
-    """Which objects have a finite box and an image of known size, (N,)."""
+    """Mask (N,) of the objects with a finite box and an image of known size."""
     return np.isfinite(content.boxes).all(axis=1) & np.isfinite(content.image_sizes).all(axis=1)
 
 
 def looks_normalized(content: Content) -> np.ndarray:
-    """Which boxes look as if they were fractions of their image, not pixels, (N,)."""
+    """Mask (N,) of the boxes that look like fractions of their image instead of pixels."""
     boxes, sizes = content.boxes, content.image_sizes
     with np.errstate(invalid="ignore"):
         inside = ((boxes >= -SLACK) & (boxes <= 1 + SLACK)).all(axis=1)

@@ -15,7 +15,7 @@ LEAST_AREA = 0.01  # share of its box that an object covers at least
 
 
 def trained_objects(content: Content) -> np.ndarray:
-    """Which objects training learns from, (N,): single ones, with a box and no outline that Detectron2 rejects."""
+    """Mask (N,) of the objects that training uses: single, with a box, without an outline that Detectron2 rejects."""
     with np.errstate(invalid="ignore"):
         solid = (content.boxes[:, 2:] > 0).all(axis=1)
     kept = [is_mask(x.get("segmentation")) and is_kept(x.get("segmentation")) for x in content.objects]
@@ -23,7 +23,7 @@ def trained_objects(content: Content) -> np.ndarray:
 
 
 def evaluated_objects(content: Content) -> np.ndarray:
-    """Which objects evaluation looks for, (N,): all that are not crowd regions."""
+    """Mask (N,) of the objects that evaluation looks for: all except crowd regions."""
     return np.array([not x.get("iscrowd") for x in content.objects], dtype=bool)
 
 

@@ -33,7 +33,7 @@ def files_below(root: str) -> Iterator[str]:
 
 
 def place_hint(root: str, missing: Sequence[str]) -> str:
-    """Where missing images are, if they are near; empty otherwise."""
+    """The place of missing images if it is near, or an empty string."""
     if not missing or "://" in root:
         return ""
     name = missing[0]

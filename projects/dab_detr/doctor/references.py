@@ -11,7 +11,7 @@ from .finding import Finding, Severity
 
 BACKGROUND = {"background", "__background__", "_background_", "bg"}
 EXACT = 2**53  # integers up to here are exact as the doubles that other tools hold JSON's numbers in
-LARGEST = 2**63 - 1  # of 64 bits, which NumPy holds ids in
+LARGEST = 2**63 - 1  # NumPy holds ids in 64 bits
 
 
 def check_references(content: Content) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""How large and how wide the objects of a dataset are, beside the anchors that a model starts from."""
+"""The sizes and shapes of a dataset's objects, compared with the anchors that a model starts from."""
 
 import numpy as np
 

@@ -8,7 +8,7 @@ OVERLAP = 0.5  # least IoU between a detection and its object
 
 
 def count_confusions(truth: COCO, detections: COCO, score_threshold: float) -> np.ndarray:
-    """How often objects of each class were detected as each class.
+    """Counts of the classes that the objects of each class were detected as.
 
     In every image, detections take objects in the order of their scores: each takes the free object with the largest
     IoU, if that is 0.5 or more, whatever its class. Detections in crowd regions do not count.

@@ -17,7 +17,7 @@ PARTS = ("attention", "content", "position", "unmodulated")
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What the queries behind the detections of one image saw and did. Coordinates are pixels of the image.
+    """A record of the queries behind the detections of one image. Coordinates are pixels of the image.
 
     detections: the explained detections, the highest score first.
     record: what the detector's layers did, see `modeling.recording.Record`.

@@ -13,10 +13,10 @@ from matplotlib.patches import Rectangle
 from ..modeling.positional import sine_embedding
 from .explanation import Explanation
 
-CELLS, CHANNELS = 41, 128  # of the drawn maps; channels of each axis in a model of 256
+CELLS, CHANNELS = 41, 128  # the side of the drawn maps; the channels of one axis in a model of 256
 TEMPERATURES = (2.0, 20.0, 10000.0)
 RATIOS = ((1, 1), (1, 3), (3, 1))  # width and height of the drawn anchors
-SIDE = 0.15  # of the smaller side of an anchor, normalized
+SIDE = 0.15  # the smaller side of an anchor, normalized
 MAP = matplotlib.colormaps["cividis"]
 
 

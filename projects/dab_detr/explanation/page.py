@@ -11,7 +11,7 @@ from PIL import Image
 from .explanation import Explanation
 
 TEMPLATE = Path(__file__).with_name("page.html")
-MAP_BYTES = 3_600_000  # of all attention maps in a page; base64 makes four bytes of three
+MAP_BYTES = 3_600_000  # the size of all attention maps in a page; base64 turns three bytes into four
 
 
 def page(explanation: Explanation) -> str:
@@ -39,7 +39,7 @@ def page(explanation: Explanation) -> str:
 
 
 def detection(explanation: Explanation, i: int, block: int) -> dict:
-    """What the page says of detection i."""
+    """The entry of detection i in the page."""
     found, layers = explanation.detections, range(explanation.num_layers)
     modulation = explanation.modulation(i)
     return {

@@ -1,4 +1,4 @@
-"""What an exported file says about itself, so that it needs nothing beside it."""
+"""The description inside an exported file, which needs no other file."""
 
 import hashlib
 import json

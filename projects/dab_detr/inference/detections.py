@@ -1,4 +1,4 @@
-"""What a model finds in one image."""
+"""The objects that a model finds in one image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

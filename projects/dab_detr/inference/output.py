@@ -1,4 +1,4 @@
-"""Where a prediction writes: names that never clash, and never over what is read or what an earlier run left."""
+"""The files that a prediction writes. No name clashes, or replaces an input or a file of an earlier run."""
 
 import os
 import re

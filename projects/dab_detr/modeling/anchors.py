@@ -11,7 +11,7 @@ from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
-LARGEST_GROWTH = math.log(1000 / 16)  # of a side, as a logarithm
+LARGEST_GROWTH = math.log(1000 / 16)  # the growth of a side, as a logarithm
 
 
 def anchor_grid(sizes: Sequence[Sequence[float]], ratios: Sequence[float], strides: Sequence[int]):

@@ -11,7 +11,7 @@ from .anchors import anchor_grid, assign_atss, decode_deltas
 from .boxes import full_precision, generalized_iou
 from .structures import Samples, Scene
 
-DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # of deltas: what the head answers with is in these units
+DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # the units of the deltas that the head predicts
 
 
 class ATSSHead(nn.Module):
@@ -44,7 +44,7 @@ class ATSSHead(nn.Module):
         self.scales = nn.ParameterList(nn.Parameter(torch.tensor(1.0)) for _ in strides)
 
     def forward(self, maps: Sequence[Tensor], inside: Sequence[Tensor], scene: Scene) -> Samples:
-        """What the anchors of one image teach.
+        """The targets of the anchors of one image.
 
         maps: (1, C, h, w) of each level. inside: (h, w) bool of each, True where a cell is image.
         """

@@ -146,7 +146,7 @@ class Collaboration(nn.Module):
         return shares / torch.maximum(counts, shares)
 
     def chosen(self, samples: Sequence[Samples], scenes: Sequence[Scene]) -> list[Tensor]:
-        """Of each image's samples, the indices of those that become queries, those with an object first."""
+        """The indices of the samples that become queries, for each image; samples with an object come first."""
         positives = [(x.objects >= 0).nonzero()[:, 0] for x in samples]
         number = min(self.most, max(len(x) for x in positives))
         if not self.as_original:

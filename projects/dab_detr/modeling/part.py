@@ -9,7 +9,7 @@ ENCODED = "points encoded as cells"
 
 
 class Part:
-    """What a part of a detector declares about itself.
+    """Base of the parts of a detector: the attributes that a part declares.
 
     Every attribute has a default. A part of your own therefore need not inherit from this class: it sets the
     attributes whose defaults are wrong for it, on the class or in its constructor.

@@ -18,7 +18,7 @@ from .anchors import anchor_grid, assign_max_iou, decode_deltas, encode_deltas, 
 from .boxes import full_precision, generalized_iou
 from .structures import Samples, Scene
 
-WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of a region's deltas
+WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # the weights of a region's deltas
 
 
 class RegionHead(nn.Module):
@@ -60,7 +60,7 @@ class RegionHead(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor], inside: Sequence[Tensor], scene: Scene) -> Samples:
-        """What the anchors and regions of one image teach.
+        """The targets of the anchors and regions of one image.
 
         maps: (1, C, h, w) of each level. inside: (h, w) bool of each, True where a cell is image.
         """

@@ -196,7 +196,7 @@ class Scene(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """What an auxiliary head has learned from in one image: S anchors or regions.
+    """The S anchors or regions that an auxiliary head learned from in one image.
 
     losses: by name, each as a sum and what it is to be divided by, so that images can be put together.
     boxes: (S, 4) xyxy in pixels. objects: (S,) index of the object that each belongs to; negative for none.
@@ -210,7 +210,7 @@ class Samples(NamedTuple):
 
 
 class HeadAnswer(NamedTuple):
-    """What an auxiliary head teaches.
+    """The losses and samples of an auxiliary head.
 
     losses: each (B,) for the images, to be divided by what `shared_by` says: the "images" or "objects" of the batch.
     positives: the answers of the queries that were made from its samples, with what they should have been.

@@ -174,7 +174,7 @@ def choose_side(rng: np.random.Generator, sides: tuple[int, int]) -> int:
 
 
 def cover(rng: np.random.Generator, kind: str, width: int, height: int) -> np.ndarray:
-    """How much of each pixel a shape covers that fills a window of `(height, width)`.
+    """The part of each pixel that a shape covers, for a shape that fills a window of `(height, width)`.
 
     Every other shape is upright. The rest are turned first and then stretched to the window, so
     that boxes become parallelograms and discs slanted ellipses.
