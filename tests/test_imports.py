@@ -30,6 +30,13 @@ MAY_IMPORT = {
     "modeling.attention": ("modeling.dot_product", "modeling.part", "modeling.structures"),
     "modeling.positional": ("modeling.boxes", "modeling.layers", "modeling.part"),
     "modeling.onednn": (),
+    "modeling.deformable": (
+        "modeling.boxes",
+        "modeling.part",
+        "modeling.structures",
+        "modeling.triton_sampling",
+    ),
+    "modeling.triton_sampling": (),
     "modeling.residual": ("modeling.onednn",),
     "modeling.backbone": ("modeling.residual",),
     # auxiliary heads know anchors; collaboration is given its heads

@@ -1,6 +1,9 @@
 """Deformable attention: each query looks at a few sampled points of every level."""
 
 import math
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
@@ -22,15 +25,31 @@ def deformable_sample(value: Tensor, shapes: tuple[tuple[int, int], ...], points
     points: (B, Q, heads, levels, P, 2) as (x, y), normalized by the whole map. weights: (B, Q, heads, levels, P).
     Returns (B, Q, heads * c). A kernel can replace this one function.
     """
-    sample = sample_from_bags if bag_is_faster(value, shapes, points) else sample_from_grids
-    return sample(value, shapes, points, weights)
+    return form_for(value, shapes, points)(value, shapes, points, weights)
+
+
+def form_for(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor) -> Callable[..., Tensor]:
+    """The fastest form of `deformable_sample` for these arguments. Compilers and exporters need the grid."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return sample_from_grids
+    if value.device.type == "cuda" and has_triton():
+        from .triton_sampling import sample_by_kernel  # slow to import, and of no use elsewhere
+
+        return sample_by_kernel
+    return sample_from_bags if bag_is_faster(value, shapes, points) else sample_from_grids
+
+
+@cache
+def has_triton() -> bool:
+    """Whether Triton is installed: it comes with torch on Linux."""
+    return find_spec("triton") is not None
 
 
 def bag_is_faster(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor) -> bool:
     """Whether `sample_from_bags` is faster for values (B, S, heads, c). We measured: it is on CPU for many queries, but
-    not with a gradient, whose scattered sums cost what the bag saves. Compilers and exporters need the grid."""
+    not with a gradient, whose scattered sums cost what the bag saves."""
     wants_gradient = torch.is_grad_enabled() and (value.requires_grad or points.requires_grad)
-    if value.device.type != "cpu" or wants_gradient or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if value.device.type != "cpu" or wants_gradient:
         return False
     rows = len(value) * value.shape[2] * sum((height + 2) * (width + 2) for height, width in shapes)
     return points.shape[1] >= BAG_FROM and rows < INT32_MAX  # the bag counts rows with their borders in int32
