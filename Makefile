@@ -17,10 +17,11 @@ export PYTHONPATH := $(CURDIR)/projects$(if $(PYTHONPATH),:$(PYTHONPATH))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint setup clean
+.PHONY: help demo study test lint setup clean
 
 help:
 	@echo 'make demo    train on generated shapes, evaluate, draw pictures (about 8 minutes on 2 cores)'
+	@echo 'make study   measure the claims of the papers and write docs/study.md (a night on 2 cores; it resumes)'
 	@echo 'make test    run the tests'
 	@echo 'make lint    check style and format'
 	@echo 'make setup   only make the environment that the others make too: .venv, 7 GB'
@@ -34,6 +35,10 @@ help:
 demo:
 	@$(SETUP) run
 	$(RUN) train_net.py --config-file configs/demo_shapes.py $(ARGS)
+
+study:
+	@$(SETUP) run
+	$(RUN) -m benchmarks.study $(ARGS)
 
 test:
 	@$(SETUP) test

@@ -1,0 +1,56 @@
+"""python -m benchmarks.study [ROW ...] [--preset cpu] [--jobs 1] [--output output/study]
+
+Runs the rows that have no result yet, collects all results and writes docs/study.md. A study that was stopped goes on
+where it was. --page only collects and writes.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from dab_detr import command
+
+from .page import build
+from .rows import PRESETS, ROWS
+from .running import ROOT, collect, perform_all, planned
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"all by default: {', '.join(ROWS)}")
+    parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--output", type=Path, default=Path("output/study"), help="folder of the trainings")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of the page")
+    parser.add_argument("--page", action="store_true", help="only collect the results and write the page")
+    args = parser.parse_args(argv)
+    if unknown := [name for name in args.rows if name not in ROWS]:
+        parser.error(f"unknown rows {unknown}; there are {', '.join(ROWS)}")
+    return args
+
+
+def work(args: argparse.Namespace) -> int:
+    """Run, collect and write the page. Return 1 if a training failed."""
+    output, folder = args.output.expanduser().absolute() / args.preset, args.docs / "study"
+    rows = [ROWS[name] for name in args.rows or ROWS]
+    failed = False
+    if not args.page:
+        for line in perform_all(planned(rows, PRESETS[args.preset], output), jobs=args.jobs):
+            failed |= ": failed" in line
+            print(line, flush=True)
+    results = collect(output, folder / "results.json")
+    (args.docs / "study.md").write_text(build(results, folder, args.preset))
+    print(f"{args.docs / 'study.md'} has {len(results)} runs")
+    return int(failed)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the study. Return the exit status."""
+    return command.run(work, parse(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""docs/study.md and its plots, made from results.json alone; the same results give the same bytes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from .rows import ABLATION, ADDITION, BASE, CONVERGENCE, ROWS, START, Row
+from .statistics import Curve, difference, final, spread, steps_until, verdict
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+STYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
+MARKERS = "os^vDPX*"
+TITLES = {
+    ABLATION: "What each part of DAB-DETR adds",
+    ADDITION: "What later papers add to DAB-DETR",
+    START: "Do anchors need prior knowledge of the data?",
+}
+Runs = Mapping[str, Mapping[int, Curve]]
+
+
+def by_row(results: Sequence[Mapping]) -> Runs:
+    """The curves by row, in the order of ROWS, and seed."""
+    found = {name: {x["seed"]: x["curve"] for x in results if x["row"] == name and x["curve"]} for name in ROWS}
+    return {name: curves for name, curves in found.items() if curves}
+
+
+def build(results: Sequence[Mapping], folder: Path, preset: str) -> str:
+    """Write the plots into `folder`, which lies beside the page, and return the page."""
+    runs = by_row(results)
+    if BASE not in runs:
+        raise ValueError(f"the results have no run of {BASE}, which all rows are compared with")
+    parts = [opening(results, preset), convergence(runs)]
+    draw_curves({x: runs[x] for x in runs if ROWS[x].question == CONVERGENCE}, folder / "convergence.svg")
+    for question, title in TITLES.items():
+        rows = [ROWS[name] for name in runs if ROWS[name].question == question]
+        if rows:
+            parts.append(comparison(title, rows, runs, f"{folder.name}/{question}.svg"))
+            draw_differences(rows, runs, folder / f"{question}.svg")
+    parts.append(missing(runs))
+    return "\n\n".join(parts) + "\n"
+
+
+def opening(results: Sequence[Mapping], preset: str) -> str:
+    """The head of the page: what was run, where and by which command."""
+    facts = {key: ", ".join(sorted({x[key] for x in results})) for key in ("commit", "machine")}
+    hours = sum(x["seconds"] for x in results) / 3600
+    return (
+        "# The papers' claims, measured\n\n"
+        "<!-- python -m benchmarks.study writes this page; do not edit it. -->\n\n"
+        f"`python -m benchmarks.study --preset {preset}` made {len(results)} trainings in {hours:.1f} hours (commits: "
+        f"{facts['commit']}; machine: {facts['machine']}). The commands, curves and times are in "
+        "[results.json](study/results.json). AP is COCO's AP in percent on the validation set of the generated shapes, "
+        "as mean ± standard deviation over n seeds. A difference is paired by seed. A claim counts as confirmed or "
+        "contradicted if a paired t-test has p < 0.05, which needs at least three seeds. The images are small and the "
+        "schedules short, so a claim that is not confirmed here may hold on COCO."
+    )
+
+
+def convergence(runs: Runs) -> str:
+    """The table of final AP and of the steps until shares of DAB-DETR's final AP, with a sentence for each member."""
+    top = spread([final(curve) for curve in runs[BASE].values()]).mean
+    lines, sentences = [], []
+    for name in (x for x in runs if ROWS[x].question == CONVERGENCE):
+        cells = [reached(runs[name], top * share) for share in (0.5, 0.9)]
+        aps = spread([final(curve) for curve in runs[name].values()])
+        lines.append(f"| {ROWS[name].label} | {aps} | {cells[0]} | {cells[1]} |")
+        if name != BASE:
+            sentences.append(f"- {ratio_sentence(name, runs, top / 2)}")
+    table = ["| member | final AP | steps to 50 % of DAB-DETR's AP | steps to 90 % |", "|---|---|---|---|", *lines]
+    picture = "![AP over the steps of training](study/convergence.svg)"
+    return "\n".join(["## Convergence", "", *table, "", *sentences, "", picture])
+
+
+def reached(curves: Mapping[int, Curve], level: float) -> str:
+    """The steps until a level as text, or how many runs did not reach it."""
+    steps = [steps_until(curve, level) for curve in curves.values()]
+    found = [x for x in steps if x is not None]
+    if not found:
+        return f"not within {max(curve[-1][0] for curve in curves.values()):.0f}"
+    missed = f", {len(steps) - len(found)} did not" if len(found) < len(steps) else ""
+    value = spread(found)
+    deviation = "" if value.deviation is None else f" ± {value.deviation:.0f}"
+    return f"{value.mean:.0f}{deviation} (n={value.n}{missed})"
+
+
+def ratio_sentence(name: str, runs: Runs, level: float) -> str:
+    """How many times the steps of DAB-DETR a member needs to reach an AP."""
+    base = [steps_until(curve, level) for curve in runs[BASE].values()]
+    steps = [steps_until(curve, level) for curve in runs[name].values()]
+    label = ROWS[name].label
+    if None in base:
+        return f"{label} cannot be compared: DAB-DETR did not reach {level:.1f} AP in every run."
+    own = spread(base).mean
+    if None in steps:
+        least = min(curve[-1][0] for curve in runs[name].values()) / own
+        return f"{label} did not reach {level:.1f} AP in every run: it needs over {least:.1f} times DAB-DETR's steps."
+    ratios = spread([x / own for x in steps])
+    deviation = "" if ratios.deviation is None else f" ± {ratios.deviation:.2f}"
+    return f"{label} needs {ratios.mean:.2f}{deviation} times DAB-DETR's steps to reach {level:.1f} AP (n={ratios.n})."
+
+
+def comparison(title: str, rows: Sequence[Row], runs: Runs, picture: str) -> str:
+    """A table of rows against DAB-DETR with a verdict for each claim."""
+    lines = []
+    for row in rows:
+        found = difference(runs[row.name], runs[BASE])
+        aps = spread([final(curve) for curve in runs[row.name].values()])
+        claim = {1: f"more ({row.source})", -1: f"less ({row.source})", 0: "-"}[row.claim]
+        cells = ["-", "-", "no common seed"]
+        if found:
+            cells = [signed(found.spread), "-" if found.p is None else f"{found.p:.3f}", verdict(row.claim, found)]
+        lines.append(f"| {row.label} | {aps} | {' | '.join(cells[:2])} | {claim} | {cells[2]} |")
+    base = spread([final(curve) for curve in runs[BASE].values()])
+    return "\n".join(
+        [
+            f"## {title}",
+            "",
+            f"DAB-DETR has AP {base}.",
+            "",
+            "| row | AP | difference | p | the papers say | verdict |",
+            "|---|---|---|---|---|---|",
+            *lines,
+            "",
+            f"![Differences to DAB-DETR]({picture})",
+        ]
+    )
+
+
+def signed(value) -> str:
+    """A spread with its sign."""
+    return f"{'+' if value.mean >= 0 else ''}{value}"
+
+
+def missing(runs: Runs) -> str:
+    """The rows that were not run."""
+    names = [f"`{name}`" for name in ROWS if name not in runs]
+    text = f"Not run: {', '.join(names)}." if names else "All rows were run."
+    return f"## Rows that were not run\n\n{text}"
+
+
+def draw_curves(runs: Runs, path: Path) -> None:
+    """AP over steps: the mean of the seeds, with a band of one standard deviation."""
+    with plt.rc_context({"svg.hashsalt": "study", "font.size": 9}):
+        figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+        for i, (name, curves) in enumerate(runs.items()):
+            steps = sorted(set.intersection(*({x[0] for x in curve} for curve in curves.values())))
+            values = np.array([[dict(map(tuple, curve))[x] for x in steps] for curve in curves.values()])
+            mean, deviation = values.mean(0), values.std(0, ddof=1) if len(values) > 1 else 0
+            style = {"linestyle": STYLES[i % len(STYLES)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4}
+            (line,) = axes.plot(steps, mean, label=f"{ROWS[name].label} (n={len(values)})", **style)
+            axes.fill_between(steps, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.set(xlabel="step", ylabel="AP", ylim=(0, None))
+        axes.legend(fontsize=8)
+        save(figure, path)
+
+
+def draw_differences(rows: Sequence[Row], runs: Runs, path: Path) -> None:
+    """The differences in AP to DAB-DETR, with a bar of one standard deviation."""
+    pairs = [(row, found) for row in rows if (found := difference(runs[row.name], runs[BASE]))]
+    with plt.rc_context({"svg.hashsalt": "study", "font.size": 9}):
+        figure, axes = plt.subplots(figsize=(7, 0.8 + 0.35 * len(pairs)), layout="constrained")
+        for i, (_, found) in enumerate(reversed(pairs)):
+            axes.errorbar(found.spread.mean, i, xerr=found.spread.deviation or 0, fmt="ko", capsize=3)
+        axes.set_yticks(range(len(pairs)), [row.label for row, _ in reversed(pairs)])
+        axes.axvline(0, color="black", linewidth=0.8, linestyle=":")
+        axes.set(xlabel="difference in AP to DAB-DETR")
+        save(figure, path)
+
+
+def save(figure, path: Path) -> None:
+    """Write a figure without the date, so that the same figure has the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)

@@ -1,0 +1,135 @@
+"""The experiments: one row is a member of the family or an override of DAB-DETR."""
+
+from dataclasses import dataclass
+
+BASE = "dab_detr"
+CONVERGENCE, ABLATION, ADDITION, START = "convergence", "ablation", "addition", "start"
+
+
+@dataclass(frozen=True)
+class Row:
+    """An experiment.
+
+    question: the part of the page that it belongs to.
+    small, coco: its config for the generated shapes and for COCO, below `configs/`.
+    overrides: of the model, on top of the config.
+    steps: its budget as a multiple of the preset's.
+    core: whether it has the seeds of a core row, which are more.
+    claim: the sign of the difference in AP to DAB-DETR that the papers report: 1, -1, or 0 for none.
+    source: the place of the claim.
+    """
+
+    name: str
+    label: str
+    question: str
+    small: str = "demo_shapes"
+    coco: str = "dab_detr_r50_50ep"
+    overrides: tuple[str, ...] = ()
+    steps: float = 1.0
+    core: bool = False
+    claim: int = 0
+    source: str = ""
+
+
+def member(config: str, label: str, *, name: str = "", question: str = CONVERGENCE, **options) -> Row:
+    """A row of one of the configs in configs/shapes, by default under the config's name."""
+    return Row(name or config, label, question, small=f"shapes/{config}", coco=f"{config}_r50_50ep", **options)
+
+
+def ablation(name: str, label: str, *overrides: str, **options) -> Row:
+    """A row of DAB-DETR with overrides."""
+    return Row(name, label, options.pop("question", ABLATION), overrides=overrides, **options)
+
+
+def map_temperature(value: int) -> Row:
+    """A row of DAB-DETR with this temperature of the position map and of the anchors."""
+    names = ("neck.position.temperature_x", "neck.position.temperature_y", "decoder.prior.temperature")
+    overrides = [f"model.{name}={value}" for name in names]
+    return ablation(f"temperature_{value}", f"temperature {value}", *overrides, source="Table 7")
+
+
+MEMBERS = [
+    Row(BASE, "DAB-DETR", CONVERGENCE, core=True),
+    member("detr", "DETR", core=True, claim=-1, source="Figure 1 and Table 2 of DAB-DETR"),
+    member("conditional_detr", "Conditional DETR", core=True, claim=-1, source="Table 2 of DAB-DETR"),
+    member("anchor_detr", "Anchor DETR", core=True, claim=-1, source="Table 2 of DAB-DETR"),
+    member("deformable_detr", "Deformable DETR"),
+    member("detr", "DETR, ten times the steps", name="detr_long", steps=10.0),
+]
+SWEEP = [
+    member("detr", f"DETR, learning rate {lr}", name=f"detr_lr_{lr}", overrides=(f"optimizer.lr={lr}",))
+    for lr in ("1e-4", "2e-4", "3e-4")
+]
+ABLATIONS = [
+    ablation(
+        "no_update",
+        "no anchor update",
+        "model.decoder.refinement._target_=dab_detr.FixedAnchors",
+        core=True,
+        claim=-1,
+        source="Table 3",
+    ),
+    ablation(
+        "no_modulation",
+        "no width and height modulation",
+        "model.decoder.prior.modulate=False",
+        core=True,
+        claim=-1,
+        source="Table 3",
+    ),
+    ablation("points", "points instead of boxes", "model.queries.anchor_dim=2", core=True, claim=-1, source="Table 3"),
+    *(map_temperature(value) for value in (2, 10, 20, 40, 10000)),
+    ablation("heads_of_layers", "a box head for each layer", "model.decoder.box_heads.shared=False"),
+    ablation("fixed_centers", "fixed anchor centers", "model.queries.fixed_xy=True"),
+    ablation("patterns", "three patterns", "model.queries.num_patterns=3", claim=1, source="Table 2"),
+    ablation("queries_10", "10 queries", "model.queries.num_queries=10", claim=-1, source="Table 6"),
+    ablation("queries_40", "40 queries", "model.queries.num_queries=40", claim=1, source="Table 6"),
+    ablation("layers_2", "2 decoder layers", "model.decoder.layers.num_layers=2", claim=-1, source="Table 6"),
+    ablation("layers_6", "6 decoder layers", "model.decoder.layers.num_layers=6", claim=1, source="Table 6"),
+]
+ADDITIONS = [
+    member("dn_dab_detr", "with denoising", question=ADDITION, claim=1, source="Table 1 of DN-DETR"),
+    member("dab_deformable_detr", "with deformable attention", question=ADDITION, claim=1, source="Table 2 of DN-DETR"),
+    member("dn_dab_deformable_detr", "with both", question=ADDITION, claim=1, source="Table 2 of DN-DETR"),
+    Row("two_stage", "in two stages", ADDITION, "shapes/dab_detr_two_stage", ""),
+    ablation(
+        "co_dab_detr",
+        "with an ATSS head",
+        "model.collaboration.heads=[atss]",
+        question=ADDITION,
+        coco="co_dab_detr_r50_36ep",
+        claim=1,
+        source="Table 2 of Co-DETR",
+    ),
+    Row("dino", "DINO", ADDITION, "shapes/dino", "dino_r50_4scale_12ep", claim=1, source="Table 1 of DINO"),
+]
+STARTS = [
+    ablation("start_normal", "anchors start as N(0, 1) logits", "model.queries.uniform_xy=False", question=START),
+]
+ROWS = {row.name: row for row in [*MEMBERS, *SWEEP, *ABLATIONS, *ADDITIONS, *STARTS]}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A size of the study.
+
+    configs: "small" or "coco", the config of a row that it takes.
+    steps: the budget of a row; None for the config's own.
+    evaluations: their number in a run. seeds, core_seeds: their number for a row and for a core row.
+    overrides: for every run.
+    """
+
+    configs: str = "small"
+    steps: int | None = 3500
+    evaluations: int = 10
+    seeds: int = 1
+    core_seeds: int = 3
+    overrides: tuple[str, ...] = ()
+
+
+PRESETS = {
+    "probe": Preset(steps=500, evaluations=5, overrides=("train.device=cpu",)),
+    "cpu": Preset(overrides=("train.device=cpu",)),
+    "gpu": Preset(steps=14000, evaluations=20, seeds=3, core_seeds=5),
+    "coco": Preset(configs="coco", steps=None, core_seeds=1),
+}

@@ -1,0 +1,135 @@
+"""The runs of a study: each is one command of train_net.py, and a result that exists is not made again."""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from dab_detr.checkpoint.writing import atomic_write
+
+from .rows import Preset, Row
+
+ROOT = Path(__file__).parents[2]
+METRIC = "bbox/AP"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a row with one seed, in `folder`."""
+
+    row: Row
+    preset: Preset
+    seed: int
+    folder: Path
+
+    @property
+    def result(self) -> Path:
+        """The file of its result."""
+        return self.folder.with_suffix(".json")
+
+    def arguments(self) -> list[str]:
+        """The arguments of train_net.py."""
+        config = self.row.coco if self.preset.configs == "coco" else self.row.small
+        overrides = [f"train.seed={self.seed}", f"train.output_dir={self.folder}"]
+        if self.preset.steps:
+            steps = round(self.preset.steps * self.row.steps)
+            overrides += [f"train.max_iter={steps}", f"train.eval_period={max(1, steps // self.preset.evaluations)}"]
+        resume = ["--resume"] if self.folder.is_dir() else []
+        return [
+            "--config-file",
+            f"configs/{config}.py",
+            *resume,
+            *self.row.overrides,
+            *self.preset.overrides,
+            *overrides,
+        ]
+
+
+def planned(rows: Sequence[Row], preset: Preset, output: Path) -> list[Run]:
+    """All runs of these rows, the first seed of every row first. A row without a config for the preset has none."""
+    usable = [row for row in rows if row.small or preset.configs == "coco"]
+    usable = [row for row in usable if row.coco or preset.configs != "coco"]
+    most = max(preset.seeds, preset.core_seeds)
+    return [
+        Run(row, preset, seed, output / row.name / f"seed{seed}")
+        for seed in range(most)
+        for row in usable
+        if seed < (preset.core_seeds if row.core else preset.seeds)
+    ]
+
+
+def train(arguments: Sequence[str], log: Path, threads: int) -> int:
+    """Run train_net.py in a process of its own. Return its exit status."""
+    command = [sys.executable, str(ROOT / "train_net.py"), *arguments]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as stream:
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        return subprocess.run(command, stdout=stream, stderr=stream, cwd=ROOT, env=environment).returncode
+
+
+def curve(folder: Path) -> list[list[float]]:
+    """[[step, AP], ...] of a training. Of two entries for one step, which a resumed run may have, the last counts."""
+    found = {}
+    for line in (folder / "metrics.json").read_text().splitlines():
+        entry = json.loads(line)
+        if METRIC in entry:
+            found[entry["iteration"] + 1] = entry[METRIC]
+    return [[step, found[step]] for step in sorted(found)]
+
+
+def commit() -> str:
+    """The commit of the checkout, or "unknown"."""
+    answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
+    return answer.stdout.strip() or "unknown"
+
+
+def write(path: Path, content: object) -> None:
+    """Write JSON, complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
+
+
+def perform(run: Run, *, threads: int) -> str:
+    """Make one run and write its result. Return a line on what happened."""
+    name = f"{run.row.name}, seed {run.seed}"
+    if run.result.exists():
+        return f"{name}: done before"
+    arguments, begin = run.arguments(), time.monotonic()
+    status = train(arguments, run.folder.with_suffix(".log"), threads)
+    if status:
+        return f"{name}: failed with status {status}, see {run.folder.with_suffix('.log')}"
+    relative = [x.replace(f"{run.folder}", f"output/study/{run.row.name}/seed{run.seed}") for x in arguments]
+    result = {
+        "row": run.row.name,
+        "seed": run.seed,
+        "curve": curve(run.folder),
+        "command": shlex.join(["python", "train_net.py", *(x for x in relative if x != "--resume")]),
+        "commit": commit(),
+        "machine": f"{platform.machine()}, {threads} threads",
+        "seconds": round(time.monotonic() - begin),
+    }
+    write(run.result, result)
+    return f"{name}: AP {result['curve'][-1][1]:.1f}"
+
+
+def perform_all(runs: Sequence[Run], *, jobs: int) -> Iterator[str]:
+    """Make the runs, `jobs` at a time. Yield a line for each."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from pool.map(lambda run: perform(run, threads=threads), runs)
+
+
+def collect(output: Path, target: Path) -> list[dict]:
+    """Gather all results below `output` into one file, sorted by row and seed."""
+    found = [json.loads(path.read_text()) for path in output.glob("*/seed*.json")]
+    found.sort(key=lambda x: (x["row"], x["seed"]))
+    write(target, found)
+    return found

@@ -1,0 +1,74 @@
+"""Means with spreads, steps until an AP, and paired differences of a study's results."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scipy.stats import ttest_rel
+
+Curve = Sequence[Sequence[float]]  # [[step, AP], ...]
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation (None for one value) of n values."""
+
+    mean: float
+    deviation: float | None
+    n: int
+
+    def __str__(self) -> str:
+        deviation = "" if self.deviation is None else f" ± {self.deviation:.1f}"
+        return f"{self.mean:.1f}{deviation} (n={self.n})"
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """The spread of at least one value."""
+    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+def final(curve: Curve) -> float:
+    """AP at the end."""
+    return curve[-1][1]
+
+
+def steps_until(curve: Curve, level: float) -> float | None:
+    """The first step at which AP reaches `level`, interpolated between evaluations; None if it never does."""
+    before = (0.0, 0.0)
+    for step, value in curve:
+        if value >= level > 0:
+            share = (level - before[1]) / (value - before[1])
+            return before[0] + share * (step - before[0])
+        before = (step, value)
+    return None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Differences in final AP over the seeds that two rows share. p is of a paired t-test, None below three seeds."""
+
+    spread: Spread
+    p: float | None
+
+
+def difference(curves: Mapping[int, Curve], base: Mapping[int, Curve]) -> Difference | None:
+    """The difference of a row to the base, both by seed; None without a common seed."""
+    seeds = sorted(set(curves) & set(base))
+    if not seeds:
+        return None
+    ours, theirs = ([final(x[seed]) for seed in seeds] for x in (curves, base))
+    deltas = [a - b for a, b in zip(ours, theirs, strict=True)]
+    varied = len(seeds) >= 3 and len(set(deltas)) > 1
+    return Difference(spread(deltas), float(ttest_rel(ours, theirs).pvalue) if varied else None)
+
+
+def verdict(claim: int, found: Difference) -> str:
+    """The judgment on a claim: its sign against the difference, if a paired test tells it from noise."""
+    if not claim:
+        return "no claim"
+    if found.p is None:
+        return f"{'same' if claim * found.spread.mean > 0 else 'other'} sign, too few seeds to judge"
+    if found.p >= SIGNIFICANT:
+        return "not confirmed at this size"
+    return "confirmed" if claim * found.spread.mean > 0 else "contradicted"

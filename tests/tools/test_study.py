@@ -1,0 +1,155 @@
+"""The study: its rows exist, its runs resume, its statistics are right, and its page follows from the results alone."""
+
+import json
+
+import pytest
+
+import train_net
+from benchmarks.study import __main__ as study
+from benchmarks.study import running
+from benchmarks.study.page import build
+from benchmarks.study.rows import PRESETS, ROWS, Preset
+from benchmarks.study.running import ROOT, Run, collect, curve, perform, planned
+from benchmarks.study.statistics import Spread, difference, spread, steps_until, verdict
+from dab_detr.config import load
+from tiny import lazy_opts
+
+CURVE = [[100, 10.0], [200, 30.0], [300, 40.0]]
+
+
+def result(row: str, seed: int, shift: float = 0.0) -> dict:
+    """A result of a run without the run."""
+    return {
+        "row": row,
+        "seed": seed,
+        "curve": [[step, value + shift] for step, value in CURVE],
+        "command": "python train_net.py",
+        "commit": "abc",
+        "machine": "a machine",
+        "seconds": 60,
+    }
+
+
+def test_every_row_is_a_config_whose_overrides_are_known(tmp_path):
+    runs = [run for run in planned(list(ROWS.values()), PRESETS["cpu"], tmp_path) if run.seed == 0]
+    assert len(runs) == len(ROWS)
+    for run in runs:
+        arguments = run.arguments()
+        cfg = load(ROOT / arguments[1], arguments[2:])
+        assert cfg.train.output_dir == str(run.folder) and cfg.train.seed == 0
+
+
+def test_every_row_of_the_preset_for_coco_has_a_config(tmp_path):
+    runs = planned(list(ROWS.values()), PRESETS["coco"], tmp_path)
+    assert len(runs) >= 25
+    for run in runs:
+        assert (ROOT / run.arguments()[1]).is_file(), run.row.name
+
+
+def test_core_rows_have_more_seeds_and_all_first_seeds_come_first(tmp_path):
+    runs = planned([ROWS["dab_detr"], ROWS["points"], ROWS["dino"]], Preset(seeds=1, core_seeds=3), tmp_path)
+    names = ["dab_detr", "points", "dino", "dab_detr", "points", "dab_detr", "points"]
+    assert [run.row.name for run in runs] == names
+    assert [run.seed for run in runs] == [0, 0, 0, 1, 1, 2, 2]
+
+
+def test_a_longer_row_has_a_multiple_of_the_steps(tmp_path):
+    (run,) = planned([ROWS["detr_long"]], Preset(steps=50, evaluations=5), tmp_path)
+    assert "train.max_iter=500" in run.arguments() and "train.eval_period=100" in run.arguments()
+
+
+def test_two_rows_are_trained_for_real_and_not_again(tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def train(arguments, log, threads):
+        calls.append(arguments)
+        return train_net.main(arguments)
+
+    others = ("train.output_dir", "train.max_iter", "train.eval_period")
+    small = tuple(x for x in lazy_opts(tmp_path) if not x.startswith(others))
+    tiny = Preset(configs="coco", steps=2, evaluations=1, core_seeds=1, overrides=small)
+    monkeypatch.setitem(PRESETS, "cpu", tiny)
+    monkeypatch.setattr(running, "train", train)
+    command = ["dab_detr", "points", "--output", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
+    assert study.main(command) == 0
+    page = (tmp_path / "docs" / "study.md").read_bytes()
+    assert b"points instead of boxes" in page and len(calls) == 2
+    assert study.main(command) == 0 and len(calls) == 2
+    assert "points, seed 0: done before" in capsys.readouterr().out
+    assert (tmp_path / "docs" / "study.md").read_bytes() == page
+    stored = json.loads((tmp_path / "docs" / "study" / "results.json").read_text())
+    assert [x["row"] for x in stored] == ["dab_detr", "points"]
+    assert "--resume" not in stored[0]["command"] and str(tmp_path / "runs") not in stored[0]["command"]
+
+
+def test_a_run_that_was_stopped_is_resumed_and_a_failed_one_is_named(tmp_path, monkeypatch):
+    run = Run(ROWS["dab_detr"], Preset(), 0, tmp_path / "seed0")
+    assert "--resume" not in run.arguments()
+    run.folder.mkdir()
+    assert "--resume" in run.arguments()
+    monkeypatch.setattr(running, "train", lambda *_: 3)
+    assert "failed with status 3" in perform(run, threads=1)
+    assert not run.result.exists()
+
+
+def test_of_two_evaluations_of_one_step_the_last_counts(tmp_path):
+    lines = [{"iteration": 9, "bbox/AP": 1.0}, {"iteration": 12, "loss": 2.0}, {"iteration": 9, "bbox/AP": 3.0}]
+    (tmp_path / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
+    assert curve(tmp_path) == [[10, 3.0]]
+
+
+def test_results_are_collected_in_one_order(tmp_path):
+    for row, seed in (("points", 1), ("dab_detr", 0), ("points", 0)):
+        (tmp_path / row).mkdir(exist_ok=True)
+        (tmp_path / row / f"seed{seed}.json").write_text(json.dumps(result(row, seed)))
+    found = collect(tmp_path, tmp_path / "docs" / "results.json")
+    assert [(x["row"], x["seed"]) for x in found] == [("dab_detr", 0), ("points", 0), ("points", 1)]
+    assert json.loads((tmp_path / "docs" / "results.json").read_text()) == found
+
+
+@pytest.mark.parametrize(
+    "level, steps", [(5.0, 50.0), (10.0, 100.0), (20.0, 150.0), (40.0, 300.0), (41.0, None), (0.0, None)]
+)
+def test_steps_until_a_level_are_interpolated(level, steps):
+    assert steps_until(CURVE, level) == steps
+
+
+def test_spread_and_paired_difference():
+    assert str(spread([1.0, 3.0])) == "2.0 ± 1.4 (n=2)" and str(spread([1.0])) == "1.0 (n=1)"
+    base = {seed: [[1, float(value)]] for seed, value in enumerate((10, 20, 30))}
+    better = {seed: [[1, value + 5.0 + seed * 0.1]] for seed, value in enumerate((10, 20, 30))}
+    found = difference(better, base)
+    assert found.spread.mean == pytest.approx(5.1) and found.p < 0.01
+    assert difference({0: [[1, 12.0]]}, base).spread == Spread(2.0, None, 1)
+    assert difference({7: [[1, 12.0]]}, base) is None
+    assert verdict(1, found) == "confirmed" and verdict(-1, found) == "contradicted"
+    assert verdict(0, found) == "no claim"
+    assert "too few seeds" in verdict(1, difference({0: [[1, 12.0]]}, base))
+    noise = {seed: [[1, value + (-1) ** seed * 4.0]] for seed, value in enumerate((10, 20, 30))}
+    assert verdict(1, difference(noise, base)) == "not confirmed at this size"
+
+
+def test_the_page_has_the_same_bytes_twice_and_names_what_was_not_run(tmp_path):
+    results = [result("dab_detr", seed, seed) for seed in range(3)] + [result("conditional_detr", 0, -35.0)]
+    results += [result("no_update", seed, seed - 5.0) for seed in range(3)]
+    results += [result("no_modulation", seed, seed - 5.0 - seed * 0.1) for seed in range(3)]
+    folders = [tmp_path / "a" / "study", tmp_path / "b" / "study"]
+    pages = [build(results, folder, "cpu") for folder in folders]
+    assert pages[0] == pages[1]
+    for path in folders[0].iterdir():
+        assert path.read_bytes() == (folders[1] / path.name).read_bytes()
+    assert {path.name for path in folders[0].iterdir()} == {"convergence.svg", "ablation.svg"}
+    assert "| no width and height modulation | 35.9 ± 0.9 (n=3) | -5.1 ± 0.1 (n=3) | 0.000 |" in pages[0]
+    assert "Conditional DETR did not reach 20.5 AP" in pages[0]
+    assert "`dino`" in pages[0].partition("Not run: ")[2]
+
+
+def test_a_page_needs_the_row_that_others_are_compared_with(tmp_path):
+    with pytest.raises(ValueError, match="no run of dab_detr"):
+        build([result("points", 0)], tmp_path, "cpu")
+
+
+def test_an_unknown_row_is_named(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        study.main(["dab_detrr"])
+    assert stopped.value.code == 2 and "dab_detrr" in capsys.readouterr().err
