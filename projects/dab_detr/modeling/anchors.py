@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
 LARGEST_GROWTH = math.log(1000 / 16)  # the growth of a side, as a logarithm
+TIE = 1e-5  # IoUs closer than this count as equal, because rounding decides between them
 
 
 def anchor_grid(sizes: Sequence[Sequence[float]], ratios: Sequence[float], strides: Sequence[int]):
@@ -90,7 +91,7 @@ def assign_max_iou(anchors: Tensor, boxes: Tensor, low: float, high: float, best
     if best_from is None or not len(anchors):
         return objects
     best = overlap.amax(0)
-    own = (overlap == best) & (best >= best_from)
+    own = (overlap >= best - TIE) & (best >= best_from)
     last = (own * torch.arange(1, len(boxes) + 1, device=own.device)).amax(1) - 1
     return torch.where(last >= 0, last, objects)
 

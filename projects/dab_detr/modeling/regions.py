@@ -64,11 +64,9 @@ class RegionHead(nn.Module):
 
         maps: (1, C, h, w) of each level. inside: (h, w) bool of each, True where a cell is image.
         """
-        logits, deltas = self.rpn(list(maps))
-        logits = [full_precision(x).permute(0, 2, 3, 1).flatten(1) for x in logits]
-        deltas = [full_precision(x)[0].unflatten(0, (9, 4)).permute(2, 3, 0, 1).flatten(0, 2) for x in deltas]
-        anchors = [x.tensor.to(scene.boxes) for x in self.anchors(maps)]
-        losses = self.anchor_losses(torch.cat(logits, 1)[0], torch.cat(deltas), torch.cat(anchors), inside, scene)
+        logits, deltas, anchors = self.answers(maps)
+        objects = self.assigned(torch.cat(anchors), inside, scene)
+        losses = self.anchor_losses(torch.cat(logits), torch.cat(deltas), torch.cat(anchors), objects, scene)
         regions = torch.cat([scene.boxes, self.propose(logits, deltas, anchors, scene)])
         objects = assign_max_iou(regions, scene.boxes, 0.5, 0.5)
         chosen = self.sample_regions(objects, scene)
@@ -76,6 +74,22 @@ class RegionHead(nn.Module):
         pooled = self.pooler([full_precision(x) for x in maps[:-1]], [Boxes(regions)])
         losses |= self.region_losses(pooled, regions, objects, scene)
         return Samples(losses=losses, boxes=regions, objects=objects, features=pooled.mean((2, 3)))
+
+    def answers(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Logits (A,), deltas (A, 4) and anchors (A, 4) of each map."""
+        logits, deltas = ([full_precision(x[0]) for x in answers] for answers in self.rpn(list(maps)))
+        return (
+            [x.permute(1, 2, 0).flatten() for x in logits],
+            [x.unflatten(0, (9, 4)).permute(2, 3, 0, 1).flatten(0, 2) for x in deltas],
+            [x.tensor.to(logits[0]) for x in self.anchors(maps)],
+        )
+
+    def assigned(self, anchors: Tensor, inside: Sequence[Tensor], scene: Scene) -> Tensor:
+        """(A,) the object of each anchor (A, 4), as `assign_max_iou` says; -2 outside the image."""
+        valid = torch.cat([x.flatten() for x in inside]).repeat_interleave(9)
+        objects = torch.full_like(valid, -2, dtype=torch.long)
+        objects[valid] = assign_max_iou(anchors[valid], scene.boxes, 0.3, 0.7, best_from=0.3)
+        return objects
 
     def sample_anchors(self, objects: Tensor, scene: Scene) -> Tensor:
         """Indices of the anchors to learn from, by the image's seed."""
@@ -86,12 +100,10 @@ class RegionHead(nn.Module):
         return sample(objects, self.num_regions, 0.25, scene.generator())
 
     def anchor_losses(
-        self, logits: Tensor, deltas: Tensor, anchors: Tensor, inside: Sequence[Tensor], scene: Scene
+        self, logits: Tensor, deltas: Tensor, anchors: Tensor, objects: Tensor, scene: Scene
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """The proposal network's losses from logits (A,) and deltas (A, 4) of all anchors (A, 4)."""
-        objects = assign_max_iou(anchors, scene.boxes, 0.3, 0.7, best_from=0.3)
-        valid = torch.cat([x.flatten() for x in inside]).repeat_interleave(9)
-        chosen = self.sample_anchors(objects.masked_fill(~valid, -2), scene)
+        """The proposal network's losses from logits (A,) and deltas (A, 4) of all anchors (A, 4) and their objects."""
+        chosen = self.sample_anchors(objects, scene)
         objects, positive = objects[chosen], chosen[objects[chosen] >= 0]
         target = encode_deltas(anchors[positive], scene.boxes[objects[objects >= 0]])
         entropy = F.binary_cross_entropy_with_logits(logits[chosen], (objects >= 0).to(logits), reduction="sum")
@@ -104,12 +116,11 @@ class RegionHead(nn.Module):
     def propose(
         self, logits: Sequence[Tensor], deltas: Sequence[Tensor], anchors: Sequence[Tensor], scene: Scene
     ) -> Tensor:
-        """The best proposals (R, 4) of an image, clipped to it, from each level's logits (1, A), deltas and anchors."""
+        """The best proposals (R, 4) of an image, clipped to it, from each level's `answers`."""
         # Detectron2's proposals are in single precision
         boxes = [decode_deltas(x, y)[None].float() for x, y in zip(deltas, anchors, strict=True)]
-        (best,) = find_top_rpn_proposals(
-            boxes, [x.float() for x in logits], [scene.size], 0.7, *self.proposals, 0.0, False
-        )
+        scores = [x[None].float() for x in logits]
+        (best,) = find_top_rpn_proposals(boxes, scores, [scene.size], 0.7, *self.proposals, 0.0, False)
         return best.proposal_boxes.tensor.to(scene.boxes)
 
     def region_losses(
