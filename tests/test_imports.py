@@ -59,6 +59,7 @@ MAY_IMPORT = {
         "losses.criterion",
         "modeling.boxes",
         "modeling.combination",
+        "modeling.part",
         "modeling.precision",
         "modeling.recomputation",
         "modeling.selection",
@@ -129,7 +130,14 @@ MAY_IMPORT = {
         "modeling.optimization",
         "visualization",
     ),
-    "export": ("detector", "export", "modeling.deformable", "modeling.optimization"),
+    "export": (
+        "detector",
+        "export",
+        "modeling.deformable",
+        "modeling.optimization",
+        "modeling.part",
+        "modeling.selection",
+    ),
     "export.metadata": ("checkpoint.description",),
     "export.runtime": ("export.metadata",),
     "inference": (

@@ -12,9 +12,10 @@ from .losses.batch import EffectiveBatch
 from .losses.criterion import SetCriterion
 from .modeling.boxes import full_precision
 from .modeling.combination import check_combination
+from .modeling.part import declared
 from .modeling.precision import autocast, check_precision
 from .modeling.recomputation import recompute
-from .modeling.selection import BestClasses, TopPairs
+from .modeling.selection import Selection
 from .modeling.structures import Prediction, Target
 
 
@@ -29,7 +30,7 @@ class DABDETR(nn.Module):
     criterion: Prediction and targets to the dict of losses, which Detectron2 sums.
     num_classes: number of classes in the annotations and in the class head.
     pixel_mean, pixel_std: by channel, in the order and range (0 to 255) of the input images.
-    selection: logits to scores, queries and classes of the detections.
+    selection: logits, and boxes if it asks for them, to scores, queries and classes of the detections.
     input_format: channel order of the images, "RGB" or "BGR", for the code that reads them.
     precision: "fp32", or "bf16" for backbone and transformer; boxes, matching and losses stay in fp32.
     activation_checkpointing: any of "backbone", "encoder", "decoder", to save memory in training.
@@ -48,7 +49,7 @@ class DABDETR(nn.Module):
         num_classes: int,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        selection: TopPairs | BestClasses,
+        selection: Selection,
         collaboration: nn.Module | None = None,
         input_format: str = "RGB",
         precision: str = "fp32",
@@ -153,13 +154,14 @@ class DABDETR(nn.Module):
         return results
 
 
-def select(selection: TopPairs | BestClasses, prediction: Prediction, sizes: Tensor) -> tuple[Tensor, ...]:
+def select(selection: Selection, prediction: Prediction, sizes: Tensor) -> tuple[Tensor, ...]:
     """Detections of the last layer, best first: boxes (B, N, 4) as xyxy in pixels, and scores, labels and query
     indices, each (B, N).
 
     sizes: (B, 2) height and width of each image in pixels. A tensor, because a traced graph would keep numbers.
     """
-    scores, query, labels = selection(prediction.logits[-1])
+    boxes = (prediction.boxes[-1],) if declared(selection, "by_boxes") else ()
+    scores, query, labels = selection(prediction.logits[-1], *boxes)
     boxes = box_convert(full_precision(prediction.boxes[-1]), "cxcywh", "xyxy")
     boxes = boxes.gather(1, query[..., None].expand(-1, -1, 4))
     return boxes * sizes.flip(-1).repeat(1, 2)[:, None], scores, labels, query

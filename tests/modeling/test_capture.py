@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dab_detr import optimize_for_inference
 from dab_detr.detector import DABDETR, padding_outside, select
+from dab_detr.export.graph import DetectionGraph
 from dab_detr.models import MODELS
 from samples import random_input, worst
 from tiny import shrink, tell_apart
@@ -77,3 +78,14 @@ def test_exported_once_it_takes_any_batch_and_size(name):
     for batch, (height, width) in enumerate(SIZES[:2], 1):
         inputs = torch.randn(batch, 3, height, width), torch.tensor([[height, width]] * batch) - 3
         check_same(exported(*inputs), model(*inputs), max(height, width))
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_soft_nms_is_refused_with_the_override_that_switches_it_off():
+    model = small("dab_detr")
+    model.selection.soft_nms = 0.8
+    with pytest.raises(ValueError, match="set model.selection.soft_nms=null"):
+        torch.jit.trace(Traceable(model), random_input(64, 96)["image"])
+    with pytest.raises(ValueError, match="set model.selection.soft_nms=null"):
+        DetectionGraph(model)

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from ..detector import DABDETR, padding_outside, select
 from ..modeling.deformable import DeformableAttention, sample_by_gathering
 from ..modeling.optimization import optimize_for_inference
+from ..modeling.part import declared
+from ..modeling.selection import NO_GRAPH
 
 
 class DetectionGraph(nn.Module):
@@ -17,6 +19,8 @@ class DetectionGraph(nn.Module):
     model: the detector; the graph works on an optimized copy of it, in fp32.
     threshold: lowest score of a detection that `number` counts.
     gather: deformable attention gathers its cells instead of calling `grid_sample`.
+
+    Raises ValueError for a selection that needs the boxes, as soft-NMS does.
     """
 
     def __init__(
@@ -27,6 +31,8 @@ class DetectionGraph(nn.Module):
         gather: bool = False,
     ):
         super().__init__()
+        if declared(model.selection, "by_boxes"):
+            raise ValueError(NO_GRAPH)
         model = copy.deepcopy(model).cpu().float()
         model.precision = "fp32"
         self.model = optimize_for_inference(model)

@@ -24,6 +24,7 @@ class Part:
     splits_axes: for attention and for the position map, whether positions are a half for y and a half for x
         (row-column attention). None: the part takes both kinds; a position map without it is in one piece.
     memory_dim: for queries that are made of memory cells, the number of channels that they expect. None: any.
+    by_boxes: for the selection, whether it takes the boxes (B, Q, 4) besides the logits.
     no_object_class: for class heads, the classification loss and the selection, whether the last class is
         "no object". None: the part works with both.
     """
@@ -34,6 +35,7 @@ class Part:
     levels: int | None = None
     splits_axes: bool | None = None
     memory_dim: int | None = None
+    by_boxes: bool = False
     no_object_class: bool | None = None
 
     def reset_special_weights(self) -> None:

@@ -9,7 +9,6 @@ from ..modeling.neck import MultiScaleNeck
 from ..modeling.positional import RowColumnMap
 from ..modeling.priors import AnchorPointPrior
 from ..modeling.queries import AnchorPointQueries
-from ..modeling.selection import TopPairs
 from ..modeling.transformer import Decoder, FixedAnchors
 from . import nodes
 from .builders import row_column_encoder, row_column_layers
@@ -40,7 +39,7 @@ def anchor_detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
         ),
         collaboration=nodes.single_scale_collaboration(dilated, anchor_dim=2),
         criterion=nodes.criterion_node(weight_class=2.0),
-        selection=L(TopPairs)(num_select=100),
+        selection=nodes.selection_node(100),
         num_classes=80,
         **nodes.DETECTOR,
     )

@@ -10,7 +10,7 @@ from ..modeling.heads import PlainBoxHead, SoftmaxClassHead
 from ..modeling.layers import MLP
 from ..modeling.priors import ConditionalPrior, ContentScale, StaticPrior
 from ..modeling.queries import LearnedQueries
-from ..modeling.selection import BestClasses, TopPairs
+from ..modeling.selection import BestClasses
 from ..modeling.transformer import Decoder, FixedAnchors
 from . import nodes
 from .builders import conditional_layers, plain_encoder, plain_layers
@@ -41,7 +41,7 @@ def detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
         ),
         collaboration=nodes.single_scale_collaboration(dilated, anchor_dim=0),
         criterion=nodes.criterion_node(weight_class=1.0, classification=SoftmaxLoss, cost_class=1.0),
-        selection=L(BestClasses)(),
+        selection=nodes.selection_node(build=BestClasses),
         num_classes=80,
         **nodes.DETECTOR,
     )
@@ -76,7 +76,7 @@ def conditional_detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
         ),
         collaboration=nodes.single_scale_collaboration(dilated, anchor_dim=2, learned_positions=True),
         criterion=nodes.criterion_node(weight_class=2.0),
-        selection=L(TopPairs)(num_select=100),
+        selection=nodes.selection_node(100),
         num_classes=80,
         **nodes.DETECTOR,
     )

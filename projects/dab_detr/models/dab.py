@@ -7,7 +7,6 @@ from torch import nn
 from ..detector import DABDETR
 from ..modeling.priors import AnchorPrior, ContentScale, LayerScale, ModulatedAnchorPrior
 from ..modeling.proposals import MemoryProposalQueries
-from ..modeling.selection import TopPairs
 from ..modeling.transformer import Decoder, RefinedAnchors
 from . import nodes
 from .builders import conditional_layers, scaled_encoder
@@ -84,7 +83,7 @@ def dab_detr(
         ),
         collaboration=nodes.single_scale_collaboration(dilated),
         criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6),
-        selection=L(TopPairs)(num_select=300),
+        selection=nodes.selection_node(300),
         num_classes=80,
         **nodes.DETECTOR,
     )

@@ -9,7 +9,6 @@ from ..modeling.layers import MLP
 from ..modeling.priors import ContentScale, DeformableAnchorPrior, NoScale, StaticPrior
 from ..modeling.proposals import EncodedProposalQueries, MemoryProposalQueries, MixedProposalQueries, ProposalQueries
 from ..modeling.queries import LearnedQueries
-from ..modeling.selection import TopPairs
 from ..modeling.transformer import Decoder, DetachedAnchors, FixedAnchors, RefinedAnchors
 from . import nodes
 from .builders import deformable_encoder, deformable_layers
@@ -80,7 +79,7 @@ def deformable_detr(*, depth: int = 50, refine: bool = False, two_stage: bool = 
         denoising=nodes.denoising_node(anchor_dim=0),
         collaboration=nodes.collaboration_node(stride=8, anchor_dim=4 if two_stage else 2, learned_positions=True),
         criterion=nodes.criterion_node(weight_class=2.0, class_agnostic=two_stage),
-        selection=L(TopPairs)(num_select=100),
+        selection=nodes.selection_node(100),
     )
 
 
@@ -109,7 +108,7 @@ def dab_deformable_detr(
         denoising=nodes.denoising_node(),
         collaboration=nodes.collaboration_node(stride=8),
         criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6, class_agnostic=False),
-        selection=L(TopPairs)(num_select=300),
+        selection=nodes.selection_node(300),
     )
 
 
@@ -152,7 +151,7 @@ def dino(
         denoising=nodes.contrastive_node(),
         collaboration=nodes.collaboration_node(stride=4 if five_scale else 8),
         criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6, class_agnostic=False),
-        selection=L(TopPairs)(num_select=300),
+        selection=nodes.selection_node(300),
     )
     model.backbone.out_features = list(maps)
     model.neck = nodes.multi_scale_node(maps, temperature, offset)

@@ -19,6 +19,7 @@ from ..modeling.positional import PositionMap
 from ..modeling.pyramid import MemoryPyramid
 from ..modeling.queries import AnchorBoxQueries
 from ..modeling.regions import RegionHead
+from ..modeling.selection import Selection, TopPairs
 from .builders import box_heads, class_heads
 
 # settings of every detector for its images, precision and memory
@@ -243,6 +244,12 @@ def single_scale_collaboration(dilated: bool, **options) -> DictConfig:
     """Collaborative training of a detector on the last map of a ResNet: its heads see strides 8 to 128."""
     finer, coarser, stride = (1, 3, 16) if dilated else (2, 2, 32)
     return collaboration_node(stride=stride, finer=finer, coarser=coarser, **options)
+
+
+def selection_node(num_select: int | None = None, build: type[Selection] = TopPairs) -> DictConfig:
+    """The best pairs, without soft-NMS; `model.selection.soft_nms=0.8` switches it on. num_select: of `TopPairs`."""
+    number = {} if num_select is None else {"num_select": num_select}
+    return L(build)(**number, soft_nms=None, num_keep=None)
 
 
 def criterion_node(
