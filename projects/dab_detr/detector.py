@@ -63,7 +63,7 @@ class DABDETR(nn.Module):
             queries=queries,
             denoising=denoising,
             decoder=decoder,
-            classification=criterion.classification,
+            criterion=criterion,
             selection=selection,
             collaboration=collaboration,
         )

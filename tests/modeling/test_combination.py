@@ -226,6 +226,17 @@ BAD = {
         lambda: combined(detr(), selection=dab_detr().selection),
         r"model\.selection \(TopPairs\) has none",
     ),
+    "proposals that learn objects and are ranked by classes": (
+        lambda: combined(dab_deformable_detr(two_stage=True), "criterion.class_agnostic=true"),
+        r"model\.queries\.class_agnostic=False ranks proposals by their best class, "
+        r"model\.criterion\.class_agnostic=True teaches them class 0 alone: set model\.queries\.class_agnostic=True "
+        r"or model\.criterion\.class_agnostic=False",
+    ),
+    "proposals that learn classes and are ranked by class 0": (
+        lambda: combined(deformable_detr(two_stage=True), "criterion.class_agnostic=false"),
+        r"model\.queries\.class_agnostic=True ranks proposals by class 0, "
+        r"model\.criterion\.class_agnostic=False teaches them all classes",
+    ),
     "fewer levels than maps": (
         lambda: combined(deformable_detr(), "neck.num_levels=2"),
         r"model\.neck\.num_levels=2 is less than the 3 maps of model\.neck\.in_channels",

@@ -64,6 +64,8 @@ def with_heads(node, **criterion):
 
 def co_dino():
     node = dino(five_scale=True, shared_heads=False)
+    node.queries.xavier = False
+    node.selection.update(num_select=900, soft_nms=0.8, num_keep=300)
     return with_heads(node, classification=LazyCall(QualityFocalLoss)(), eps=0.0)
 
 
@@ -104,6 +106,9 @@ FAMILY = {
     "dn_dab_deformable_detr_r50_12ep": Recipe(denoising(dab_deformable_detr(), **OWN_CHANNEL), epochs=12),
     "dn_dab_deformable_detr_r50_50ep": Recipe(denoising(dab_deformable_detr(), **OWN_CHANNEL)),
     "co_dab_detr_r50_36ep": Recipe(with_heads(dab_detr()), epochs=36),
+    "co_deformable_detr_r50_12ep": Recipe(
+        with_heads(deformable_detr(mixed=True)), epochs=12, lr=2e-4, slower=("backbone", "offsets")
+    ),
     "co_dino_r50_5scale_12ep": Recipe(co_dino(), epochs=12, lr=2e-4),
     "efficient_detr_r50_36ep": Recipe(efficient_detr(), epochs=36),
     "dino_r50_4scale_12ep_better": Recipe(better_dino(), epochs=12, lr=2e-4, slower=("backbone", "offsets")),

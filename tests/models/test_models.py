@@ -118,6 +118,7 @@ def test_parameters_of_ablations(member, options, overrides, more):
         (deformable_detr, {}, FixedAnchors, 1),
         (deformable_detr, {"refine": True}, DetachedAnchors, 6),
         (deformable_detr, {"two_stage": True}, DetachedAnchors, 6),
+        (deformable_detr, {"mixed": True}, RefinedAnchors, 6),
         (dab_deformable_detr, {}, DetachedAnchors, 6),
         (dab_deformable_detr, {"refine": False}, FixedAnchors, 1),
         (dab_deformable_detr, {"two_stage": True}, DetachedAnchors, 6),
@@ -154,6 +155,7 @@ HYPER_PARAMETERS = [
     (anchor_detr, {}, Published(**RELATIVE, offset=None)),
     (deformable_detr, {}, Published(**RELATIVE, dropout=0.1, offset=-0.5)),
     (deformable_detr, {"two_stage": True}, Published(**RELATIVE, dropout=0.1, offset=-0.5)),
+    (deformable_detr, {"mixed": True}, Published(**RELATIVE, offset=-0.5)),
 ]
 
 
@@ -167,7 +169,7 @@ def test_hyper_parameters(member, options, published):
     assert criterion.eps == matcher.eps == published.giou_eps
     assert type(matcher.classification) is type(criterion.classification)
     assert criterion.auxiliary and model.decoder.eps == published.eps
-    assert criterion.class_agnostic == (member is deformable_detr and options.get("two_stage", False))
+    assert criterion.class_agnostic == (member is deformable_detr and bool(options.keys() & {"two_stage", "mixed"}))
     assert getattr(model.selection, "num_select", None) == published.num_select
     assert {type(layer.ffn.activation) for layer in layers} == {published.activation}
     dropouts = {layer.dropout.p for layer in layers} | {layer.ffn.dropout.p for layer in layers}

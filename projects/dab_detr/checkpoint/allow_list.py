@@ -21,6 +21,7 @@ PARTS = {
     "dab_detr.modeling.proposals": [
         "EncodedProposalQueries",
         "MemoryProposalQueries",
+        "MixedEncodedProposalQueries",
         "MixedProposalQueries",
         "ProposalQueries",
     ],

@@ -13,7 +13,7 @@ def check_combination(
     queries: nn.Module,
     denoising: nn.Module,
     decoder: nn.Module,
-    classification: object,
+    criterion: object,
     selection: object,
     collaboration: nn.Module | None,
 ) -> None:
@@ -24,7 +24,8 @@ def check_combination(
     check_positions(neck, encoder, decoder)
     check_needs(neck, queries, decoder)
     check_anchors(queries, denoising, decoder)
-    check_classes(decoder, classification, selection)
+    check_classes(decoder, criterion.classification, selection)
+    check_proposals(queries, criterion)
     if collaboration is not None:
         check_collaboration(backbone, neck, decoder, collaboration)
 
@@ -131,6 +132,17 @@ def check_classes(decoder: nn.Module, classification: object, selection: object)
             if kind is not None
         )
         raise ValueError(f'class heads, loss and selection must agree on a "no object" class: {found}')
+
+
+def check_proposals(queries: nn.Module, criterion: object) -> None:
+    """Proposals are ranked by what they learn: by class 0 if their labels are all that, otherwise by the best class."""
+    ranked, learned = declared(queries, "class_agnostic"), declared(criterion, "class_agnostic")
+    if None not in (ranked, learned) and ranked != learned:
+        raise ValueError(
+            f"model.queries.class_agnostic={ranked} ranks proposals by {'class 0' if ranked else 'their best class'}, "
+            f"model.criterion.class_agnostic={learned} teaches them {'class 0 alone' if learned else 'all classes'}: "
+            f"set model.queries.class_agnostic={learned} or model.criterion.class_agnostic={ranked}"
+        )
 
 
 def check_collaboration(backbone: nn.Module, neck: nn.Module, decoder: nn.Module, collaboration: nn.Module) -> None:

@@ -27,6 +27,8 @@ class Part:
     by_boxes: for the selection, whether it takes the boxes (B, Q, 4) besides the logits.
     no_object_class: for class heads, the classification loss and the selection, whether the last class is
         "no object". None: the part works with both.
+    class_agnostic: for two-stage queries and the criterion, whether the encoder's proposals only tell objects from
+        background, as class 0. None: there are no proposals, or the part works with both.
     """
 
     needs: tuple[str, ...] = ()
@@ -37,6 +39,7 @@ class Part:
     memory_dim: int | None = None
     by_boxes: bool = False
     no_object_class: bool | None = None
+    class_agnostic: bool | None = None
 
     def reset_special_weights(self) -> None:
         """Set the weights that do not start as Xavier-uniform; `layers.init_xavier` calls it after the others."""

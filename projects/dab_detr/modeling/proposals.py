@@ -96,14 +96,26 @@ class EncodedProposalQueries(ProposalQueries):
 
 
 class MixedProposalQueries(ProposalQueries):
-    """DINO's mixed query selection: two-stage anchors with learned content, the k-th vector for the k-th best box."""
+    """DINO's mixed query selection: two-stage anchors with learned content, the k-th vector for the k-th best box.
 
-    def __init__(self, *, num_queries: int, dim: int, **options):
+    xavier: whether the content starts Xavier-uniform, as DINO's does; Co-DETR's is drawn from N(0, 1).
+    """
+
+    def __init__(self, *, num_queries: int, dim: int, xavier: bool = True, **options):
         super().__init__(num_queries=num_queries, dim=dim, **options)
-        self.content = nn.Parameter(nn.init.xavier_uniform_(torch.empty(num_queries, dim)))
+        self.content = nn.Parameter(torch.randn(num_queries, dim))
+        if xavier:
+            nn.init.xavier_uniform_(self.content)
 
     def describe(self, anchors: Tensor, features: Tensor, cells: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.content[: anchors.shape[1]].expand(len(anchors), -1, -1), None
+        _, embed = super().describe(anchors, features, cells)
+        return self.content[: anchors.shape[1]].expand(len(anchors), -1, -1), embed
+
+
+class MixedEncodedProposalQueries(MixedProposalQueries, EncodedProposalQueries):
+    """Co-Deformable-DETR's two-stage queries: learned content, and a learned position from the chosen box."""
+
+    gives = EncodedProposalQueries.gives
 
 
 class MemoryProposalQueries(ProposalQueries):

@@ -28,6 +28,7 @@ MODELS = {
     "deformable_detr": deformable_detr,
     "deformable_detr_refine": partial(deformable_detr, refine=True),
     "deformable_detr_two_stage": partial(deformable_detr, two_stage=True),
+    "deformable_detr_mixed": partial(deformable_detr, mixed=True),
 }
 
 __all__ = [

@@ -7,7 +7,13 @@ from torch import nn
 from ..detector import DABDETR
 from ..modeling.layers import MLP
 from ..modeling.priors import ContentScale, DeformableAnchorPrior, NoScale, StaticPrior
-from ..modeling.proposals import EncodedProposalQueries, MemoryProposalQueries, MixedProposalQueries, ProposalQueries
+from ..modeling.proposals import (
+    EncodedProposalQueries,
+    MemoryProposalQueries,
+    MixedEncodedProposalQueries,
+    MixedProposalQueries,
+    ProposalQueries,
+)
 from ..modeling.queries import LearnedQueries
 from ..modeling.transformer import Decoder, DetachedAnchors, FixedAnchors, RefinedAnchors
 from . import nodes
@@ -55,11 +61,16 @@ def deformable_node(
     )
 
 
-def deformable_detr(*, depth: int = 50, refine: bool = False, two_stage: bool = False) -> DictConfig:
+def deformable_detr(
+    *, depth: int = 50, refine: bool = False, two_stage: bool = False, mixed: bool = False
+) -> DictConfig:
     """The node of Deformable DETR: 80 classes, 300 queries, 4 levels.
 
     refine: iterative refinement of boxes. two_stage: proposals from the encoder, ranked by class 0; implies `refine`.
+    mixed: Deformable-DETR++, the base of Co-Deformable-DETR: two stages with learned content, refined boxes through
+        which losses flow back, wider layers and no dropout.
     """
+    two_stage = two_stage or mixed
     queries = L(LearnedQueries)(
         num_queries=300,
         dim="${..neck.dim}",
@@ -67,20 +78,27 @@ def deformable_detr(*, depth: int = 50, refine: bool = False, two_stage: bool = 
         learned_content=True,
         num_patterns=0,
     )
-    return deformable_node(
+    proposals = MixedEncodedProposalQueries if mixed else EncodedProposalQueries
+    model = deformable_node(
         depth=depth,
-        hidden=1024,
-        dropout=0.1,
+        hidden=2048 if mixed else 1024,
+        dropout=0.0 if mixed else 0.1,
         refine=refine or two_stage,
         two_stage=two_stage,
         prior=L(StaticPrior)(),
         eps=1e-5,
-        queries=nodes.proposal_node(EncodedProposalQueries, class_agnostic=True, dense=True) if two_stage else queries,
+        queries=nodes.proposal_node(proposals, class_agnostic=True, dense=True) if two_stage else queries,
         denoising=nodes.denoising_node(anchor_dim=0),
-        collaboration=nodes.collaboration_node(stride=8, anchor_dim=4 if two_stage else 2, learned_positions=True),
+        collaboration=nodes.collaboration_node(
+            stride=8, anchor_dim=4 if two_stage else 2, learned_positions=True, see_features=mixed
+        ),
         criterion=nodes.criterion_node(weight_class=2.0, class_agnostic=two_stage),
         selection=nodes.selection_node(100),
     )
+    if mixed:
+        model.queries.xavier = False
+        model.decoder.refinement = L(RefinedAnchors)()
+    return model
 
 
 def dab_deformable_detr(
@@ -155,7 +173,7 @@ def dino(
     )
     model.backbone.out_features = list(maps)
     model.neck = nodes.multi_scale_node(maps, temperature, offset)
-    model.queries.num_queries = 900
+    model.queries.update(num_queries=900, xavier=True)
     model.decoder.norm = L(nn.LayerNorm)(normalized_shape="${...neck.dim}")
     model.decoder.class_heads.shared = model.decoder.box_heads.shared = shared_heads
     model.decoder.refinement = L(RefinedAnchors)()
