@@ -100,8 +100,10 @@ MAY_IMPORT = {
     ),
     "checkpoint.report": (),
     "checkpoint.fitting": ("checkpoint.classes", "checkpoint.report"),
+    "checkpoint.family": ("checkpoint.blocks", "checkpoint.formats"),
     "checkpoint.checkpointer": (
         "checkpoint.description",
+        "checkpoint.family",
         "checkpoint.fitting",
         "checkpoint.formats",
         "checkpoint.reading",

@@ -2,21 +2,24 @@
 
 python tools/convert_checkpoint.py checkpoint.pth dab_detr_r50.pth --to dab_detr --num-classes 80
 python tools/convert_checkpoint.py output/mine/model_final.pth my_model --to transformers
+python tools/convert_checkpoint.py output/co_dino/model_final.pth co_dino.pth --to dab_detr --deploy
 
-What IN is, is seen by its keys: a checkpoint of ours, of the original DAB-DETR, DN-DETR or DAB-Deformable-DETR, of
-detrex, or a folder or file of transformers.
+The tool recognizes IN by its keys: a checkpoint of ours, of the original DAB-DETR, DN-DETR, DAB-Deformable-DETR or
+DINO, of detrex, of Co-DETR (the authors' code or mmdetection), or a folder or file of transformers.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from dab_detr import command
 from dab_detr.checkpoint.allow_list import check_references
-from dab_detr.checkpoint.conversion import FORMATS, num_classes_of, with_classes, write
-from dab_detr.checkpoint.description import Description, description_of
+from dab_detr.checkpoint.conversion import FORMATS, for_inference, num_classes_of, with_classes, write
+from dab_detr.checkpoint.description import KEY, Description, description_of
 from dab_detr.checkpoint.formats import to_ours
 from dab_detr.checkpoint.reading import read, weights_file
 from dab_detr.config import load
@@ -31,6 +34,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--to", required=True, choices=FORMATS)
     parser.add_argument("--num-classes", type=int, choices=(80, 91), help="COCO's, if the model is to have others")
     parser.add_argument("--class-names", nargs="+", help="of the model's outputs, for transformers")
+    parser.add_argument("--deploy", action="store_true", help="leave out auxiliary heads, which only training needs")
     parser.add_argument(
         "--torchvision-names", action="store_true", help="of the backbone, as detrex' models with DC5 have them"
     )
@@ -46,14 +50,17 @@ def convert(args: argparse.Namespace) -> None:
     state, found, unknown = to_ours(content["model"])
     print(f"{args.input}: {len(content['model'])} tensors of {found.name if found else 'this project'}")
     for key in unknown:
-        print(f"  left over, for no rule knows it: {key}")
+        print(f"  left over, because no rule knows it: {key}")
     about = description_of(content, path)
     names = args.class_names or (about.class_names if about else content.get("class_names"))
     if args.num_classes and args.num_classes != num_classes_of(state):
         print(f"  {num_classes_of(state)} classes become {args.num_classes}, by the category ids of COCO")
-        state, names = with_classes(state, args.num_classes), args.class_names
+        state, names, content = with_classes(state, args.num_classes), args.class_names, {}
     if names and len(names) != num_classes_of(state):
         raise ValueError(f"--class-names gives {len(names)} names, the model has {num_classes_of(state)} outputs")
+    if args.deploy:
+        whole, state = len(state), for_inference(state)
+        print(f"  {whole - len(state)} tensors of auxiliary heads are left out: only training needs them")
     model, augmentations = nodes(args, about)
     written = write(
         state,
@@ -63,8 +70,17 @@ def convert(args: argparse.Namespace) -> None:
         augmentations=augmentations,
         class_names=names,
         torchvision_names=args.torchvision_names,
+        further={KEY: described(about, names, args.deploy)} if about and KEY in content else None,
     )
     print(f"{args.output}: {written} tensors as {args.to} has them")
+
+
+def described(about: Description, names: Sequence[str] | None, deploy: bool) -> dict:
+    """The description of the converted checkpoint. deploy: its config has no auxiliary heads."""
+    config = about.config
+    if deploy and config and "collaboration" in config.get("model", {}):
+        config = {**config, "model": {**config["model"], "collaboration": None}}
+    return replace(about, class_names=names, config=config).to_dict()
 
 
 def nodes(args: argparse.Namespace, about: Description | None) -> tuple[DictConfig | None, list]:

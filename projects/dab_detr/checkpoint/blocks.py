@@ -71,6 +71,39 @@ def deformable_attention(theirs: str, ours: str) -> Iterator[Rule]:
         yield Rule(f"{theirs}.{name}.{{p}}", f"{ours}.{projection}.{{p}}")
 
 
+def mmcv_feed_forward(theirs: str, ours: str, norms: Sequence[int]) -> Iterator[Rule]:
+    """The feed-forward network of a layer as mmcv and detrex name it, and its norms: our numbers, in the order of
+    theirs. They store PReLU's slope twice; converted files may lack the second copy."""
+    for name, linear in {"0.0": "linear1", "1": "linear2"}.items():
+        yield Rule(f"{theirs}.ffns.0.layers.{name}.{{p}}", f"{ours}.ffn.{linear}.{{p}}")
+    yield Rule(
+        f"{theirs}.ffns.0.activation.weight",
+        f"{ours}.ffn.activation.weight",
+        copies=(f"{theirs}.ffns.0.layers.0.1.weight",),
+    )
+    for i, number in enumerate(norms):
+        yield Rule(f"{theirs}.norms.{i}.{{p}}", f"{ours}.norm{number}.{{p}}")
+
+
+def mmcv_deformable_layers(theirs: str) -> Iterator[Rule]:
+    """The layers of a transformer with deformable attention as mmcv and detrex name them, under the prefix `theirs`."""
+    encoder, decoder = f"{theirs}.encoder.layers.{{i}}", f"{theirs}.decoder.layers.{{i}}"
+    yield from deformable_attention(f"{encoder}.attentions.0", "encoder.layers.{i}.attention")
+    yield from mmcv_feed_forward(encoder, "encoder.layers.{i}", norms=(1, 2))
+    yield from multi_head_attention(f"{decoder}.attentions.0.attn", "decoder.layers.{i}.self_attention")
+    yield from deformable_attention(f"{decoder}.attentions.1", "decoder.layers.{i}.cross_attention")
+    yield from mmcv_feed_forward(decoder, "decoder.layers.{i}", norms=(1, 2, 3))
+
+
+def channel_mapper(num_maps: int, norm: str) -> Iterator[Rule]:
+    """The neck of mmdetection and detrex. num_maps: the backbone's maps; the last one makes the further levels."""
+    neck = {f"neck.convs.{i}": f"neck.projections.{i}" for i in range(num_maps)}
+    neck |= {f"neck.extra_convs.{i}": f"neck.projections.{num_maps + i}" for i in range(8)}
+    for theirs, ours in neck.items():
+        yield Rule(f"{theirs}.conv.{{p}}", f"{ours}.0.{{p}}")
+        yield Rule(f"{theirs}.{norm}.{{p}}", f"{ours}.1.{{p}}")
+
+
 def deformable_heads(num_layers: int, refined: bool, two_stage: bool) -> Iterator[Rule]:
     """A head for each layer, and one more for the encoder in two stages; otherwise one head under all their keys."""
     decoder = "transformer.decoder."
@@ -94,4 +127,9 @@ def deformable_heads(num_layers: int, refined: bool, two_stage: bool) -> Iterato
 
 def count_layers(state: Mapping[str, Tensor]) -> int:
     """The number of decoder layers in a state dict of ours."""
-    return sum(key.startswith("decoder.layers.") and key.endswith(".norm1.bias") for key in state)
+    return count_keys(state, "decoder.layers.", ".norm1.bias")
+
+
+def count_keys(state: Mapping[str, Tensor], prefix: str, suffix: str) -> int:
+    """The number of keys with this prefix and suffix."""
+    return sum(key.startswith(prefix) and key.endswith(suffix) for key in state)

@@ -14,10 +14,11 @@ from torch import nn
 
 from ..download import local_path
 from .description import KEY, Description
+from .family import check_family
 from .fitting import Fit
 from .formats import to_ours
 from .reading import read, weights_file
-from .writing import atomic_write
+from .writing import WRITER, atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -27,14 +28,13 @@ class CheckpointError(ValueError):
 
 
 class DABDETRCheckpointer(DetectionCheckpointer):
-    """Loads our checkpoints, Detectron2's and torchvision's ImageNet backbones, and the DAB-DETR weights of the
-    original code, of detrex and of transformers. Saves as Detectron2 does, except that a kill during a save leaves the
-    earlier checkpoint as it was.
+    """Loads our checkpoints, Detectron2's and torchvision's ImageNet backbones, and the weights of the formats in
+    `formats`. Saves as Detectron2 does, except that a kill during a save leaves the earlier checkpoint as it was.
 
     A load leaves a `LoadReport` in `report`, and in the log.
 
     class_names: names of the model's classes, which find their rows in the checkpoint's class heads.
-    strict: the checkpoint must fill the whole model, as evaluation needs it.
+    strict: the checkpoint must fill all that the model needs at inference, as evaluation needs it.
     partial: tensors that do not fit the model start from scratch. Otherwise only classes may differ.
     description: returns the result of `Description.to_dict` for a checkpoint that is about to be saved.
 
@@ -53,7 +53,7 @@ class DABDETRCheckpointer(DetectionCheckpointer):
         **checkpointables: Any,
     ):
         super().__init__(model, save_dir, **checkpointables)
-        self.fit = Fit(self.model.num_classes, class_names, strict=strict, partial=partial)
+        self.fit = Fit(self.model.num_classes, class_names, strict=strict, partial=partial, inference=strict)
         self.report, self.description = None, description
 
     def save(self, name: str, *, last: bool = True, **kwargs: Any) -> None:
@@ -129,7 +129,7 @@ class DABDETRCheckpointer(DetectionCheckpointer):
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """Resume or load as Detectron2 does. A checkpoint to resume from must fill the whole model."""
         if resume and self.has_checkpoint():
-            self.fit = replace(self.fit, strict=True)
+            self.fit = replace(self.fit, strict=True, inference=False)
         return super().resume_or_load(path, resume=resume)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
@@ -144,6 +144,8 @@ class DABDETRCheckpointer(DetectionCheckpointer):
             state, found, unknown = to_ours(state)
             if found:
                 logger.info("The checkpoint has the format of %s", found.name)
+            if found and not self.fit.partial and not checkpoint.get(WRITER):
+                check_family(found, state, self.model, inference=self.fit.inference)
         names = Description.from_dict(checkpoint[KEY]).class_names if KEY in checkpoint else None
         state, self.report = self.fit(state, model, names or checkpoint.get("class_names"), unknown)
         logger.info("What happened to the weights:\n%s", self.report)

@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from .classes import COCO_OUTPUTS, class_rows, take_rows
-from .fitting import CLASS_TENSORS
+from .fitting import CLASS_BOXES, CLASS_TENSORS, TRAINING_ONLY
 from .formats import table_to
 from .integrity import CHECKSUM, checksum
 from .transformers_config import detection_config, image_processor_config
-from .writing import atomic_write
+from .writing import WRITER, atomic_write
 
 FORMATS = ("dab_detr", "original", "detrex", "transformers")
 
@@ -43,7 +43,16 @@ def with_classes(state: Mapping[str, Tensor], num_classes: int) -> dict[str, Ten
             prior = -math.log(99) if name.endswith("bias") else 0.0
             blank = tensor.new_full((num_classes + len(tensor) - num_source, *tensor.shape[1:]), prior)
             converted[name] = take_rows(tensor, blank, rows)
+        elif CLASS_BOXES.fullmatch(name):
+            by_class = tensor.unflatten(0, (num_source, 4))
+            blank = by_class.new_zeros(num_classes, *by_class.shape[1:])
+            converted[name] = take_rows(by_class, blank, rows).flatten(0, 1)
     return converted
+
+
+def for_inference(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our state dict without the tensors that only training needs."""
+    return {name: tensor for name, tensor in state.items() if not name.startswith(TRAINING_ONLY)}
 
 
 def write(
@@ -55,6 +64,7 @@ def write(
     augmentations: Sequence[DictConfig] = (),
     class_names: Sequence[str | None] | None = None,
     torchvision_names: bool = False,
+    further: Mapping[str, Any] | None = None,
 ) -> int:
     """Write our state dict to the file `out`, or for transformers to the folder `out`.
 
@@ -62,15 +72,17 @@ def write(
     model, augmentations, class_names: for transformers: the model's node, the nodes of what is done to an image at
         test time, and names by output.
     torchvision_names: whether the backbone gets torchvision's names, as in detrex' models with DC5.
+    further: for this project: what the file holds beside the weights.
 
     Returns the number of tensors. Raises ValueError for a model that the other code does not have.
     """
     if to == "dab_detr":
-        save(out, {"model": dict(state), "class_names": class_names} if class_names else {"model": dict(state)})
+        names = {"class_names": class_names} if class_names else {}
+        save(out, {"model": dict(state), **names, **(further or {})})
         return len(state)
     converted, _ = table_to(to, state, torchvision_names=torchvision_names).to_theirs(state)
     if to != "transformers":
-        save(out, {"model": converted})
+        save(out, {"model": converted, WRITER: True})
         return len(converted)
     if model is None:
         raise ValueError(

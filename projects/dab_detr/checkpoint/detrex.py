@@ -7,10 +7,13 @@ from torch import Tensor
 from .blocks import (
     anchor_mlps,
     around_layers,
+    channel_mapper,
+    count_keys,
     count_layers,
-    deformable_attention,
     deformable_heads,
     mlp,
+    mmcv_deformable_layers,
+    mmcv_feed_forward,
     multi_head_attention,
     torchvision_resnet,
 )
@@ -21,20 +24,6 @@ def backbone(torchvision_names: bool) -> Iterator[Rule]:
     """Detectron2's ResNet, with the same names as here, or torchvision's, in the models with DC5."""
     names = torchvision_resnet("backbone.body.", "backbone.")
     yield from names if torchvision_names else [Rule("backbone.{r}", "backbone.{r}")]
-
-
-def feed_forward(theirs: str, ours: str, norms: tuple[int, ...]) -> Iterator[Rule]:
-    """The feed-forward network of a layer, and its norms: our numbers, in the order of theirs. They store PReLU's slope
-    twice; converted files may lack the second copy."""
-    for name, linear in {"0.0": "linear1", "1": "linear2"}.items():
-        yield Rule(f"{theirs}.ffns.0.layers.{name}.{{p}}", f"{ours}.ffn.{linear}.{{p}}")
-    yield Rule(
-        f"{theirs}.ffns.0.activation.weight",
-        f"{ours}.ffn.activation.weight",
-        copies=(f"{theirs}.ffns.0.layers.0.1.weight",),
-    )
-    for i, number in enumerate(norms):
-        yield Rule(f"{theirs}.norms.{i}.{{p}}", f"{ours}.norm{number}.{{p}}")
 
 
 def conditional_attention(theirs: str, ours: str) -> Iterator[Rule]:
@@ -62,10 +51,10 @@ def dab_detr_table(*, torchvision_names: bool) -> RenameTable:
             ),
             Rule("denoising_generator.label_encoder.weight", "denoising.labels"),
             *multi_head_attention(f"{encoder}.layers.{{i}}.attentions.0.attn", "encoder.layers.{i}.attention"),
-            *feed_forward(f"{encoder}.layers.{{i}}", "encoder.layers.{i}", norms=(1, 2)),
+            *mmcv_feed_forward(f"{encoder}.layers.{{i}}", "encoder.layers.{i}", norms=(1, 2)),
             *conditional_attention(f"{layer}.attentions.0", "decoder.layers.{i}.self_attention"),
             *conditional_attention(f"{layer}.attentions.1", "decoder.layers.{i}.cross_attention"),
-            *feed_forward(layer, "decoder.layers.{i}", norms=(1, 2, 3)),
+            *mmcv_feed_forward(layer, "decoder.layers.{i}", norms=(1, 2, 3)),
             *mlp("bbox_embed", "decoder.box_heads.0", 3, copies=[f"{decoder}.bbox_embed"]),
         ]
     )
@@ -74,16 +63,12 @@ def dab_detr_table(*, torchvision_names: bool) -> RenameTable:
 def deformable_table(
     *, num_layers: int, num_maps: int, refined: bool, two_stage: bool, dino: bool = False
 ) -> RenameTable:
-    """DAB-Deformable-DETR or DINO. num_maps: the backbone's maps; the last one makes the further levels."""
-    encoder, decoder = "transformer.encoder", "transformer.decoder"
-    layer = f"{decoder}.layers.{{i}}"
-    neck = {f"neck.convs.{i}": f"neck.projections.{i}" for i in range(num_maps)}
-    neck |= {f"neck.extra_convs.{i}": f"neck.projections.{num_maps + i}" for i in range(8)}
+    """DAB-Deformable-DETR or DINO. num_maps: the number of maps of the backbone."""
+    decoder = "transformer.decoder"
     return RenameTable(
         [
             *backbone(torchvision_names=False),
-            *(Rule(f"{theirs}.conv.{{p}}", f"{ours}.0.{{p}}") for theirs, ours in neck.items()),
-            *(Rule(f"{theirs}.norm.{{p}}", f"{ours}.1.{{p}}") for theirs, ours in neck.items()),
+            *channel_mapper(num_maps, norm="norm"),
             Rule("transformer.level_embeds", "neck.level_embed"),
             Rule("refpoint_embed.weight", ("queries.centre", "queries.size"), axis=1),
             Rule("transformer.tgt_embed.weight" if dino else "tgt_embed.weight", "queries.content"),
@@ -91,11 +76,7 @@ def deformable_table(
             Rule(f"{decoder}.norm.{{p}}", "decoder.norm.{p}"),
             Rule("transformer.enc_output.{p}", "queries.transform.{p}"),
             Rule("transformer.enc_output_norm.{p}", "queries.norm.{p}"),
-            *deformable_attention(f"{encoder}.layers.{{i}}.attentions.0", "encoder.layers.{i}.attention"),
-            *feed_forward(f"{encoder}.layers.{{i}}", "encoder.layers.{i}", norms=(1, 2)),
-            *multi_head_attention(f"{layer}.attentions.0.attn", "decoder.layers.{i}.self_attention"),
-            *deformable_attention(f"{layer}.attentions.1", "decoder.layers.{i}.cross_attention"),
-            *feed_forward(layer, "decoder.layers.{i}", norms=(1, 2, 3)),
+            *mmcv_deformable_layers("transformer"),
             *anchor_mlps(decoder),
             *deformable_heads(num_layers, refined, two_stage),
         ]
@@ -107,8 +88,8 @@ def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
     if "transformer.level_embeds" not in state:
         return dab_detr_table(torchvision_names="backbone.body.conv1.weight" in state)
     return deformable_table(
-        num_layers=sum(key.startswith("transformer.decoder.layers.") and key.endswith("norms.0.bias") for key in state),
-        num_maps=sum(key.startswith("neck.convs.") and key.endswith("conv.weight") for key in state),
+        num_layers=count_keys(state, "transformer.decoder.layers.", ".norms.0.bias"),
+        num_maps=count_keys(state, "neck.convs.", ".conv.weight"),
         refined="transformer.decoder.bbox_embed.0.layers.0.bias" in state,
         two_stage="transformer.enc_output.weight" in state,
         dino="transformer.tgt_embed.weight" in state,

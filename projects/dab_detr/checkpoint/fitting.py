@@ -9,8 +9,14 @@ from torch import Tensor
 from .classes import class_rows, take_rows
 from .report import FILLED, OTHER_CLASSES, Entry, Fate, LoadReport
 
-CLASS_TENSORS = re.compile(r"(decoder\.class_heads\.\d+|queries\.class_head)\.(weight|bias)|denoising\.labels")
+CLASS_TENSORS = re.compile(
+    r"(decoder\.class_heads\.\d+|queries\.class_head|collaboration\.heads\.\d+\.(classes|predictor\.cls_score))"
+    r"\.(weight|bias)|denoising\.labels"
+)
+CLASS_BOXES = re.compile(r"collaboration\.heads\.\d+\.predictor\.bbox_pred\.(weight|bias)")  # four rows for a class
 QUERY_TENSORS = re.compile(r"queries\.(centre|size|content|embed|points|patterns)")
+
+TRAINING_ONLY = "collaboration."  # the prefix of tensors that inference does not need
 
 PARTIAL = "train.init_partially=True (MODEL.DAB_DETR.INIT_PARTIALLY in a yaml config)"
 
@@ -36,12 +42,14 @@ class Fit:
     strict: the checkpoint must fill the whole model, all classes included. Evaluating and resuming need this.
     partial: tensors that do not fit start from scratch. Otherwise only classes may differ, or the checkpoint may be a
         backbone alone.
+    inference: the checkpoint need not fill what only training needs.
     """
 
     num_classes: int
     class_names: Sequence[str] | None = None
     strict: bool = False
     partial: bool = False
+    inference: bool = False
 
     def __call__(
         self,
@@ -66,7 +74,10 @@ class Fit:
         fitted = {name: self.fit(name, state[name], model[name], source_names) for name in shared}
         entries = [entry for _, entry in fitted.values()]
         entries += [Entry(name, Fate.MISSING) for name in model if name not in state and not is_counter(name)]
-        entries += [Entry(name, Fate.LEFT_OVER) for name in state if name not in model and not is_counter(name)]
+        left_over = [name for name in state if name not in model and not is_counter(name)]
+        training_only = [name for name in left_over if name.startswith(TRAINING_ONLY)]
+        entries += [Entry(name, Fate.TRAINING_ONLY) for name in training_only]
+        entries += [Entry(name, Fate.LEFT_OVER) for name in left_over if not name.startswith(TRAINING_ONLY)]
         entries += [Entry(name, Fate.LEFT_OVER, "not a tensor that this project knows") for name in unknown]
         report = LoadReport(tuple(entries))
         self.check(report, backbone_only=all(name.startswith("backbone.") for name in shared))
@@ -79,6 +90,10 @@ class Fit:
         if theirs.ndim == ours.ndim and theirs.shape[1:] == ours.shape[1:]:
             if CLASS_TENSORS.fullmatch(name):
                 return self.fit_classes(name, theirs, ours, source_names)
+            if CLASS_BOXES.fullmatch(name):
+                by_class = (x.unflatten(0, (-1, 4)) for x in (theirs, ours))
+                taken, entry = self.fit_classes(name, *by_class, source_names)
+                return taken.flatten(0, 1), entry
             if QUERY_TENSORS.fullmatch(name) and len(theirs) != len(ours):
                 kept = min(len(theirs), len(ours))
                 taken = take_rows(theirs, ours, [*range(kept), *[None] * (len(ours) - kept)])
@@ -114,6 +129,8 @@ class Fit:
         """Raise ValueError for a load that fills less of the model than it must."""
         fine = FILLED if self.strict else frozenset(Fate) if self.partial else OTHER_CLASSES
         wrong = [x for x in report.entries if x.fate not in fine]
+        if self.inference:
+            wrong = [x for x in wrong if not x.name.startswith(TRAINING_ONLY)]
         if backbone_only and not self.strict:
             wrong = [x for x in wrong if x.fate is not Fate.LEFT_OVER and x.name.startswith("backbone.")]
         if wrong:

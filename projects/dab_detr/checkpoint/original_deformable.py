@@ -84,6 +84,14 @@ def dino_table(*, num_layers: int, shared: Mapping[str, bool]) -> RenameTable:
     )
 
 
+def without_unread_label(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The renamed state dict of a DINO without the last row of its label table, which nothing in the original reads."""
+    state = dict(state)
+    if "denoising.labels" in state:
+        state["denoising.labels"] = state["denoising.labels"][: len(state["queries.class_head.bias"])]
+    return state
+
+
 def is_shared(state: Mapping[str, Tensor], kind: str) -> bool:
     """Whether the heads of all layers, of the kind "class" or "bbox", are the same."""
     heads = [key for key in state if key.startswith(f"{kind}_embed.")]

@@ -65,7 +65,8 @@ class RenameTable:
             match, rule = found[0]
             if len(rule.ours) > 1 and (tensor.ndim <= rule.axis or tensor.shape[rule.axis] % len(rule.ours)):
                 raise ValueError(f"{key} of shape {tuple(tensor.shape)} does not divide into {', '.join(rule.ours)}")
-            for name, part in zip(rule.ours, tensor.chunk(len(rule.ours), rule.axis), strict=True):
+            parts = tensor.chunk(len(rule.ours), rule.axis) if len(rule.ours) > 1 else [tensor]
+            for name, part in zip(rule.ours, parts, strict=True):
                 name = name.format(**match.groupdict())
                 if name in converted and not torch.equal(converted[name], part):
                     raise ValueError(f"{key} differs from another key for {name}: this model has one tensor for both")

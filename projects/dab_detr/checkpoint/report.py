@@ -17,11 +17,12 @@ class Fate(Enum):
     SHAPE = "start from scratch: the shapes differ"
     MISSING = "start from scratch: the checkpoint has none"
     LEFT_OVER = "in the checkpoint, but not in the model"
+    TRAINING_ONLY = "left out: auxiliary heads for training that the model does not have"
 
 
 MOST = 12  # lines for one fate
 
-FILLED = frozenset({Fate.KEPT, Fate.CLASSES})
+FILLED = frozenset({Fate.KEPT, Fate.CLASSES, Fate.TRAINING_ONLY})
 OTHER_CLASSES = FILLED | {Fate.SOME_CLASSES, Fate.NO_CLASSES}
 
 

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+WRITER = "written_by_dab_detr"  # marks files in the format of other code whose weights need not have its settings
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:

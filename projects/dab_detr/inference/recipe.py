@@ -29,8 +29,10 @@ class Recipe:
     augmentations: Sequence[Mapping]
 
     def build(self) -> tuple[nn.Module, T.AugmentationList]:
-        """Build both, without downloading weights for any part of the model."""
+        """Build both, without the model's auxiliary heads, which only training needs, and without downloads."""
         model = without_downloads(copy.deepcopy(self.model))
+        if "collaboration" in model:
+            model["collaboration"] = None
         return instantiate(model), T.AugmentationList([instantiate(x) for x in self.augmentations])
 
 

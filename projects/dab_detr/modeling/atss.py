@@ -1,5 +1,6 @@
 """The ATSS head: one anchor for each cell, as an auxiliary head of collaborative training."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -40,7 +41,7 @@ class ATSSHead(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.01)
                 nn.init.zeros_(module.bias) if module.bias is not None else None
-        nn.init.constant_(self.classes.bias, -torch.tensor(99.0).log().item())
+        nn.init.constant_(self.classes.bias, -math.log(99))
         self.scales = nn.ParameterList(nn.Parameter(torch.tensor(1.0)) for _ in strides)
 
     def forward(self, maps: Sequence[Tensor], inside: Sequence[Tensor], scene: Scene) -> Samples:

@@ -17,10 +17,12 @@ def optimize_for_inference(model: nn.Module) -> nn.Module:
 
     The convolutions take in the frozen batch norm after them, and are stored channels last. On CPU, oneDNN's kernels
     run convolutions and linear layers. With `model.precision="bf16"`, all weights except the heads' are stored in bf16.
-    The model and its checkpoints stay as they are. The copy cannot be trained, and later training of the model does
-    not reach it. On CPU, an image that is not finite may go unnoticed.
+    Auxiliary heads, which only training needs, are left out. The model and its checkpoints stay as they are. The copy
+    cannot be trained, and later training of the model does not reach it. On CPU, an image that is not finite may go
+    unnoticed.
     """
-    model = copy.deepcopy(model).eval()
+    training_only = getattr(model, "collaboration", None)
+    model = copy.deepcopy(model, {id(training_only): None}).eval()  # None instead of a copy
     dtype = PRECISIONS[getattr(model, "precision", "fp32")]
     heads = {x for module in model.modules() if isinstance(module, InFullPrecision) for x in module.modules()}
     for parent in list(model.modules()):

@@ -1,0 +1,98 @@
+"""Rename table of Co-DETR: Co-DINO and Co-Deformable-DETR, by the authors' code and by mmdetection 3."""
+
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
+
+from .blocks import channel_mapper, count_keys, mmcv_deformable_layers, torchvision_resnet
+from .rename import RenameTable, Rule
+
+TRANSFORMER = "query_head.transformer"
+
+
+def detector(num_layers: int, num_maps: int) -> Iterator[Rule]:
+    """What detects, except the backbone. num_layers: of the decoder; the heads after the last layer's are the
+    encoder's."""
+    yield from channel_mapper(num_maps, norm="gn")
+    yield Rule(f"{TRANSFORMER}.level_embeds", "neck.level_embed")
+    yield from mmcv_deformable_layers(TRANSFORMER)
+    yield Rule(f"{TRANSFORMER}.decoder.ref_point_head.{{i}}.{{p}}", "decoder.prior.embed.{i}.{p}")
+    yield Rule(f"{TRANSFORMER}.decoder.norm.{{p}}", "decoder.norm.{p}")
+    for theirs, ours in {
+        "enc_output": "transform",
+        "enc_output_norm": "norm",
+        "pos_trans": "encode",
+        "pos_trans_norm": "encode_norm",
+    }.items():
+        yield Rule(f"{TRANSFORMER}.{theirs}.{{p}}", f"queries.{ours}.{{p}}")
+    yield Rule(f"{TRANSFORMER}.query_embed.weight", "queries.content", aliases=("query_head.query_embedding.weight",))
+    yield Rule(f"query_head.cls_branches.{num_layers}.{{p}}", "queries.class_head.{p}")
+    yield Rule(f"query_head.reg_branches.{num_layers}.{{i}}.{{p}}", "queries.box_head.{i}.{p}")
+    yield Rule("query_head.cls_branches.{i}.{p}", "decoder.class_heads.{i}.{p}")
+    yield Rule("query_head.reg_branches.{i}.{j}.{p}", "decoder.box_heads.{i}.{j}.{p}")
+    yield Rule(
+        "query_head.label_embedding.weight",
+        "denoising.labels",
+        aliases=("query_head.dn_generator.label_embedding.weight",),
+    )
+
+
+def auxiliary_heads() -> Iterator[Rule]:
+    """What only training has: RPN, RoI head and ATSS head, and the queries from their samples."""
+    ours = "collaboration"
+    yield Rule("query_head.downsample.{i}.{p}", f"{ours}.pyramid.coarser.0.{{i}}.{{p}}")
+    for theirs, encoding in {
+        "aux_pos_trans": "box.0",
+        "aux_pos_trans_norm": "box.1",
+        "pos_feats_trans": "feature.0",
+        "pos_feats_norm": "feature.1",
+    }.items():
+        yield Rule(f"{TRANSFORMER}.{theirs}.{{i}}.{{p}}", f"{ours}.encodings.{{i}}.{encoding}.{{p}}")
+    for theirs, regions in {
+        "rpn_head.rpn_conv": "rpn.conv",
+        "rpn_head.rpn_cls": "rpn.objectness_logits",
+        "rpn_head.rpn_reg": "rpn.anchor_deltas",
+        "roi_head.0.bbox_head.shared_fcs.0": "box_head.fc1",
+        "roi_head.0.bbox_head.shared_fcs.1": "box_head.fc2",
+        "roi_head.0.bbox_head.fc_cls": "predictor.cls_score",
+        "roi_head.0.bbox_head.fc_reg": "predictor.bbox_pred",
+    }.items():
+        yield Rule(f"{theirs}.{{p}}", f"{ours}.heads.0.{regions}.{{p}}")
+    for theirs, dense in {
+        "cls_convs.0.conv": "class_tower.0",
+        "cls_convs.0.gn": "class_tower.1",
+        "reg_convs.0.conv": "box_tower.0",
+        "reg_convs.0.gn": "box_tower.1",
+        "atss_cls": "classes",
+        "atss_reg": "boxes",
+        "atss_centerness": "centerness",
+    }.items():
+        yield Rule(f"bbox_head.0.{theirs}.{{p}}", f"{ours}.heads.1.{dense}.{{p}}")
+    yield Rule("bbox_head.0.scales.{i}.scale", f"{ours}.heads.1.scales.{{i}}")
+    # other heads, and a vector per head that the released Co-Deformable-DETR has by mistake: not in our models
+    for theirs in ("rpn_head", "roi_head", "bbox_head", "mask_head", f"{TRANSFORMER}.head_pos_embed"):
+        yield Rule(f"{theirs}.{{r}}", f"{ours}.{theirs.rpartition('.')[2]}.{{r}}")
+
+
+def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
+    """The table for a state dict of Co-DETR, chosen by its keys."""
+    num_layers = count_keys(state, f"{TRANSFORMER}.decoder.layers.", ".norms.0.bias")
+    num_maps = count_keys(state, "neck.convs.", ".conv.weight")
+    backbone = [Rule("backbone.{r}", "backbone.{r}")]  # Swin, with the names of Detectron2's
+    if "backbone.conv1.weight" in state:
+        backbone = torchvision_resnet("backbone.", "backbone.")
+    return RenameTable([*backbone, *detector(num_layers, num_maps), *auxiliary_heads()])
+
+
+def completed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The renamed state dict in our models' form: their convolutions before a norm have no bias, and the proposal
+    network's channels are ordered by ratio, then size, where ours are ordered by size, then ratio."""
+    state = dict(state)
+    for name, tensor in list(state.items()):
+        if name.startswith("neck.projections.") and name.endswith(".0.weight"):
+            state.setdefault(name.replace("weight", "bias"), tensor.new_zeros(len(tensor)))
+        elif name.startswith(
+            ("collaboration.heads.0.rpn.objectness_logits", "collaboration.heads.0.rpn.anchor_deltas")
+        ):
+            state[name] = tensor.unflatten(0, (3, 3, -1)).transpose(0, 1).flatten(0, 2)
+    return state

@@ -1,0 +1,101 @@
+"""Checks that a model is set up as foreign weights need it, before a wrong setting costs AP without a word."""
+
+import logging
+import math
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from .blocks import count_keys
+from .formats import Format
+
+logger = logging.getLogger(__name__)
+
+CONVERT = "if yours were trained otherwise, convert them first: tools/convert_checkpoint.py ... --to dab_detr"
+
+# parts of keys that only such backbones have
+BACKBONES = {"relative_position_bias_table": "Swin Transformer", "pos_embed": "ViT", ".attn.qkv": "ViT", ".rope": "ViT"}
+
+
+def check_family(found: Format, weights: Mapping[str, Tensor], model: nn.Module, *, inference: bool) -> None:
+    """Raise ValueError, in one line with the overrides that fit, for a model that cannot use the weights.
+
+    found: the format of the weights. weights: their state dict under our names.
+    inference: whether the model is to detect with the weights as they are. Another selection then gives a warning.
+
+    A part that has no such setting passes.
+    """
+    check_backbone(found, weights, model)
+    check_levels(found, weights, model)
+    if wrong := other_settings(found.needs | heads(weights, model), model):
+        raise ValueError(f"the weights of {found.name} need {wrong}; {CONVERT}")
+    if inference and (wrong := other_settings(found.selection, model)):
+        logger.warning("The published AP of %s was measured with %s", found.name, wrong)
+
+
+def other_settings(needs: Mapping[str, object], model: nn.Module) -> str:
+    """The overrides that give the model the settings `needs`, and what it has now; empty if it has them all."""
+    have = {key: setting(model, key, value) for key, value in needs.items()}
+    wrong = [key for key, value in needs.items() if not same(have[key], value)]
+    overrides = " ".join(f"{key}={needs[key]}" for key in wrong)
+    return f"{overrides} (now {', '.join(str(have[key]) for key in wrong)})" if wrong else ""
+
+
+def check_backbone(found: Format, weights: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Raise ValueError if the weights belong to another kind of backbone than the model has."""
+    theirs, ours = kind_of(weights), kind_of(model.state_dict())
+    if theirs and theirs != ours:
+        own = type(getattr(model, "backbone", model)).__name__
+        raise ValueError(
+            f"these weights of {found.name} have a {theirs} as backbone, the model has a {own}: set model.backbone to "
+            f"one with their names, such as Detectron2's; without one, the ResNet weights of {found.name} load"
+        )
+
+
+def kind_of(state: Mapping[str, Tensor]) -> str | None:
+    """The kind of backbone in a state dict of ours, if it is one of BACKBONES."""
+    keys = [key for key in state if key.startswith("backbone.")]
+    return next((kind for part, kind in BACKBONES.items() if any(part in key for key in keys)), None)
+
+
+def check_levels(found: Format, weights: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Raise ValueError if the weights are of a model with another number of levels."""
+    levels, have = weights.get("neck.level_embed"), getattr(getattr(model, "neck", None), "num_levels", None)
+    if levels is None or have in (None, len(levels)):
+        return
+    maps = [x.shape[1] for key, x in weights.items() if key.startswith("neck.projections.") and x.shape[2:] == (1, 1)]
+    raise ValueError(
+        f"the weights of {found.name} need model.neck.num_levels={len(levels)} with maps of {maps} channels (now "
+        f"{have}); configs/dino_r50_4scale_12ep.py has 4 levels, configs/dino_r50_5scale_12ep.py has 5"
+    )
+
+
+def heads(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, bool]:
+    """Whether all decoder layers of the weights share a head, by config key; empty for models of one layer."""
+    decoder = getattr(model, "decoder", None)
+    if len(getattr(decoder, "layers", ())) < 2:
+        return {}
+    numbers = {
+        "class_heads": count_keys(weights, "decoder.class_heads.", ".weight"),
+        "box_heads": count_keys(weights, "decoder.box_heads.", ".0.weight"),
+    }
+    return {f"model.decoder.{name}.shared": number == 1 for name, number in numbers.items() if number}
+
+
+def setting(model: nn.Module, key: str, default: object) -> object:
+    """The value in the model of a config key, or the default if the part has no such setting."""
+    part, path = model, key.split(".")[1:]
+    for name in path[:-1]:
+        part = getattr(part, name, None)
+    if path[-1] == "shared":
+        return default if part is None else len(part) == 1
+    if path[-1].startswith("temperature_"):
+        temperatures = getattr(part, "temperature", None)
+        return temperatures["xy".index(path[-1][-1])].item() if isinstance(temperatures, Tensor) else default
+    return getattr(part, path[-1], default)
+
+
+def same(have: object, needed: object) -> bool:
+    """Whether a setting has the value that the weights need; 16 bits round large numbers."""
+    numbers = isinstance(needed, float) and isinstance(have, int | float)
+    return math.isclose(have, needed, rel_tol=0.01) if numbers else have == needed
