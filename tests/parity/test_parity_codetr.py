@@ -10,8 +10,8 @@ from test_parity_family import TOLERANCE, in_slots, inputs, shrink, worst
 from torch import Tensor
 from torchvision.ops import box_convert
 
-from dab_detr.checkpoint import blocks, detrex
-from dab_detr.checkpoint.rename import RenameTable, Rule
+from dab_detr.checkpoint import codetr
+from dab_detr.checkpoint.formats import CO_DINO, to_ours
 from dab_detr.detector import select
 from dab_detr.losses.classification import QualityFocalLoss
 from dab_detr.modeling.collaboration import scenes_of
@@ -20,7 +20,6 @@ from dab_detr.modeling.structures import Target
 from dab_detr.models import dino
 from golden_cases import load_case
 
-LAYERS = 3
 SAMPLED = [0, 85, 170, 255]  # the stored channels of maps
 # the original's anchors of a cell, in our order: scale by scale there, ratio by ratio here
 ANCHORS = torch.arange(9).view(3, 3).T.flatten()
@@ -35,67 +34,6 @@ LOSSES = {
 }
 
 
-def table() -> RenameTable:
-    """The names of Co-DINO with three decoder layers."""
-    transformer, head = "query_head.transformer", "query_head"
-    encoder, layer = f"{transformer}.encoder.layers.{{i}}", f"{transformer}.decoder.layers.{{i}}"
-    neck = {"neck.convs.0": 0, "neck.convs.1": 1, "neck.extra_convs.0": 2}
-    rules = [Rule(f"{theirs}.conv.weight", f"neck.projections.{i}.0.weight") for theirs, i in neck.items()]
-    rules += [Rule(f"{theirs}.gn.{{p}}", f"neck.projections.{i}.1.{{p}}") for theirs, i in neck.items()]
-    names = {
-        f"{transformer}.decoder.norm": "decoder.norm",
-        f"{transformer}.decoder.ref_point_head.{{i}}": "decoder.prior.embed.{i}",
-        f"{transformer}.enc_output": "queries.transform",
-        f"{transformer}.enc_output_norm": "queries.norm",
-        f"{transformer}.aux_pos_trans.{{i}}": "collaboration.encodings.{i}.box.0",
-        f"{transformer}.aux_pos_trans_norm.{{i}}": "collaboration.encodings.{i}.box.1",
-        f"{head}.downsample.{{i}}": "collaboration.pyramid.coarser.0.{i}",
-        f"{head}.cls_branches.{LAYERS}": "queries.class_head",
-        f"{head}.cls_branches.{{i}}": "decoder.class_heads.{i}",
-        f"{head}.reg_branches.{LAYERS}.{{i}}": "queries.box_head.{i}",
-        f"{head}.reg_branches.{{i}}.{{j}}": "decoder.box_heads.{i}.{j}",
-        "rpn_head.rpn_conv": "collaboration.heads.0.rpn.conv",
-        "rpn_head.rpn_cls": "collaboration.heads.0.rpn.objectness_logits",
-        "rpn_head.rpn_reg": "collaboration.heads.0.rpn.anchor_deltas",
-        "roi_head.0.bbox_head.shared_fcs.0": "collaboration.heads.0.box_head.fc1",
-        "roi_head.0.bbox_head.shared_fcs.1": "collaboration.heads.0.box_head.fc2",
-        "roi_head.0.bbox_head.fc_cls": "collaboration.heads.0.predictor.cls_score",
-        "roi_head.0.bbox_head.fc_reg": "collaboration.heads.0.predictor.bbox_pred",
-        "bbox_head.0.cls_convs.0.conv": "collaboration.heads.1.class_tower.0",
-        "bbox_head.0.cls_convs.0.gn": "collaboration.heads.1.class_tower.1",
-        "bbox_head.0.reg_convs.0.conv": "collaboration.heads.1.box_tower.0",
-        "bbox_head.0.reg_convs.0.gn": "collaboration.heads.1.box_tower.1",
-        "bbox_head.0.atss_cls": "collaboration.heads.1.classes",
-        "bbox_head.0.atss_reg": "collaboration.heads.1.boxes",
-        "bbox_head.0.atss_centerness": "collaboration.heads.1.centerness",
-    }
-    whole = {
-        f"{transformer}.level_embeds": "neck.level_embed",
-        f"{transformer}.query_embed.weight": "queries.content",
-        f"{head}.label_embedding.weight": "denoising.labels",
-        "bbox_head.0.scales.{i}.scale": "collaboration.heads.1.scales.{i}",
-    }
-    return RenameTable(
-        [
-            *rules,
-            *(Rule(theirs, ours) for theirs, ours in whole.items()),
-            *(Rule(f"{theirs}.{{p}}", f"{ours}.{{p}}") for theirs, ours in names.items()),
-            *blocks.deformable_attention(f"{encoder}.attentions.0", "encoder.layers.{i}.attention"),
-            *detrex.feed_forward(encoder, "encoder.layers.{i}", norms=(1, 2)),
-            *blocks.multi_head_attention(f"{layer}.attentions.0.attn", "decoder.layers.{i}.self_attention"),
-            *blocks.deformable_attention(f"{layer}.attentions.1", "decoder.layers.{i}.cross_attention"),
-            *detrex.feed_forward(layer, "decoder.layers.{i}", norms=(1, 2, 3)),
-        ]
-    )
-
-
-def reordered(state: dict[str, Tensor], order: Tensor) -> dict[str, Tensor]:
-    """The state with the channels of the region proposal network in another order of the anchors of a cell."""
-    network = "collaboration.heads.0.rpn."
-    names = [key for key in state if key.startswith((f"{network}objectness_logits", f"{network}anchor_deltas"))]
-    return state | {key: state[key].unflatten(0, (9, -1))[order].flatten(0, 1) for key in names}
-
-
 def built(case):
     config = shrink(dino(shared_heads=False), levels=True)
     config.criterion.update(classification=LazyCall(QualityFocalLoss)(), eps=0.0)
@@ -106,13 +44,10 @@ def built(case):
     )
     config.collaboration.atss.anchor_size = 2.0
     model = instantiate(config)
-    state = {key: torch.atleast_1d(x) for key, x in case.state.items()}  # a table of names knows no numbers
-    converted, unknown = table().to_ours(state)
-    assert not unknown
-    # their convolutions before a norm have no bias
-    converted |= {f"neck.projections.{i}.0.bias": torch.zeros(256) for i in range(3)}
+    converted, found, unknown = to_ours(case.state)
+    assert found is CO_DINO and not unknown
     assert set(converted) == {key for key in model.state_dict() if not key.startswith("backbone.")}
-    model.load_state_dict(reordered(converted, ANCHORS), strict=False)
+    model.load_state_dict(converted, strict=False)
     return model
 
 
@@ -297,7 +232,7 @@ def test_answers_losses_and_gradients(parts):
         largest = case.tensor(f"grad_{name}").abs().max()
         assert worst(source.grad, case.tensor(f"grad_{name}")) < 1e-4 * largest, name
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    gradients, _ = table().to_theirs(reordered(gradients, ANCHORS.argsort()))
+    gradients, _ = codetr.table_of_theirs(case.state).to_theirs(codetr.completed(gradients))
     for name, norm in case.meta["grad_norms"].items():
         assert gradients[name].norm().item() == pytest.approx(norm, rel=1e-4, abs=1e-6), name
 
