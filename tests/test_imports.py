@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "modeling.triton_sampling": (),
     "modeling.residual": ("modeling.onednn",),
     "modeling.backbone": ("modeling.residual",),
+    "modeling.simple_pyramid": (),
     # auxiliary heads know anchors; collaboration is given its heads
     "modeling.anchors": (),
     "modeling.atss": ("modeling.anchors", "modeling.boxes", "modeling.structures"),
@@ -67,7 +68,8 @@ MAY_IMPORT = {
     ),
     # variants share nodes and builders, and do not know each other; the package knows them all
     "models": ("models",),
-    "models.*": ("detector", "losses", "modeling", "models.builders", "models.nodes"),
+    "models.*": ("detector", "losses", "modeling", "models.backbones", "models.builders", "models.nodes"),
+    "models.backbones": ("modeling",),
     "models.nodes": ("losses", "modeling", "models.builders"),
     "models.builders": ("modeling",),
     # the nodes of a training name its parts, but the engine is given nodes and knows no kind of config

@@ -48,7 +48,7 @@ def shrink(model: DictConfig) -> DictConfig:
     missing = model.neck.dim - model.queries.get(
         "dim", model.neck.dim
     )  # the channel that denoising adds to learned content
-    model.backbone.depth, model.backbone.width = 50 if model.backbone.dilated else 18, 4
+    shrink_backbone(model.backbone)
     shapes = instantiate(model.backbone).output_shape()
     if "feature" in model.neck:
         model.neck.in_channels = shapes[model.neck.feature].channels
@@ -62,6 +62,17 @@ def shrink(model: DictConfig) -> DictConfig:
     if missing:
         model.queries.dim = 32 - missing
     return model
+
+
+def shrink_backbone(backbone: DictConfig) -> None:
+    """The node of a backbone, changed in place: few channels, and no weights of timm."""
+    if "base" in backbone:
+        backbone.base.update(name="test_vit", pretrained=False)
+        backbone.dim = 32
+    elif "name" in backbone:
+        backbone.update(pretrained=False, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1])
+    else:
+        backbone.depth, backbone.width = 50 if backbone.dilated else 18, 4
 
 
 def tell_apart(model: nn.Module) -> nn.Module:

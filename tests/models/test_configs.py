@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from detectron2.config import LazyCall, LazyConfig, instantiate
 from detectron2.data import DatasetMapper
@@ -150,9 +151,30 @@ def test_config_resolves_and_is_saved(name, tmp_path):
     assert not list(tmp_path.glob("*.pkl"))  # Detectron2's way out where yaml cannot hold the config
 
 
+TRANSFORMERS = {
+    "dino_swin_l_4scale_12ep": ("swin_large_patch4_window12_384", {"res3": 384, "res4": 768, "res5": 1536}),
+    "dino_dinov3_vit_s_4scale_12ep": ("vit_small_patch16_dinov3", {"res3": 256, "res4": 256, "res5": 256}),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_recipe_on_a_vision_transformer(name):
+    """DINO on weights of timm, which also says how many channels its maps have."""
+    cfg, (backbone, channels) = LazyConfig.load(str(CONFIGS / f"{name}.py")), TRANSFORMERS[name]
+    node = cfg.model.backbone.get("base", cfg.model.backbone)
+    assert (node.name, node.pretrained, cfg.train.init_checkpoint) == (backbone, True, "")
+    assert cfg.model.neck.in_channels == channels
+    if node is cfg.model.backbone:
+        info = timm.create_model(backbone, features_only=True, depths=(1, 1, 1, 1)).feature_info
+        assert info.channels()[1:] == list(channels.values())
+    reference = dino()
+    for part in ("encoder", "decoder", "queries", "denoising", "criterion"):
+        assert cfg.model[part] == reference[part]
+
+
 def test_every_config_is_known():
     known = {f"dab_detr_{name}_50ep" for name in PUBLISHED} | set(FAMILY)
-    assert {x.stem for x in CONFIGS.glob("*.py")} - known <= {"demo_shapes"}
+    assert {x.stem for x in CONFIGS.glob("*.py")} - known == {"demo_shapes", *TRANSFORMERS}
     assert known <= {x.stem for x in CONFIGS.glob("*.py")}
 
 

@@ -17,6 +17,7 @@ PARTS = {
     "dab_detr.modeling.heads": ["BoxHead", "ClassHead", "PlainBoxHead", "SoftmaxClassHead"],
     "dab_detr.modeling.neck": ["MultiScaleNeck", "SingleScaleNeck"],
     "dab_detr.modeling.positional": ["PositionMap", "RowColumnMap"],
+    "dab_detr.modeling.simple_pyramid": ["SimplePyramid"],
     "dab_detr.modeling.priors": ["AnchorPointPrior", "StaticPrior"],
     "dab_detr.modeling.proposals": [
         "EncodedProposalQueries",
@@ -65,7 +66,7 @@ BUILT = ("model", "dataloader.test.mapper.augmentations")
 
 # some names and options make timm fetch networks and weights from other places
 TIMM = "dab_detr.modeling.backbone.TimmBackbone"
-TIMM_ARGUMENTS = {"_target_", "name", "out_features", "pretrained"}
+TIMM_ARGUMENTS = {"_target_", "name", "out_features", "pretrained", "drop_path_rate"}
 
 # ${..neck.dim}, or ${oc.select:..queries.dim,${..neck.dim}}: another key of the config, or a default
 REFERENCE = re.compile(r"\$\{\.*[\w.]+\}|\$\{oc\.select:\.*[\w.]+,(\w+|\$\{\.*[\w.]+\})\}")

@@ -1,9 +1,11 @@
-"""ResNets from Detectron2's parts, with the dilation of the released DC5 weights."""
+"""ResNets from Detectron2's parts, with the dilation of the released DC5 weights, and networks of timm."""
 
 from collections.abc import Sequence
 
+import torch
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.resnet import ResNet
+from omegaconf import OmegaConf
 from torch import Tensor, channels_last
 
 from .residual import FoldedBasicBlock, FoldedBottleneckBlock, FoldedStem
@@ -89,12 +91,20 @@ def build_dab_detr_resnet_backbone(cfg, input_shape) -> ResNet:
     )
 
 
+# timm's options for images of any size: of networks with one stride (ViT), of those with windows (Swin), of the others
+ANY_SIZE = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
+
+
 class TimmBackbone(Backbone):
     """A backbone of the `timm` library with feature maps, behind Detectron2's interface.
 
-    name: timm's, for example "convnext_tiny".
-    out_features: named by stride, as in Detectron2's ResNets: "res2" is stride 4, "res3" 8, "res4" 16, "res5" 32.
+    name: timm's, for example "convnext_tiny", "swin_tiny_patch4_window7_224" or "vit_small_patch16_dinov3".
+    out_features: named by stride, as in Detectron2's ResNets: "res2" is stride 4, "res3" 8, "res4" 16, "res5" 32. A
+        plain vision transformer has one stride; `SimplePyramid` makes the others from its last map.
     pretrained: fetch timm's weights.
+
+    Networks that cut the image into patches need sizes that the patches divide: `size_divisibility` tells the detector
+    to pad to them. Inside such a network, attention sees the padding of smaller images in a batch.
 
     Raises ValueError for strides that the network does not have.
     """
@@ -103,7 +113,8 @@ class TimmBackbone(Backbone):
         super().__init__()
         import timm  # an optional dependency
 
-        info = timm.create_model(name, features_only=True).feature_info
+        info, any_size = feature_info(name)
+        options = any_size | OmegaConf.to_container(OmegaConf.create(options))  # timm takes no lists of a config
         strides = {f"res{stride.bit_length() - 1}": i for i, stride in enumerate(info.reduction())}
         missing = sorted(set(out_features) - set(strides))
         if missing:
@@ -111,13 +122,31 @@ class TimmBackbone(Backbone):
         out_features = sorted(out_features, key=strides.get)  # timm returns them in this order
         indices = [strides[feature] for feature in out_features]
         self.body = timm.create_model(name, features_only=True, out_indices=indices, pretrained=pretrained, **options)
+        self._size_divisibility = min(info.reduction()) if any_size else 0
         self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
         self._out_features = out_features
         self._out_feature_channels = dict(zip(out_features, self.body.feature_info.channels(), strict=True))
         self._out_feature_strides = dict(zip(out_features, self.body.feature_info.reduction(), strict=True))
+
+    @property
+    def size_divisibility(self) -> int:
+        return self._size_divisibility
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Images (B, 3, H, W) to feature maps (B, C, h, w) by name."""
         maps = self.body(images)
         maps = [x.permute(0, 3, 1, 2) for x in maps] if self.channels_last else maps
         return dict(zip(self._out_features, maps, strict=True))
+
+
+def feature_info(name: str):
+    """timm's description of a network's feature maps, and the options with which it takes images of any size."""
+    import timm
+
+    for options in ANY_SIZE:
+        try:
+            with torch.device("meta"):  # only the shapes are asked for
+                return timm.create_model(name, features_only=True, **options).feature_info, options
+        except TypeError as error:
+            if options is ANY_SIZE[-1] or "unexpected keyword argument" not in str(error):
+                raise

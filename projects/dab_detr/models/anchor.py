@@ -11,13 +11,14 @@ from ..modeling.priors import AnchorPointPrior
 from ..modeling.queries import AnchorPointQueries
 from ..modeling.transformer import Decoder, FixedAnchors
 from . import nodes
+from .backbones import resnet_node
 from .builders import row_column_encoder, row_column_layers
 
 
 def anchor_detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
     """The node of Anchor DETR: 80 classes, 300 points with 3 patterns each."""
     return L(DABDETR)(
-        backbone=nodes.resnet_node(depth, dilated),
+        backbone=resnet_node(depth, dilated),
         neck=L(MultiScaleNeck)(
             in_channels={"res5": 2048},
             num_levels=1,

@@ -13,6 +13,7 @@ from ..modeling.queries import LearnedQueries
 from ..modeling.selection import BestClasses
 from ..modeling.transformer import Decoder, FixedAnchors
 from . import nodes
+from .backbones import resnet_node
 from .builders import conditional_layers, plain_encoder, plain_layers
 
 
@@ -25,7 +26,7 @@ def detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
     """The node of DETR: 80 classes and "no object", 100 queries."""
     dim = "${...neck.dim}"
     return L(DABDETR)(
-        backbone=nodes.resnet_node(depth, dilated),
+        backbone=resnet_node(depth, dilated),
         neck=nodes.single_scale_node(temperature=10000.0),
         encoder=nodes.encoder_node(plain_encoder, hidden=2048, dropout=0.1),
         queries=L(LearnedQueries)(num_queries=100, dim="${..neck.dim}", learned_content=False, num_patterns=0),
@@ -55,7 +56,7 @@ def conditional_prior(*, dim: int, temperature: float = 10000.0) -> ConditionalP
 def conditional_detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
     """The node of Conditional DETR: 80 classes, 300 queries with a 2-D reference point each."""
     return L(DABDETR)(
-        backbone=nodes.resnet_node(depth, dilated),
+        backbone=resnet_node(depth, dilated),
         neck=nodes.single_scale_node(temperature=10000.0),
         encoder=nodes.encoder_node(plain_encoder, hidden=2048, dropout=0.1),
         queries=L(LearnedQueries)(

@@ -9,6 +9,7 @@ from ..modeling.priors import AnchorPrior, ContentScale, LayerScale, ModulatedAn
 from ..modeling.proposals import MemoryProposalQueries
 from ..modeling.transformer import Decoder, RefinedAnchors
 from . import nodes
+from .backbones import resnet_node
 from .builders import conditional_layers, scaled_encoder
 
 
@@ -61,7 +62,7 @@ def dab_detr(
         size = 0.1 if dilated else 0.2  # as 0.05 on maps of stride 8
         queries = nodes.proposal_node(MemoryProposalQueries, dense=True, size=size)
     return L(DABDETR)(
-        backbone=nodes.resnet_node(depth, dilated),
+        backbone=resnet_node(depth, dilated),
         neck=nodes.single_scale_node(temperature),
         encoder=nodes.encoder_node(scaled_encoder, hidden=2048, dropout=0.0, activation=nn.PReLU),
         queries=queries,

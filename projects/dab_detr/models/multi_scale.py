@@ -17,6 +17,7 @@ from ..modeling.proposals import (
 from ..modeling.queries import LearnedQueries
 from ..modeling.transformer import Decoder, DetachedAnchors, FixedAnchors, RefinedAnchors
 from . import nodes
+from .backbones import resnet_node
 from .builders import deformable_encoder, deformable_layers
 
 
@@ -40,7 +41,7 @@ def deformable_node(
 ) -> DictConfig:
     """The node that all of them share; `parts` are queries, denoising, criterion and selection."""
     return L(DABDETR)(
-        backbone=nodes.resnet_node(depth, out_features=("res3", "res4", "res5")),
+        backbone=resnet_node(depth, out_features=("res3", "res4", "res5")),
         neck=nodes.multi_scale_node(),
         encoder=nodes.encoder_node(
             deformable_encoder, hidden=hidden, dropout=dropout, levels="${..neck.num_levels}", points=4

@@ -10,7 +10,6 @@ from ..losses.classification import FocalLoss
 from ..losses.criterion import SetCriterion
 from ..losses.matcher import HungarianMatcher
 from ..modeling.atss import ATSSHead
-from ..modeling.backbone import resnet
 from ..modeling.collaboration import Collaboration
 from ..modeling.denoising import ContrastiveDenoising, Denoising, NoDenoising
 from ..modeling.heads import BoxHead, ClassHead
@@ -30,13 +29,6 @@ DETECTOR = {
     "precision": "fp32",
     "activation_checkpointing": [],
 }
-
-
-def resnet_node(depth: int, dilated: bool = False, out_features: tuple[str, ...] = ("res5",)) -> DictConfig:
-    """A ResNet with frozen batch norm. Its stem and first stage are frozen too."""
-    return L(resnet)(
-        depth=depth, out_features=list(out_features), dilated=dilated, freeze_at=2, norm="FrozenBN", width=64
-    )
 
 
 def position_node(temperature: float, offset: float = 0.0) -> DictConfig:
