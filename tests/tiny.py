@@ -5,6 +5,7 @@
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -73,6 +74,13 @@ def shrink_backbone(backbone: DictConfig) -> None:
         backbone.update(pretrained=False, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1])
     else:
         backbone.depth, backbone.width = 50 if backbone.dilated else 18, 4
+
+
+def with_heads(model: DictConfig, heads: Sequence[str] = ("rcnn", "atss")) -> DictConfig:
+    """The node with small auxiliary heads of these names, changed in place."""
+    model.collaboration.heads = list(heads)
+    model.collaboration.rcnn.update(hidden=32, num_anchors=64, num_regions=32, proposals=[100, 50])
+    return model
 
 
 def tell_apart(model: nn.Module) -> nn.Module:

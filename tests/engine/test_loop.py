@@ -13,7 +13,7 @@ from dab_detr.engine.loop import TrainingLoop, check_batch_size, micro_batches
 from dab_detr.engine.optimizer import ClippedAdamW, parameter_groups
 from dab_detr.models import dab_detr, detr, dino
 from samples import random_input
-from tiny import shrink, tell_apart
+from tiny import shrink, tell_apart, with_heads
 
 STEPS = 3
 OBJECTS = {
@@ -21,7 +21,13 @@ OBJECTS = {
     "none in the second process": [3, 0, 2, 0, 1, 0, 12, 0],  # 12 are more than the 10 queries
     "one in all": [1, 0, 0, 0, 0, 0, 0, 0],
 }
-MODELS = {"dab_detr": dab_detr, "dn_dab_detr": dab_detr, "detr": detr, "dino": dino, "dab_detr recomputed": dab_detr}
+MODELS = {
+    "dab_detr": dab_detr,
+    "dn_dab_detr": dab_detr,
+    "detr": detr,
+    "co_dino": lambda: with_heads(dino()),
+    "dab_detr recomputed": dab_detr,
+}
 RECOMPUTED = ("dab_detr recomputed", "some")  # with activation checkpointing
 CUTS = {"8 = 4 x 2": (1, 2), "2 processes": (2, 1), "2 processes x 2": (2, 2), "8 = 3 + 3 + 2": (1, 3)}
 CASES = [
@@ -29,7 +35,7 @@ CASES = [
     ("dab_detr", "one in all"),
     ("dn_dab_detr", "none in the second process"),
     ("detr", "none in the second process"),
-    ("dino", "none in the second process"),
+    ("co_dino", "none in the second process"),
 ]
 
 
