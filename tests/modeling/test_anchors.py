@@ -102,3 +102,10 @@ def test_draws_keep_the_order():
     assert draw(torch.arange(5), 5, None).tolist() == [0, 1, 2, 3, 4]
     drawn = draw(torch.arange(100), 10, torch.Generator().manual_seed(1))
     assert len(drawn) == 10 and (drawn.diff() > 0).all()
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e-5, -1e-5])
+def test_rounding_does_not_decide_between_two_best_anchors(shift):
+    """An object in the middle between two anchors has both."""
+    anchors = torch.tensor([[0.0, 0.0, 16.0, 16.0], [8.0, 0.0, 24.0, 16.0]])
+    assert assign_max_iou(anchors, torch.tensor([[4 + shift, 0, 20 + shift, 16]]), 0.3, 0.7, 0.3).tolist() == [0, 0]

@@ -1,16 +1,24 @@
 """Collaborative training: what heads and their queries teach does not depend on the batch, and nothing of it is left
 at inference."""
 
+import math
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from detectron2.config import LazyCall, instantiate
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
 from dab_detr.losses.batch import EffectiveBatch
 from dab_detr.losses.classification import QualityFocalLoss
-from dab_detr.modeling.collaboration import in_slots
-from dab_detr.modeling.structures import Target
+from dab_detr.modeling.anchors import cells_inside
+from dab_detr.modeling.collaboration import Collaboration, SampleEncoding, in_slots
+from dab_detr.modeling.regions import RegionHead
+from dab_detr.modeling.structures import Samples, Scene, Target
 from dab_detr.models import MODELS, dab_deformable_detr, dab_detr, deformable_detr, dino
 from samples import random_input, random_targets, train, worst
 from tiny import shrink, tell_apart, with_heads
@@ -137,13 +145,105 @@ def test_queries_know_the_object_of_their_sample():
     assert torch.equal(prediction.logits, model.detect(features_of(model, 2), torch.zeros(2, 128, 128).bool()).logits)
 
 
-def test_in_the_original_images_are_filled_up_with_background():
-    model = built(dab_detr(), as_original=True).double()
-    prediction = model.detect(features_of(model, 2), torch.zeros(2, 128, 128).bool(), targets_of([1, 0]))
-    for head in prediction.heads:
-        _, truth = head.positives
-        assert truth.valid.all() and truth.valid.shape[1] >= 9 and not truth.positive[1].any()
-        assert truth.weight.unique().numel() == 1
+def bare(**options) -> Collaboration:
+    return Collaboration(heads=[], pyramid=nn.Identity(), dim=16, stride=8, weight=2.0, **options)
+
+
+def samples_of(objects: list[int], **losses) -> Samples:
+    numbers = torch.arange(len(objects) * 4).view(-1, 4).double()
+    losses = {name: tuple(map(torch.tensor, pair)) for name, pair in losses.items()}
+    return Samples(losses=losses, boxes=numbers, objects=torch.tensor(objects, dtype=torch.long), features=numbers)
+
+
+ROWS = st.lists(st.integers(-1, 3), min_size=1, max_size=30)
+
+
+@given(st.lists(ROWS, min_size=1, max_size=3), st.sampled_from([1, 4, 12, 300]))
+def test_in_the_original_images_are_filled_up_with_background(rows, most):
+    """By the rule as it is written down: 9 or more, at most `most`, positive samples first, nothing beyond the samples
+    that all images have."""
+    scenes = [Scene((8, 8), torch.zeros(0), torch.zeros(0, 4), seed=i) for i in range(len(rows))]
+    chosen = bare(as_original=True, most=most).chosen([samples_of(x) for x in rows], scenes)
+    shared = min(map(len, rows))
+    found = [[i for i in range(shared) if x[i] >= 0] for x in rows]
+    number = max(9, min(most, max(map(len, found))))
+    for x, positive, index in zip(rows, found, chosen, strict=True):
+        index, kept = index.tolist(), min(len(positive), number)
+        assert len(index) == len(set(index)) == min(number, kept + shared - len(positive))
+        assert set(index[:kept]) <= set(positive) and all(i < shared and x[i] < 0 for i in index[kept:])
+
+
+@given(st.lists(ROWS, min_size=1, max_size=3), st.sampled_from([1, 4, 300]))
+def test_all_positive_samples_become_queries_and_no_others(rows, most):
+    scenes = [Scene((8, 8), torch.zeros(0), torch.zeros(0, 4), seed=i) for i in range(len(rows))]
+    chosen = bare(most=most).chosen([samples_of(x) for x in rows], scenes)
+    for x, index, scene in zip(rows, chosen, scenes, strict=True):
+        positive = [i for i, object in enumerate(x) if object >= 0]
+        assert len(index) == min(most, len(positive)) and set(index.tolist()) <= set(positive)
+        (alone,) = bare(most=most).chosen([samples_of(x)], [scene])
+        assert torch.equal(alone, index)
+
+
+IMAGES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9), st.floats(0, 10)), min_size=1, max_size=4)
+
+
+@given(IMAGES, st.sampled_from(["objects", "images"]), st.booleans())
+def test_losses_are_divided_by_the_samples_of_the_batch_in_the_original_and_by_those_of_an_image_here(
+    images, shared_by, as_original
+):
+    """By hand, from the objects, the samples and the summed loss of each image."""
+    targets = targets_of([n for n, _, _ in images])
+    samples = [samples_of([], loss_x=(loss, count)) for _, count, loss in images]
+    head = SimpleNamespace(shared_by=shared_by)
+    losses = bare(as_original=as_original).losses(head, samples, targets)
+    divisor = max(1, sum(n for n, _, _ in images)) if shared_by == "objects" else len(images)
+    found = losses["loss_x"].sum().item() / divisor
+    if as_original:
+        expected = sum(loss for _, _, loss in images) / max(1, sum(count for _, count, _ in images))
+    else:
+        shares = [max(1, n) if shared_by == "objects" else 1 for n, _, _ in images]
+        rows = zip(images, shares, strict=True)
+        expected = sum(loss * n / max(n, count) for (_, count, loss), n in rows) / divisor
+    assert found == pytest.approx(2 * expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("learned_positions", [False, True])
+@pytest.mark.parametrize("see_features", [False, True])
+def test_content_and_position_of_queries_by_their_formula(learned_positions, see_features):
+    """Sines of x, y, w and h in this order, through a linear layer and a norm; features are added to the content."""
+    part = SampleEncoding(dim=16, learned_positions=learned_positions, see_features=see_features).double()
+    boxes, features = torch.rand(1, 3, 4).double(), torch.randn(1, 3, 16).double()
+    content, embed = part(boxes, features)
+    channel = torch.arange(8).double()
+    angles = boxes[..., None] * 2 * math.pi / 10000 ** (2 * (channel // 2) / 8)
+    sine = torch.where(channel % 2 == 0, angles.sin(), angles.cos()).flatten(2)
+    linear, norm = part.box
+    both = F.layer_norm(sine @ linear.weight.T + linear.bias, [len(linear.bias)], norm.weight, norm.bias)
+    assert both.shape[-1] == (32 if learned_positions else 16)
+    expected = both[..., -16:]
+    if see_features:
+        linear, norm = part.feature
+        expected = expected + F.layer_norm(features @ linear.weight.T + linear.bias, [16], norm.weight, norm.bias)
+    assert worst(content, expected) < 1e-9
+    assert embed is None if not learned_positions else worst(embed, both[..., :16]) < 1e-9
+
+
+def test_anchors_in_the_padding_are_nobodys():
+    """The object overlaps one of those the most. It has the anchor that it has where there is no padding."""
+    head = RegionHead(dim=16, num_classes=K, strides=[16, 32], anchor_size=1.0)
+    scene = Scene((64, 64), torch.tensor([1]), torch.tensor([[49.0, 24.0, 64.0, 40.0]]), None)
+
+    def assigned(side: int) -> torch.Tensor:
+        """(h, w, 9) of the first map."""
+        maps = [torch.zeros(1, 16, side // stride, side // stride) for stride in (16, 32)]
+        inside = [cells_inside(x.shape[-2:], 16 * 2**i, scene.size, x.device) for i, x in enumerate(maps)]
+        anchors = torch.cat([x.tensor for x in head.anchors(maps)])
+        return head.assigned(anchors, inside, scene)[: inside[0].numel() * 9].view(*inside[0].shape, 9)
+
+    padded, alone = assigned(96), assigned(64)
+    assert (alone >= 0).sum() == 1 and torch.equal(padded[:4, :4], alone)
+    padded[:4, :4] = -2
+    assert (padded == -2).all()
 
 
 @torch.no_grad()

@@ -146,16 +146,22 @@ class Collaboration(nn.Module):
         return shares / torch.maximum(counts, shares)
 
     def chosen(self, samples: Sequence[Samples], scenes: Sequence[Scene]) -> list[Tensor]:
-        """The indices of the samples that become queries, for each image; samples with an object come first."""
+        """Indices of the samples of each image that become queries, those with an object first."""
+        if self.as_original:
+            return self.filled_up([x.objects for x in samples], scenes)
         positives = [(x.objects >= 0).nonzero()[:, 0] for x in samples]
-        number = min(self.most, max(len(x) for x in positives))
-        if not self.as_original:
-            return [draw(x, number, scene.generator()) for x, scene in zip(positives, scenes, strict=True)]
-        number = max(number, FEWEST)
+        return [draw(x, self.most, scene.generator()) for x, scene in zip(positives, scenes, strict=True)]
+
+    def filled_up(self, objects: Sequence[Tensor], scenes: Sequence[Scene]) -> list[Tensor]:
+        """The original's choice: as many samples of each image as the most positive ones of an image, and `FEWEST` or
+        more. Samples that not all images have take no part."""
+        fewest = min(len(x) for x in objects)
+        positives = [(x[:fewest] >= 0).nonzero()[:, 0] for x in objects]
+        number = max(FEWEST, min(self.most, max(len(x) for x in positives)))
         chosen = []
-        for x, positive, scene in zip(samples, positives, scenes, strict=True):
+        for x, positive, scene in zip(objects, positives, scenes, strict=True):
             positive = draw(positive, number, scene.generator())
-            negative = draw((x.objects < 0).nonzero()[:, 0], number - len(positive), scene.generator())
+            negative = draw((x[:fewest] < 0).nonzero()[:, 0], number - len(positive), scene.generator())
             chosen.append(torch.cat([positive, negative]))
         return chosen
 
