@@ -1,7 +1,7 @@
 """Collaborative training (Co-DETR): auxiliary heads that assign many samples to each object teach encoder and decoder.
 
-They are there in training only. What their positive samples saw and where they lay become further queries of the same
-decoder, which know their object without matching.
+The heads exist in training only. Their positive samples become further queries of the same decoder. These queries know
+their object without matching.
 """
 
 from collections.abc import Sequence
@@ -32,9 +32,11 @@ FEWEST = 9  # positive queries of an image in the original, which fills them up
 
 
 class SampleEncoding(nn.Module):
-    """Content of queries from the boxes and features of samples, and with `learned_positions` positions too.
+    """Makes the content of queries from samples of a head.
 
-    see_features: whether the content says what the head saw, as Co-Deformable-DETR's, or the box alone, as Co-DINO's.
+    learned_positions: whether it makes positions from the boxes too.
+    see_features: whether the content holds the features of the samples beside their boxes, as in Co-Deformable-DETR.
+        Co-DINO takes the boxes alone.
     """
 
     def __init__(self, *, dim: int, learned_positions: bool, see_features: bool):
@@ -54,19 +56,18 @@ class SampleEncoding(nn.Module):
 
 
 class Collaboration(nn.Module):
-    """Auxiliary heads on the encoder's memory, and decoder queries from their positive samples.
+    """Runs auxiliary heads on the encoder's memory, and the decoder on queries from their positive samples.
 
-    Each image passes through the heads by itself and without its padding, so that it learns the same in any batch.
+    Each image passes through the heads alone and without its padding, so it teaches the same in any batch.
 
     heads: each with a `name` and losses that are `shared_by` the images or by their objects; see `ATSSHead`.
     pyramid: maps of the memory to the maps of the heads. stride: of the memory's first map.
-    weight: of the heads' losses. (Co-DETR's is 2 for each decoder layer.)
-    anchor_dim: of the decoder's queries. learned_positions: whether the decoder's queries have positions beside their
-        anchors, which are then made from the box with the content, as Co-Deformable-DETR does.
-    see_features: whether the content of a query says what the head saw at its sample.
-    most: queries that one head and image can give; more are drawn by the image's seed.
-    as_original: for comparison with the original. Heads see padding, images with few positive samples are filled up
-        with random negative ones, and losses are divided by the positive samples of all images of this process.
+    weight: factor of the heads' losses; Co-DETR's is 2 for each decoder layer.
+    anchor_dim: columns of the anchors of the decoder's queries.
+    learned_positions, see_features: see `SampleEncoding`. The decoder's prior decides about the first.
+    most: largest number of queries from one head and image. The image's seed decides which samples they are.
+    as_original: for comparison with the original: heads see the padding, random negative samples fill up images with
+        few positive ones, and losses are divided by the samples of all images in this process.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Collaboration(nn.Module):
     def forward(
         self, prediction: Prediction, memory: Memory, padding: Tensor, targets: Sequence[Target], decoder: nn.Module
     ) -> Prediction:
-        """The prediction, with that of each head's queries and the head's losses beside it.
+        """Add to the prediction what each head teaches.
 
         padding: (B, H, W) bool of the images, True where padded.
         """
@@ -108,7 +109,7 @@ class Collaboration(nn.Module):
         return replace(prediction, heads=tuple(answers))
 
     def view(self, memory: Memory, image: int, scene: Scene) -> tuple[list[Tensor], list[Tensor]]:
-        """Maps (1, C, h, w) of one image for the heads, and which of their cells are image (h, w)."""
+        """Maps (1, C, h, w) of one image for the heads, and for each (h, w) bool, True where a cell is image."""
         levels = memory.content[image].split([height * width for height, width in memory.shapes])
         maps = [x.T.unflatten(1, shape)[None] for x, shape in zip(levels, memory.shapes, strict=True)]
         maps = self.pyramid(self.trimmed(maps, self.stride, scene))
@@ -117,7 +118,7 @@ class Collaboration(nn.Module):
         return maps, [cells_inside(x.shape[-2:], stride * 2**i, scene.size, x.device) for i, x in enumerate(maps)]
 
     def trimmed(self, maps: Sequence[Tensor], stride: int, scene: Scene) -> list[Tensor]:
-        """The maps without their padding; in the original with it."""
+        """The maps without their padding, unless they are for comparison with the original."""
         if self.as_original:
             return list(maps)
         height, width = scene.size
@@ -125,7 +126,7 @@ class Collaboration(nn.Module):
         return [x[..., : -(-height // s), : -(-width // s)] for x, s in zip(maps, strides, strict=True)]
 
     def losses(self, head: nn.Module, samples: Sequence[Samples], targets: Sequence[Target]) -> dict[str, Tensor]:
-        """Each loss (B,) of the images, which is to be divided by the images or the objects of the effective batch."""
+        """Losses (B,) of the images. The criterion divides them by the images or the objects of the effective batch."""
         shares = [len(target.labels) if head.shared_by == "objects" else 1 for target in targets]
         losses = {}
         for name in samples[0].losses:
@@ -134,10 +135,12 @@ class Collaboration(nn.Module):
         return losses
 
     def weights(self, counts: Tensor, shares: Sequence[int]) -> Tensor:
-        """(B,) what each sample of an image counts, of `counts` (B,) samples, where images have `shares` of the batch.
+        """Weights (B,) of a sample of each image.
 
-        The samples of an image together count as much as its objects, each as one at most, whatever the other images
-        have. In the original all samples of the batch count the same.
+        The samples of an image weigh as much as its objects together, and one sample as much as one object at most. The
+        other images change nothing. In the original all samples of the batch have the same weight.
+
+        counts: (B,) samples of each image. shares: objects of each image, or 1 for losses that images share equally.
         """
         shares = counts.new_tensor(shares)
         if self.as_original:
@@ -172,7 +175,7 @@ class Collaboration(nn.Module):
         targets: Sequence[Target],
         encoding: nn.Module,
     ) -> Queries:
-        """Queries (B, Q) from the chosen samples; slots of images with fewer than the most are empty."""
+        """Queries (B, Q) from the chosen samples. Images with fewer of them than others have empty slots."""
         chosen = self.chosen(samples, scenes)
         objects = in_slots([x.objects[i] for x, i in zip(samples, chosen, strict=True)])
         sizes = [x.boxes.new_tensor(scene.size).flip(0).repeat(2) for x, scene in zip(samples, scenes, strict=True)]
@@ -200,13 +203,13 @@ class Collaboration(nn.Module):
 
 
 def in_slots(rows: Sequence[Tensor]) -> Tensor:
-    """Tensors (n, ...) of the images in one (B, Q, ...), with zeros where an image has fewer; Q is at least 1."""
+    """Stack tensors (n, ...) of the images as (B, Q, ...), with zeros where an image has fewer; Q is at least 1."""
     slots = max(1, *(len(x) for x in rows))
     return torch.stack([F.pad(x, (0, 0) * (x.dim() - 1) + (0, slots - len(x))) for x in rows])
 
 
 def scenes_of(padding: Tensor, targets: Sequence[Target]) -> list[Scene]:
-    """Images and their objects in pixels, from the padding (B, H, W) of the batch."""
+    """Return the images and their objects in pixels, from the padding (B, H, W) of the batch."""
     heights, widths = (~padding[:, :, 0]).sum(1), (~padding[:, 0]).sum(1)
     scenes = []
     for target, height, width in zip(targets, heights.tolist(), widths.tolist(), strict=True):

@@ -93,13 +93,13 @@ def soft_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) ->
     """
     overlap = iou(boxes[:, None], boxes) * (labels[:, None] == labels)
     factors = torch.where(overlap >= threshold, 1 - overlap, 1.0).fill_diagonal_(1.0).cpu()
-    lowered = scores.detach().cpu().clone()
+    lowered = scores.detach().cpu()
+    first = lowered.argmax()
     waiting = (factors < 1).any(1)  # the order of the others does not matter
     while waiting.any():
         best = lowered.masked_fill(~waiting, -1.0).argmax()
         waiting[best] = False
         lowered = torch.where(waiting, lowered * factors[best], lowered)
         waiting &= lowered >= LEAST
-    dropped = lowered < LEAST
-    dropped[scores.argmax()] = False
+    dropped = (lowered < LEAST) & (torch.arange(len(lowered)) != first)
     return lowered.masked_fill(dropped, -torch.inf).to(scores.device)
