@@ -1,5 +1,6 @@
-"""Train or evaluate a model by a LazyConfig (.py) or a yacs config (.yaml).
+"""Train or evaluate a model, on a folder of pictures with labels, or by a LazyConfig (.py) or a yacs config (.yaml).
 
+python train_net.py my/folder
 python train_net.py --config-file configs/dab_detr_r50_50ep.py train.max_iter=1000
 python train_net.py --config-file configs/dab_detr_r50_50ep.yaml SOLVER.MAX_ITER 1000 train.ema.enabled=True
 
@@ -8,19 +9,24 @@ Several processes are started by --num-gpus, or by torchrun (docs/several_machin
 
 import argparse
 import sys
+from pathlib import Path
 
 from detectron2.engine import default_argument_parser
 
+import dab_detr
 from dab_detr import command
-from dab_detr.config import load
 from dab_detr.engine.launch import prepare, run_everywhere
-from dab_detr.engine.setup import configure
-from dab_detr.engine.training import run
+from dab_detr.overrides import assignment
+
+CONFIG = Path(__file__).with_name("configs") / "dab_detr_r50_50ep.py"  # of a folder without a config
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line: Detectron2's options of training."""
+    """The command line: Detectron2's options of training, and a folder, which becomes the override `dataset.root`."""
     parser = command.config_parser(__doc__)
+    parser.add_argument(
+        "folder", nargs="*", metavar="FOLDER", help="pictures with labels in any known format; like dataset.root=FOLDER"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
     parser.add_argument("--eval-only", action="store_true", help="evaluate and do not train")
     parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, one a GPU")
@@ -29,16 +35,21 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--dist-url", default=default_argument_parser().get_default("dist_url"), help="where the processes meet"
     )
-    args = command.parse(parser, argv)
+    args = command.parse(parser, argv, inputs="folder", default_config=str(CONFIG))
     if not args.config_file:
-        parser.error("--config-file is missing")
+        parser.error("give a folder with pictures and labels, or --config-file")
+    missing = [x for x in args.folder if not Path(x).exists()]
+    if missing or len(args.folder) > 1:
+        parser.error(
+            f"give one folder that exists; overrides look like train.max_iter=100; got {' '.join(args.folder)}"
+        )
+    args.opts = [*(assignment("dataset.root", x) for x in args.folder), *args.opts]
     return args
 
 
 def train(args: argparse.Namespace) -> dict:
     """Train, or with --eval-only evaluate: the work of one process. Returns the metrics by task."""
-    cfg = configure(load(args.config_file, args.opts), args)
-    return run(cfg, args)
+    return dab_detr.train(args.config_file, args.opts, resume=args.resume, eval_only=args.eval_only).metrics
 
 
 def process(args: argparse.Namespace) -> int:

@@ -80,6 +80,7 @@ MAY_IMPORT = {
     "yacs.translation": ("data", "defaults", "overrides", "yacs.keys", "yacs.model"),
     "config": ("defaults", "overrides", "yacs", "yaml_file"),
     "trainer": ("engine", "yacs"),
+    "training": ("config", "engine", "inference", "visualization.curves"),
     "command": (),
     # work on files and arrays, whatever the model
     "checkpoint": (),
@@ -123,6 +124,7 @@ MAY_IMPORT = {
     "engine": (
         "checkpoint",
         "compat",
+        "conversion",
         "data",
         "doctor",
         "engine",
@@ -165,7 +167,7 @@ MAY_IMPORT = {
         "modeling.structures",
     ),
     # the public names
-    "": ("detector", "explanation", "yacs", "modeling.optimization", "modeling.transformer", "version"),
+    "": ("detector", "explanation", "yacs", "modeling.optimization", "modeling.transformer", "training", "version"),
 }
 
 OUTSIDE = {"benchmarks", "configs", "tests", "tools", "train_net"}  # of the package; they import it

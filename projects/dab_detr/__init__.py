@@ -15,7 +15,7 @@ from .modeling.optimization import optimize_for_inference
 from .modeling.transformer import FixedAnchors, RefinedAnchors
 from .version import __version__
 
-__all__ = ["DABDETR", "FixedAnchors", "RefinedAnchors", "__version__", "explain", "optimize_for_inference"]
+__all__ = ["DABDETR", "FixedAnchors", "RefinedAnchors", "__version__", "explain", "optimize_for_inference", "train"]
 
 
 def explain(*args, **kwargs):
@@ -23,3 +23,10 @@ def explain(*args, **kwargs):
     from .explanation import explain
 
     return explain(*args, **kwargs)
+
+
+def train(*args, **kwargs):
+    """Train a model by a config and return the result; see `training.train`."""
+    from .training import train
+
+    return train(*args, **kwargs)

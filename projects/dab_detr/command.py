@@ -27,10 +27,17 @@ def config_parser(
     return parser
 
 
-def parse(parser: argparse.ArgumentParser, argv: list[str] | None, inputs: str | None = None) -> argparse.Namespace:
+def parse(
+    parser: argparse.ArgumentParser,
+    argv: list[str] | None,
+    inputs: str | None = None,
+    *,
+    default_config: str | None = None,
+) -> argparse.Namespace:
     """The arguments, with the overrides as `opts`.
 
     inputs: the positional argument that is a list, if the tool has one.
+    default_config: the config of inputs without one.
 
     Exits with status 2 for bad use, for overrides without a config among them.
     """
@@ -43,6 +50,8 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None, inputs: str |
         end = next(overrides, len(words))
         setattr(args, inputs, words[:end])
         args.opts = words[end:]
+        if args.config_file is None and words[:end]:
+            args.config_file = default_config
     if args.opts and not args.config_file:
         parser.error(f"{args.opts[0]!r} would override a config: give --config-file")
     return args

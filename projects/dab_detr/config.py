@@ -8,7 +8,7 @@ from pathlib import Path
 from detectron2.config import CfgNode, LazyConfig
 from omegaconf import DictConfig, OmegaConf
 
-from .defaults import settings, train_node
+from .defaults import dataset_node, settings, train_node
 from .overrides import apply_overrides, merge_overrides, split_overrides
 from .yacs import add_dab_detr_config, paths_of, register_datasets, translate, yacs_defaults
 from .yaml_file import check_yaml, read_yaml
@@ -22,8 +22,8 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> DictConfig:
     path: a LazyConfig (.py, or the yaml that training saves), or a yacs yaml of Detectron2.
     overrides: `a.b=value` on the nodes; with a yacs yaml also pairs `A.B value` of its own keys.
 
-    Settings of `train` that the file does not have are those of `defaults`. The node `source` has the file and the
-    keys that the overrides set.
+    Settings of `train` and `dataset` that the file does not have are those of `defaults`. The node `source` has the
+    file and the keys that the overrides set.
 
     Raises ValueError for a file that is missing or cannot be read as a config, and for wrong overrides.
     """
@@ -33,6 +33,8 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> DictConfig:
     if is_lazy(path):
         cfg = load_lazy(path)
         cfg.train = OmegaConf.merge(train_node(), cfg.get("train", {}))
+        if "dataset" in cfg:
+            cfg.dataset = OmegaConf.merge(dataset_node(), cfg.dataset)
         if pairs:
             raise ValueError(f"{path} is a LazyConfig, whose overrides look like train.max_iter=100; got {pairs[0]!r}")
     else:

@@ -79,10 +79,18 @@ def schedule_node(*, drop: int, epochs: int) -> DictConfig:
 def dataset_node() -> DictConfig:
     """COCO 2017. `annotations` (a JSON file) and `images` (a folder) win over `name`, which Detectron2 has to know.
 
-    Without any of the three for `val` there is no evaluation.
+    Without any of the three for `val` there is no evaluation. `root` is one folder for both splits instead.
     """
     names = {"train": "coco_2017_train", "val": "coco_2017_val"}
-    return settings({x: {"name": name, "annotations": None, "images": None} for x, name in names.items()})
+    splits = {x: {"name": name, "annotations": None, "images": None} for x, name in names.items()}
+    return settings(
+        {
+            "root": None,  # a folder with pictures and labels: YOLO, Pascal VOC, COCO, LabelMe or CreateML
+            "val_fraction": 0.2,  # the part of its training pictures that becomes val, if it has no val
+            "split_seed": 0,  # which pictures these are
+            **splits,
+        }
+    )
 
 
 def split_options(split: str) -> dict[str, str]:

@@ -28,6 +28,13 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
     return touched
 
 
+def assignment(key: str, value: str) -> str:
+    """The override that sets a key to a text, whatever characters it has."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)  # a backslash is one only before a quote
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f"{key}='{escaped}'"
+
+
 def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """The pairs `A.B value` among overrides, and the assignments `a.b=value`; either may come first."""
     pairs, assignments, rest = [], [], iter(overrides)

@@ -17,6 +17,7 @@ from ..data.coco import dataset_name
 from ..doctor.brief import check_datasets
 from .description import classes_of
 from .device import available_device
+from .folder import use_folder
 from .loop import check_batch_size
 from .schedule import check_iterations, count_in_epochs
 from .trackers import check_trackers
@@ -39,6 +40,7 @@ def configure(cfg: DictConfig, args: argparse.Namespace) -> DictConfig:
         check_batch_size(cfg.dataloader.train.total_batch_size, cfg.train.accumulate)
         check_trackers(cfg.train.writers)
     if "dataset" in cfg:
+        use_folder(cfg, args, touched)
         set_num_classes(cfg, touched, trains=not args.eval_only)
     if not args.eval_only:
         count_in_epochs(cfg, touched)
@@ -88,7 +90,9 @@ def set_num_classes(cfg: DictConfig, touched: Sequence[str], *, trains: bool) ->
     train = registered(cfg.dataset.train) if trains else val
     if train is None:
         split = "train" if trains else "val"
-        raise ValueError(f"there is no dataset: give dataset.{split}.annotations and dataset.{split}.images")
+        raise ValueError(
+            f"there is no dataset: give dataset.root, or dataset.{split}.annotations and dataset.{split}.images"
+        )
     if val is None:
         logger.warning("There is no dataset.val: this training is never evaluated, and has no model_best.pth.")
         cfg.dataloader.pop("evaluator", None)
@@ -141,7 +145,8 @@ def check_annotations_exist(name: str) -> None:
     if json_file and not PathManager.exists(json_file):
         raise ValueError(
             f"dataset {name!r} is not here: {json_file} does not exist. Set the environment variable "
-            "DETECTRON2_DATASETS to the folder that has it, or give your own annotation file and image folder "
-            "(dataset.train.annotations, dataset.train.images and likewise for val; in a yaml config "
-            "DATASETS.TRAIN_ANNOTATIONS, TRAIN_IMAGES, TEST_ANNOTATIONS and TEST_IMAGES)"
+            "DETECTRON2_DATASETS to the folder that has it, or give a folder of your own with pictures and labels "
+            "(dataset.root), or your annotation file and image folder (dataset.train.annotations, "
+            "dataset.train.images and likewise for val; in a yaml config DATASETS.TRAIN_ANNOTATIONS, TRAIN_IMAGES, "
+            "TEST_ANNOTATIONS and TEST_IMAGES)"
         )

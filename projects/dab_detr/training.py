@@ -1,0 +1,70 @@
+"""Training in one call: what a notebook and train_net.py use."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from .config import load
+from .engine.best import BEST
+from .engine.setup import configure
+from .engine.training import run
+from .inference import Predictor
+from .visualization.curves import read_metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a training leaves.
+
+    output_dir: the folder of its checkpoints, metrics and pictures.
+    metrics: the last evaluation, as numbers by task and name, such as `metrics["bbox"]["AP"]`; empty without one.
+    """
+
+    output_dir: Path
+    metrics: dict
+
+    @property
+    def best_checkpoint(self) -> Path | None:
+        """The checkpoint with the best evaluation; without evaluations, the last one. None if nothing was saved."""
+        last = self.output_dir / "last_checkpoint"
+        names = [f"{BEST}.pth", *([last.read_text().strip()] if last.is_file() else [])]
+        return next((self.output_dir / x for x in names if (self.output_dir / x).is_file()), None)
+
+    @cached_property
+    def evaluations(self) -> list[dict[str, float]]:
+        """A row for each evaluation: its `iteration` and all its metrics. `pandas.DataFrame` takes it as it is."""
+        rows: dict[int, dict[str, float]] = {}
+        for name, points in read_metrics(self.output_dir / "metrics.json").items():
+            if name.split("/")[0] in ("bbox", "ema", "validation"):
+                for iteration, value in points:
+                    rows.setdefault(iteration, {"iteration": iteration})[name] = value
+        return [rows[iteration] for iteration in sorted(rows)]
+
+    def predictor(self, **options) -> Predictor:
+        """A predictor of the best checkpoint. options: those of `Predictor.from_checkpoint`, such as `device`.
+
+        Raises ValueError if the training saved no checkpoint.
+        """
+        if self.best_checkpoint is None:
+            raise ValueError(f"there is no checkpoint in {self.output_dir}: the training saved none")
+        return Predictor.from_checkpoint(self.best_checkpoint, **options)
+
+
+def train(
+    config: str | os.PathLike, overrides: Sequence[str] = (), *, resume: bool = False, eval_only: bool = False
+) -> TrainingResult:
+    """Train a model by a config, in this process.
+
+    config: a LazyConfig or a yacs yaml of Detectron2.
+    overrides: `a.b=value` on the config, such as "dataset.root=my/folder".
+    resume: go on from the last checkpoint in the output folder.
+    eval_only: evaluate and do not train.
+
+    Raises ValueError for what has to be set right before time is spent: in the config, the overrides or the data.
+    """
+    args = argparse.Namespace(config_file=os.fspath(config), opts=list(overrides), resume=resume, eval_only=eval_only)
+    cfg = configure(load(config, overrides), args)
+    return TrainingResult(metrics=run(cfg, args), output_dir=Path(cfg.train.output_dir))
