@@ -15,9 +15,7 @@ from torch import nn
 
 from dab_detr.losses.batch import EffectiveBatch
 from dab_detr.losses.classification import QualityFocalLoss
-from dab_detr.modeling.anchors import cells_inside
 from dab_detr.modeling.collaboration import Collaboration, SampleEncoding, in_slots
-from dab_detr.modeling.regions import RegionHead
 from dab_detr.modeling.structures import Samples, Scene, Target
 from dab_detr.models import MODELS, dab_deformable_detr, dab_detr, deformable_detr, dino
 from samples import random_input, random_targets, train, worst
@@ -226,24 +224,6 @@ def test_content_and_position_of_queries_by_their_formula(learned_positions, see
         expected = expected + F.layer_norm(features @ linear.weight.T + linear.bias, [16], norm.weight, norm.bias)
     assert worst(content, expected) < 1e-9
     assert embed is None if not learned_positions else worst(embed, both[..., :16]) < 1e-9
-
-
-def test_anchors_in_the_padding_are_nobodys():
-    """The object overlaps one of those the most. It has the anchor that it has where there is no padding."""
-    head = RegionHead(dim=16, num_classes=K, strides=[16, 32], anchor_size=1.0)
-    scene = Scene((64, 64), torch.tensor([1]), torch.tensor([[49.0, 24.0, 64.0, 40.0]]), None)
-
-    def assigned(side: int) -> torch.Tensor:
-        """(h, w, 9) of the first map."""
-        maps = [torch.zeros(1, 16, side // stride, side // stride) for stride in (16, 32)]
-        inside = [cells_inside(x.shape[-2:], 16 * 2**i, scene.size, x.device) for i, x in enumerate(maps)]
-        anchors = torch.cat([x.tensor for x in head.anchors(maps)])
-        return head.assigned(anchors, inside, scene)[: inside[0].numel() * 9].view(*inside[0].shape, 9)
-
-    padded, alone = assigned(96), assigned(64)
-    assert (alone >= 0).sum() == 1 and torch.equal(padded[:4, :4], alone)
-    padded[:4, :4] = -2
-    assert (padded == -2).all()
 
 
 @torch.no_grad()
