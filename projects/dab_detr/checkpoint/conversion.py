@@ -80,6 +80,8 @@ def write(
         names = {"class_names": class_names} if class_names else {}
         save(out, {"model": dict(state), **names, **(further or {})})
         return len(state)
+    if len(for_inference(state)) < len(state):
+        raise ValueError(f"{to} has no auxiliary heads: leave them out with --deploy, only training needs them")
     converted, _ = table_to(to, state, torchvision_names=torchvision_names).to_theirs(state)
     if to != "transformers":
         save(out, {"model": converted, WRITER: True})
