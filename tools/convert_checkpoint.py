@@ -10,7 +10,7 @@ DINO, of detrex, of Co-DETR (the authors' code or mmdetection), or a folder or f
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def convert(args: argparse.Namespace) -> None:
 def described(about: Description, names: Sequence[str] | None, deploy: bool) -> dict:
     """The description of the converted checkpoint. deploy: its config has no auxiliary heads."""
     config = about.config
-    if deploy and config and "collaboration" in config.get("model", {}):
+    if deploy and config and isinstance(config.get("model"), Mapping) and "collaboration" in config["model"]:
         config = {**config, "model": {**config["model"], "collaboration": None}}
     return replace(about, class_names=names, config=config).to_dict()
 

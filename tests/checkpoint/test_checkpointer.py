@@ -177,7 +177,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
 
 
 def test_resuming_wants_the_same_classes(tmp_path):
-    """Where a training begins from other classes their rows start anew; one that goes on must not lose any."""
+    """A training that starts from other classes begins their rows from scratch; one that resumes must not lose any."""
     DABDETRCheckpointer(small_model(), str(tmp_path)).save("model_0000001")
     config = small_config()
     config.num_classes += 1

@@ -195,7 +195,7 @@ def test_the_tool_all_the_way_round(tmp_path, capsys):
 
 
 def test_a_checkpoint_that_describes_itself_needs_no_config(tmp_path):
-    """As train_net.py writes it: its names and the model's node are those of the training."""
+    """The names and the model's node are those of the training, as train_net.py writes them."""
     node = small()
     model = tell_apart(instantiate(node))
     about = Description(

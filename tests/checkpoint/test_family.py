@@ -131,7 +131,7 @@ def test_the_overrides_in_the_message_make_the_model_fit(setting, family):
 
 
 def test_weights_that_were_trained_otherwise_have_a_way_in(family):
-    """As the message says, under this project's names; also after a conversion to their names, and in part."""
+    """They load under this project's names, as the message says, after our conversion to their names, and in part."""
     _, build, state, theirs = family
     other = small(build(), *SETTINGS["position"])
     load(instantiate(other), state)
@@ -222,11 +222,13 @@ def test_a_part_without_the_setting_passes():
     load(instantiate(node), theirs)
 
 
-def test_the_table_of_mmdetection_3_has_another_place_for_labels():
+def test_a_file_of_mmdetection_3_has_another_place_for_labels(tmp_path):
     theirs = to_codetr(instantiate(small(co_dino())).state_dict())
     labels = theirs.pop("query_head.label_embedding.weight")
+    theirs |= {"query_head.dn_generator.label_embedding.weight": labels}
+    torch.save({"meta": {"epoch": 12, "CLASSES": ("a", "b", "c")}, "state_dict": theirs}, tmp_path / "theirs.pth")
     model = instantiate(small(co_dino()))
-    load(model, theirs | {"query_head.dn_generator.label_embedding.weight": labels})
+    DABDETRCheckpointer(model, strict=True).load(str(tmp_path / "theirs.pth"))
     assert torch.equal(model.denoising.labels, labels)
 
 

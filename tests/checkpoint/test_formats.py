@@ -214,7 +214,7 @@ OF_DETREX = ("denoising", "denoising, deformable", "shared heads", "two-stage")
 @pytest.mark.parametrize("to", ["original", "detrex"])
 @pytest.mark.parametrize("node", list(members()))
 def test_every_member(node, to, request):
-    """Of the members without anchor boxes detrex' names are not known."""
+    """detrex has no members without anchor boxes."""
     ours = instantiate(node).state_dict()
     if to == "detrex" and request.node.callspec.id.partition("-detrex")[0] not in OF_DETREX:
         with pytest.raises(ValueError, match=r"detrex has no place for|detrex has no such model"):

@@ -69,10 +69,10 @@ def write(
     """Write our state dict to the file `out`, or for transformers to the folder `out`.
 
     to: one of FORMATS.
-    model, augmentations, class_names: for transformers: the model's node, the nodes of what is done to an image at
-        test time, and names by output.
+    model, augmentations, class_names: for transformers: the model's node, the nodes of its augmentations at test time,
+        and names by output.
     torchvision_names: whether the backbone gets torchvision's names, as in detrex' models with DC5.
-    further: for this project: what the file holds beside the weights.
+    further: for this project: further entries of the file.
 
     Returns the number of tensors. Raises ValueError for a model that the other code does not have.
     """
@@ -86,12 +86,27 @@ def write(
     if to != "transformers":
         save(out, {"model": converted, WRITER: True})
         return len(converted)
+    names = class_names or COCO_OUTPUTS.get(num_classes_of(state))
+    names = names or [f"LABEL_{i}" for i in range(num_classes_of(state))]
+    write_transformers(converted, out, model, augmentations, names)
+    return len(converted)
+
+
+def write_transformers(
+    state: Mapping[str, Tensor],
+    out: Path,
+    model: DictConfig | None,
+    augmentations: Sequence[DictConfig],
+    names: Sequence[str | None],
+) -> None:
+    """Write the folder of a model with the state dict `state`, which has transformers' names; arguments as in `write`.
+
+    Raises ValueError for a model that transformers does not have, and without a model.
+    """
     if model is None:
         raise ValueError(
             "transformers needs the model's config, which this checkpoint does not have: give --config-file"
         )
-    names = class_names or COCO_OUTPUTS.get(num_classes_of(state))
-    names = names or [f"LABEL_{i}" for i in range(num_classes_of(state))]
     try:
         configs = {
             "config.json": detection_config(model, names),
@@ -107,10 +122,9 @@ def write(
     for name, text in files.items():
         (out / name).write_text(text)
     # safetensors does not allow one tensor under several keys
-    tensors = {key: tensor.clone().contiguous() for key, tensor in converted.items()}
+    tensors = {key: tensor.clone().contiguous() for key, tensor in state.items()}
     metadata = {"format": "pt", CHECKSUM: checksum(tensors)}
     safetensors.torch.save_file(tensors, out / "model.safetensors", metadata=metadata)
-    return len(converted)
 
 
 def save(out: Path, content: dict[str, Any]) -> None:

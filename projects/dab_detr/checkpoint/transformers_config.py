@@ -29,19 +29,9 @@ def detection_config(model: DictConfig, class_names: Sequence[str | None]) -> di
 
     Raises ValueError, which names the key, for an option that transformers does not have.
     """
-    for key, value in FIXED.items():
-        found = OmegaConf.select(model, key)
-        if found != value:
-            raise ValueError(f"transformers' DAB-DETR needs model.{key}={value}, the config has {found}")
-    if model.decoder.prior.modulate is False or target(model.decoder.refinement) != "RefinedAnchors":
-        raise ValueError("transformers' DAB-DETR needs modulation and refined anchors (model.decoder)")
+    check_options(model)
     position, encoder, queries, criterion = model.neck.position, model.encoder, model.queries, model.criterion
     layers = model.decoder.layers
-    if (layers.dropout, layers.activation) != (encoder.dropout, encoder.activation):
-        raise ValueError(
-            "transformers' DAB-DETR needs the same dropout and activation in model.encoder and model.decoder"
-        )
-    names = ["N/A" if name is None else name for name in class_names]
     return {
         "architectures": ["DabDetrForObjectDetection"],
         "model_type": "dab-detr",
@@ -56,10 +46,8 @@ def detection_config(model: DictConfig, class_names: Sequence[str | None]) -> di
         "dilation": model.backbone.dilated,
         "hidden_size": model.neck.dim,
         "activation_function": target(encoder.activation).lower(),
-        **{f"{name}_attention_heads": part.heads for name, part in {"encoder": encoder, "decoder": layers}.items()},
-        **{f"{name}_ffn_dim": part.hidden for name, part in {"encoder": encoder, "decoder": layers}.items()},
-        "encoder_layers": encoder.num_layers,
-        "decoder_layers": layers.num_layers,
+        **layer_sizes(encoder, "encoder"),
+        **layer_sizes(layers, "decoder"),
         "dropout": encoder.dropout,
         "num_queries": queries.num_queries,
         "num_patterns": queries.num_patterns,
@@ -72,16 +60,45 @@ def detection_config(model: DictConfig, class_names: Sequence[str | None]) -> di
         **loss_weights(criterion),
         "focal_alpha": criterion.classification.get("alpha", 0.25),
         "auxiliary_loss": criterion.auxiliary,
-        "id2label": {str(i): name for i, name in enumerate(names)},
-        "label2id": {name: i for i, name in enumerate(names)},
+        **labels(class_names),
         "torch_dtype": "float32",
     }
 
 
-def loss_weights(criterion: DictConfig) -> dict[str, int]:
-    """The weights of losses and costs, which transformers wants as whole numbers; others are left out with a warning.
+def check_options(model: DictConfig) -> None:
+    """Raise ValueError, which names the key, for an option that transformers does not have."""
+    for key, value in FIXED.items():
+        found = OmegaConf.select(model, key)
+        if found != value:
+            raise ValueError(f"transformers' DAB-DETR needs model.{key}={value}, the config has {found}")
+    if model.decoder.prior.modulate is False or target(model.decoder.refinement) != "RefinedAnchors":
+        raise ValueError("transformers' DAB-DETR needs modulation and refined anchors (model.decoder)")
+    encoder, layers = model.encoder, model.decoder.layers
+    if (layers.dropout, layers.activation) != (encoder.dropout, encoder.activation):
+        raise ValueError(
+            "transformers' DAB-DETR needs the same dropout and activation in model.encoder and model.decoder"
+        )
 
-    They matter only to someone who trains on.
+
+def labels(class_names: Sequence[str | None]) -> dict[str, dict]:
+    """The entries for the names of the outputs."""
+    names = ["N/A" if name is None else name for name in class_names]
+    return {
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
+    }
+
+
+def layer_sizes(layers: DictConfig, name: str) -> dict[str, int]:
+    """The entries for the layers of the encoder or decoder."""
+    keys = {"num_layers": f"{name}_layers", "heads": f"{name}_attention_heads", "hidden": f"{name}_ffn_dim"}
+    return {theirs: layers[ours] for ours, theirs in keys.items()}
+
+
+def loss_weights(criterion: DictConfig) -> dict[str, int]:
+    """The weights of losses and costs as whole numbers, which transformers needs; others are left out with a warning.
+
+    Only further training reads them.
     """
     matcher = criterion.matcher
     weights = {
@@ -103,7 +120,7 @@ def target(node: DictConfig) -> str:
 
 
 def whole_number(temperature: float, key: str) -> int:
-    """The temperature as a whole number, which transformers needs. Raises ValueError for another."""
+    """The temperature as a whole number, which transformers needs. Raises ValueError if it is not whole."""
     if temperature != int(temperature):
         raise ValueError(f"transformers' DAB-DETR needs a whole number for {key}, the config has {temperature}")
     return int(temperature)
