@@ -17,6 +17,8 @@ ROOT = Path(dab_detr.__file__).parent
 MAY_IMPORT = {
     "compat": (),
     "download": (),
+    "lazy": (),
+    "registration": ("modeling.backbone", "yacs"),
     "overrides": (),
     "version": (),
     "yaml_file": (),
@@ -155,6 +157,7 @@ MAY_IMPORT = {
         "export.detector",
         "export.runtime",
         "inference",
+        "lazy",
         "modeling.optimization",
         "visualization",
     ),
@@ -167,7 +170,17 @@ MAY_IMPORT = {
         "modeling.structures",
     ),
     # the public names
-    "": ("detector", "explanation", "yacs", "modeling.optimization", "modeling.transformer", "training", "version"),
+    "": (
+        "detector",
+        "explanation",
+        "lazy",
+        "modeling.optimization",
+        "modeling.transformer",
+        "registration",
+        "training",
+        "version",
+        "yacs",
+    ),
 }
 
 OUTSIDE = {"benchmarks", "configs", "tests", "tools", "train_net"}  # of the package; they import it

@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from detectron2.config import CfgNode, LazyConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 
@@ -15,6 +13,8 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
 
     Returns the keys that were set. Raises ValueError for a key that does not exist, and for what has not this form.
     """
+    if not overrides:
+        return []
     _refuse_options(overrides)
     known = set(_keys(OmegaConf.to_container(cfg, resolve=False)))
     touched = []
@@ -72,6 +72,9 @@ def _refuse_options(overrides: Sequence[str]) -> None:
 
 
 def _parse(overrides: Sequence[str]) -> list:
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # slow to import
+    from hydra.errors import OverrideParseException
+
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:

@@ -20,7 +20,7 @@ from dab_detr.evaluation.coco import coco_evaluator
 def no_report(request, monkeypatch):
     """Pictures take longer than all else."""
     if request.node.name != "test_a_report_is_left":
-        monkeypatch.setattr("dab_detr.evaluation.coco.write_report", lambda *args: None)
+        monkeypatch.setattr("dab_detr.evaluation.report.write_report", lambda *args: None)
 
 
 def detections(boxes, scores, classes) -> dict:

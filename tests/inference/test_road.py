@@ -14,7 +14,7 @@ import described
 ROAD = """
 import json, os, sys
 import cv2, timm, matplotlib.pyplot  # what may be imported on the way, with all that it reads
-from dab_detr.inference import Predictor
+import dab_detr.inference.job, hydra.core.override_parser.overrides_parser
 import contextlib
 import io
 

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 
 import described
+from dab_detr.inference import job
 from dab_detr.inference.video import VideoWriter
 from serving import serving
 from tools import predict
@@ -64,7 +66,7 @@ def test_everything_at_urls(checkpoint, tmp_path, monkeypatch):
     save_picture(tmp_path / "1.png")
     with serving(tmp_path) as pictures, serving(checkpoint.parent) as models:
         args = [f"{pictures}/1.png", "--checkpoint", f"{models}/model.pth", "--json", str(tmp_path / "found.json")]
-        predict.run(predict.parse([*args, "--device", "cpu", "--threshold", "0"]))
+        job.run(predict.parse([*args, "--device", "cpu", "--threshold", "0"]))
     found = json.loads((tmp_path / "found.json").read_text())
     assert [x["file_name"] for x in found["images"]] == [f"{pictures}/1.png"]
     assert len(found["annotations"]) == 30
@@ -75,8 +77,8 @@ def test_parts_of_the_users_own_are_allowed_by_name(tmp_path):
     path = described.save_own_prior(tmp_path)
     args = [f"{tmp_path}/1.png", "--checkpoint", str(path), "--json", str(tmp_path / "found.json"), "--device", "cpu"]
     with pytest.raises(ValueError, match=f"predict.py --allow {described.OWN_PRIOR}"):
-        predict.run(predict.parse(args))
-    assert predict.run(predict.parse([*args, "--allow", described.OWN_PRIOR])) == 1
+        job.run(predict.parse(args))
+    assert job.run(predict.parse([*args, "--allow", described.OWN_PRIOR])) == 1
 
 
 def test_a_video(call, tmp_path):
@@ -108,7 +110,7 @@ def test_ctrl_c_ends_a_camera(checkpoint, tmp_path, monkeypatch):
     capture = cv2.VideoCapture
     monkeypatch.setattr(cv2, "VideoCapture", lambda number: Camera() if number == 0 else capture(number))
     args = ["--checkpoint", str(checkpoint), "--video", "0", "--output", str(tmp_path), "--device", "cpu"]
-    assert predict.run(predict.parse([*args, "--json", str(tmp_path / "found.json")])) == 3
+    assert job.run(predict.parse([*args, "--json", str(tmp_path / "found.json")])) == 3
     assert capture(str(tmp_path / "camera 0.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
     assert len(json.loads((tmp_path / "found.json").read_text())["images"]) == 3
 
@@ -124,7 +126,7 @@ def test_what_was_found_before_an_error_is_kept(call, tmp_path):
 
 def test_unreadable_images_are_left_out_if_asked(call, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("dab_detr"), "propagate", True)  # whatever tests in this process set up
-    monkeypatch.setattr(predict, "setup_logger", lambda name: None)
+    monkeypatch.setattr("detectron2.utils.logger.setup_logger", lambda name: None)
     save_picture(tmp_path / "in/1.png")
     (tmp_path / "in/2.png").write_text("no image")
     call("in", "--json", "found.json", "--skip-unreadable")
@@ -301,6 +303,28 @@ def test_two_outputs_do_not_have_one_name(call, tmp_path):
     save_picture(tmp_path / "in/1.png")
     with pytest.raises(SystemExit, match="--json out/1.png is also the name of a picture"):
         call("in/1.png", "--output", "out", "--json", "out/1.png")
+
+
+def test_two_processes_write_what_one_writes(call, checkpoint, tmp_path, monkeypatch):
+    """This process is the first, and another one the second."""
+    for seed in range(5):
+        save_picture(tmp_path / f"in/{seed % 3}/{seed}.png", seed)
+    args = ["in", "in/0/3.png", "in/1", "--output", "{}", "--json", "{}/found.json", "--threshold", "0"]
+    call(*(x.format("one") for x in args))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    second = os.environ | environment | {"RANK": "1", "LOCAL_RANK": "1"}
+    given = ["--checkpoint", str(checkpoint), "--device", "cpu", *(x.format("two") for x in args)]
+    process = subprocess.Popen(
+        [sys.executable, predict.__file__, *given], stderr=subprocess.PIPE, text=True, env=second
+    )
+    for name, value in (environment | {"RANK": "0", "LOCAL_RANK": "0"}).items():
+        monkeypatch.setenv(name, value)
+    call(*(x.format("two") for x in args))
+    assert process.wait(60) == 0, process.stderr.read()
+    assert files(tmp_path / "two") == files(tmp_path / "one")
 
 
 NUMBER = 12

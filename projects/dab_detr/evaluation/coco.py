@@ -13,7 +13,6 @@ from pycocotools.coco import COCO
 
 from .box_eval import BoxEval, numbered
 from .confusion import count_confusions
-from .report import write_report
 
 
 def coco_evaluator(
@@ -96,6 +95,8 @@ class BoxEvaluator(COCOEvaluator):
         names = self._metadata.get("thing_classes")
         self._results["bbox"] = self._derive_coco_results(evaluation, "bbox", class_names=names)
         if evaluation is not None:
+            from .report import write_report  # matplotlib is slow to import
+
             confusions = count_confusions(evaluation.cocoGt, evaluation.cocoDt, self._score_threshold)
             write_report(self._output_dir, evaluation, confusions, self._score_threshold)
 

@@ -1,11 +1,14 @@
 """Command-line arguments that every tool with a model shares: its checkpoint and its config."""
 
+from __future__ import annotations
+
 import argparse
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from ..config import load
-from .predictor import Predictor
+    from .predictor import Predictor
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +26,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def predictor_of(args: argparse.Namespace, *, autocast: torch.dtype | None = None) -> Predictor:
     """The Predictor that parsed arguments ask for. Raises ValueError as its constructors do."""
+    from ..config import load  # a command line is read before all this is imported
+    from .predictor import Predictor
+
     if args.config_file:
         config = load(args.config_file, args.opts)
         return Predictor.from_config(config, args.checkpoint, device=args.device, autocast=autocast)

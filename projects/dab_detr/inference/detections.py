@@ -7,8 +7,6 @@ import numpy as np
 from detectron2.structures import Instances
 from PIL import Image
 
-from ..visualization.drawing import draw_boxes
-
 SMALLEST_PICTURE = 480  # pixels of the longer side
 
 
@@ -53,6 +51,8 @@ class Detections:
 
     def draw(self) -> np.ndarray:
         """The image with boxes, names and scores, (H, W, 3) uint8, RGB; a small one enlarged, to be readable."""
+        from ..visualization.drawing import draw_boxes  # matplotlib is slow to import
+
         scale = max(1.0, SMALLEST_PICTURE / max(self.image.shape))
         picture = self.image
         if scale > 1:

@@ -51,11 +51,12 @@ class Pictures:
     """Saves pictures into a folder, each whole or not at all.
 
     names: paths or URLs of the images to come. taken: file names that an earlier part of the run has used.
+    share: the images whose pictures are saved here; others in the list are those of other processes.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str], taken: Iterable[str] = ()):
+    def __init__(self, folder: Path, names: Sequence[str], taken: Iterable[str] = (), *, share: slice = slice(None)):
         self.folder, self.names = folder, defaultdict(deque)
-        for name, picture in zip(names, picture_names(names, taken), strict=True):
+        for name, picture in list(zip(names, picture_names(names, taken), strict=True))[share]:
             self.names[name].append(picture)
 
     def paths(self) -> list[Path]:

@@ -5,7 +5,6 @@ from itertools import accumulate
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torchvision.ops import box_convert
@@ -55,7 +54,7 @@ class HungarianMatcher:
             )
             for layer in range(cost.shape[0])
             for image, count in enumerate(counts)
-            for query, match in [linear_sum_assignment(cost[layer, image, :, :count])]
+            for query, match in [assign(cost[layer, image, :, :count])]
         ]
         pairs = torch.as_tensor(np.concatenate(pairs, 1)).to(prediction.logits.device, non_blocking=True)
         layer, image, query, match = pairs
@@ -74,3 +73,10 @@ class HungarianMatcher:
         )
         classes = self.classification.cost(full_precision(prediction.logits), labels)
         return self.cost_bbox * distance + self.cost_class * classes - self.cost_giou * overlap
+
+
+def assign(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows and columns of a cost matrix that together cost least."""
+    from scipy.optimize import linear_sum_assignment  # slow to import, and inference does not need it
+
+    return linear_sum_assignment(cost)

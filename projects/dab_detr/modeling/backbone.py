@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import Backbone
 from detectron2.modeling.backbone.resnet import ResNet
 from omegaconf import OmegaConf
 from torch import Tensor, channels_last
@@ -78,7 +78,6 @@ def resnet(
     return network.to(memory_format=channels_last)  # convolutions are faster in this layout, and keep it in their maps
 
 
-@BACKBONE_REGISTRY.register()
 def build_dab_detr_resnet_backbone(cfg, input_shape) -> ResNet:
     """`resnet` from MODEL.RESNETS and MODEL.BACKBONE.FREEZE_AT of a yacs config; RES5_DILATION 2 is DC5."""
     return resnet(

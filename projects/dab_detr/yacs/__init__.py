@@ -1,16 +1,12 @@
-"""Yacs configs of Detectron2: their keys, and their translation to the nodes of a LazyConfig.
-
-Importing the package registers the meta-architecture `DABDETR`, so that Detectron2's `build_model(cfg)` works with the
-yaml.
-"""
+"""Yacs configs of Detectron2: their keys, and their translation to the nodes of a LazyConfig."""
 
 from .keys import add_dab_detr_config, paths_of, yacs_defaults
-from .model import DABDETR, yacs_backbone
+from .model import build_detector, yacs_backbone
 from .translation import register_datasets, translate
 
 __all__ = [
-    "DABDETR",
     "add_dab_detr_config",
+    "build_detector",
     "paths_of",
     "register_datasets",
     "translate",

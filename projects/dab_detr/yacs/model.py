@@ -1,10 +1,10 @@
-"""The model of a yacs config: its node, and the name by which Detectron2's `build_model` finds it."""
+"""The model of a yacs config."""
 
 from collections.abc import Mapping
 
 import torch
 from detectron2.config import CfgNode, LazyCall, instantiate
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling import Backbone, build_backbone
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -14,9 +14,8 @@ from ..overrides import apply_overrides
 from .keys import MODEL_KEYS, nested, values_of, yacs_defaults
 
 
-@META_ARCH_REGISTRY.register()
-def DABDETR(cfg: CfgNode) -> nn.Module:
-    """The model of a yacs config, under the name by which Detectron2's `build_model` finds it."""
+def build_detector(cfg: CfgNode) -> nn.Module:
+    """The model of a yacs config."""
     return instantiate(model_node(cfg))
 
 

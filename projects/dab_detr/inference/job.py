@@ -1,0 +1,226 @@
+"""A run of tools/predict.py: from its arguments to pictures and a file of detections.
+
+Everything that is found until an error or a signal is kept, in files that are whole.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import torch
+
+from ..data.pictures import set_pixel_limit
+from .arguments import predictor_of
+from .coco_json import StreamedFile, categories_of, lines_beside
+from .detections import Detections
+from .images import Source, local_name, sources_of
+from .output import Pictures, check_inputs_are_safe, check_nothing_is_replaced, picture_names
+from .predictor import Predictor
+from .shares import Processes, SharedFile, join, parts_beside
+from .video import Video, VideoWriter
+
+
+def run(args: argparse.Namespace) -> int:
+    """Detect, and print a line with the counts and places. Returns how many images were done in this run.
+
+    Under torchrun all processes call it together. Each detects in its share of the images.
+    """
+    processes = join()
+    try:
+        check(args, processes)
+        predictor = predictor_of(args, autocast=getattr(torch, args.autocast) if args.autocast else None)
+        return run_on_video(args, predictor) if args.video else run_on_images(args, predictor, processes)
+    finally:
+        processes.leave()
+
+
+def run_on_video(args: argparse.Namespace, predictor: Predictor) -> int:
+    """Detect in every frame of a video, until its end or, as a camera has none, until a signal."""
+    video = Video(int(args.video) if args.video.isdecimal() else args.video)
+    film = args.output and args.output / f"{Path(video.name).stem}.mp4"
+    check_written(args, [film] if film else [], [args.video])
+    make_folders(args)
+    file = StreamedFile(args.json, head=head_of(args, predictor)) if args.json else None
+    found = detect(args, predictor, video)
+    images, objects, _ = collect(filmed(found, film, video.frames_per_second) if film else plain(found), file)
+    print(summary(args, images, objects))
+    return images
+
+
+def run_on_images(args: argparse.Namespace, predictor: Predictor, processes: Processes) -> int:
+    """Detect in the images that are not done yet, in this process' share of them."""
+    sources = sources_of(args.images)
+    names = [x.name for x in sources]
+    check_written(args, Pictures(args.output, names).paths() if args.output else [], names)
+    processes.wait()  # nobody writes before everybody has looked
+    make_folders(args)
+    file, taken = detections_file(args, predictor, names, processes), set()
+    if args.resume:
+        sources, taken = remaining(sources, file, args.output)
+    pictures = Pictures(args.output, [x.name for x in sources], taken, share=processes.share) if args.output else None
+    processes.wait()  # nobody draws before everybody has seen what is drawn
+    share = sources[processes.share]
+    found = detect(args, predictor, share, progress=processes.rank == 0)
+    images, objects, stopped = collect(drawn(found, pictures) if pictures else plain(found), file)
+    if stopped is not None:
+        print(summary(args, images, objects, left=len(share) - images, stopped=True))
+        raise stopped
+    total_images, total_objects = processes.total(images, objects)
+    if processes.rank == 0:
+        if isinstance(file, SharedFile):
+            file.merge()
+        print(summary(args, total_images, total_objects, left=len(sources) - total_images))
+    return images
+
+
+def detect(args: argparse.Namespace, predictor: Predictor, images, progress: bool = True) -> Iterator[Detections]:
+    """The detections in some images, as the arguments ask for them."""
+    return predictor.predict(
+        images,
+        threshold=args.threshold,
+        batch_size=args.batch_size,
+        pad=args.pad,
+        skip_unreadable=args.skip_unreadable,
+        progress=progress,
+    )
+
+
+def collect(
+    found: Iterator[tuple[Detections, dict]], file: StreamedFile | SharedFile | None
+) -> tuple[int, int, KeyboardInterrupt | None]:
+    """Write all to the file. Returns the numbers of images and objects, and the signal that ended it, if one did."""
+    images = objects = 0
+    stopped = None
+    try:
+        with closing(found):
+            for detections, more in found:
+                if file:
+                    file.add(detections, **more)
+                images, objects = images + 1, objects + len(detections)
+    except KeyboardInterrupt as signalled:
+        stopped = signalled
+    finally:
+        if file:
+            file.close()
+    return images, objects, stopped
+
+
+def plain(found: Iterator[Detections]) -> Iterator[tuple[Detections, dict]]:
+    """Yield each, with nothing to be written beside it."""
+    for detections in found:
+        yield detections, {}
+
+
+def drawn(found: Iterator[Detections], pictures: Pictures) -> Iterator[tuple[Detections, dict]]:
+    """Yield each with the name of its picture, which is saved before."""
+    for detections in found:
+        yield detections, {"picture": pictures.save(detections.name, detections.draw())}
+
+
+def filmed(found: Iterator[Detections], path: Path, frames_per_second: float) -> Iterator[tuple[Detections, dict]]:
+    """Yield each after its frame is written to a video."""
+    with VideoWriter(path, frames_per_second) as writer:
+        for detections in found:
+            writer.write(detections.draw())
+            yield detections, {}
+
+
+def head_of(args: argparse.Namespace, predictor: Predictor) -> dict:
+    """What the files of a run and of its resumption agree on."""
+    return {
+        "info": {"checkpoint": args.checkpoint, "threshold": args.threshold},
+        "categories": categories_of(predictor.class_names, predictor.category_ids),
+    }
+
+
+def detections_file(
+    args: argparse.Namespace, predictor: Predictor, names: list[str], processes: Processes
+) -> StreamedFile | SharedFile | None:
+    """The file of --json, with what is in it if the run is resumed; shared if there are, or were, several processes."""
+    if not args.json:
+        return None
+    head = head_of(args, predictor)
+    if processes.count > 1 or parts_beside(args.json):
+        return SharedFile(args.json, head=head, names=names, processes=processes, resume=args.resume)
+    return StreamedFile(args.json, head=head, resume=args.resume)
+
+
+def make_folders(args: argparse.Namespace) -> None:
+    """Make the folders that the run writes into."""
+    for folder in (args.output, args.json and args.json.parent):
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+
+
+def remaining(
+    sources: list[Source], file: StreamedFile | SharedFile | None, folder: Path | None
+) -> tuple[list[Source], set[str]]:
+    """The images that a resumed run has not done yet, and the pictures that it has drawn."""
+    if file:
+        done = Counter(file.done)
+        rest = []
+        for source in sources:
+            done[source.name] -= 1
+            rest += [source] if done[source.name] < 0 else []
+        return rest, file.pictures
+    names = picture_names([x.name for x in sources])
+    drawn = {name for name in names if (folder / name).exists()}
+    return [x for x, name in zip(sources, names, strict=True) if name not in drawn], drawn
+
+
+def check(args: argparse.Namespace, processes: Processes) -> None:
+    """Raise ValueError for arguments that do not go together."""
+    if bool(args.images) == bool(args.video):
+        raise ValueError("give images, before the overrides of the config, or --video")
+    if not args.output and not args.json:
+        raise ValueError("give --output for pictures, --json for numbers, or both")
+    if args.batch_size < 1:
+        raise ValueError(f"--batch-size must be 1 or more, got {args.batch_size}")
+    if args.max_pixels is not None:
+        set_pixel_limit(args.max_pixels)
+    if not 0 <= args.threshold <= 1:
+        raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
+    if args.resume and (args.video or args.overwrite):
+        raise ValueError(f"--resume does not go together with {'--video' if args.video else '--overwrite'}")
+    if args.video and processes.count > 1:
+        raise ValueError("--video is the work of one process: start it without torchrun")
+    check_folders(args)
+
+
+def check_folders(args: argparse.Namespace) -> None:
+    """Raise ValueError if pictures would come to lie within a folder that is read, or --json is a folder."""
+    if args.json and args.json.is_dir():
+        raise ValueError(f"--json must be a file, {args.json} is a folder")
+    output = args.output and args.output.resolve()
+    for folder in map(local_name, args.images) if output else ():
+        if Path(folder).is_dir() and Path(folder).resolve() in (output, *output.parents):
+            raise ValueError(
+                f"--output {args.output} is where the input lies, and would overwrite it: choose another folder"
+            )
+
+
+def check_written(args: argparse.Namespace, pictures: list[Path], names: list[str]) -> None:
+    """Raise ValueError if a file to be written is one that is read, or, without --overwrite, one that exists.
+
+    pictures: pictures or a video to be written. names: files and URLs that are read.
+    """
+    numbers = {args.json, lines_beside(args.json), *parts_beside(args.json)} if args.json else set()
+    if {x.resolve() for x in numbers} & {x.resolve() for x in pictures}:
+        raise ValueError(f"--json {args.json} is also the name of a picture to be drawn: choose another")
+    weights = Path(args.checkpoint)
+    read = [*names, weights, *(weights.iterdir() if weights.is_dir() else ()), *filter(None, [args.config_file])]
+    check_inputs_are_safe([*numbers, *pictures], read)
+    if not args.overwrite and not args.resume:
+        check_nothing_is_replaced([*numbers, *pictures])
+
+
+def summary(args: argparse.Namespace, images: int, objects: int, left: int = 0, stopped: bool = False) -> str:
+    """The last line of a run: counts and places."""
+    parts = [f"{images} images with {objects} objects"]
+    if left:
+        parts.append(f"{left} images {'are left, --resume goes on with them' if stopped else 'could not be read'}")
+    parts += [f"{'video' if args.video else 'pictures'} in {args.output}"] if args.output else []
+    parts += [f"detections in {args.json}"] if args.json else []
+    return "; ".join(parts)

@@ -1,0 +1,20 @@
+"""Public names of a package that are imported when they are first used, so that importing the package is fast."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+
+def lazy_names(package: str, places: Mapping[str, str]) -> Callable[[str], object]:
+    """The `__getattr__` of a package, see PEP 562.
+
+    package: its `__name__`. places: the relative module of each public name, {"Predictor": ".predictor"}. A name that
+        is the module's own, {"yacs": ".yacs"}, is the module itself.
+    """
+
+    def get(name: str) -> object:
+        if name not in places:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = import_module(places[name], package)
+        return module if places[name] == f".{name}" else getattr(module, name)
+
+    return get
