@@ -7,6 +7,8 @@ WORKERS ?= 2
 ARGS ?=
 
 RUN = "$(VENV)/bin/python"
+DEMO = output/demo_shapes
+PICTURES = datasets/shapes/v1_train12000_val500_96px_10to56_seed0/val/00000[1-3].png
 SETUP = "$(or $(PYTHON),python3)" -m tools.setup_env \
 	$(if $(filter-out file,$(origin VENV)),--venv "$(VENV)") \
 	$(if $(PYTHON),--python "$(PYTHON)") $(if $(DETECTRON2),--detectron2 $(DETECTRON2)) --for
@@ -35,6 +37,7 @@ help:
 demo:
 	@$(SETUP) run
 	$(RUN) train_net.py --config-file configs/demo_shapes.py $(ARGS)
+	$(if $(ARGS),,$(RUN) tools/explain.py --checkpoint $(DEMO)/model_final.pth --output $(DEMO)/explained --device cpu $(PICTURES))
 
 study:
 	@$(SETUP) run

@@ -162,6 +162,8 @@ MAY_IMPORT = {
         "visualization",
     ),
     "explanation": (
+        "detector",
+        "evaluation.box_eval",
         "explanation",
         "inference",
         "modeling.boxes",

@@ -2,6 +2,7 @@
 
 python tools/explain.py --checkpoint output/mine/model_final.pth street.jpg --output output/explained
 python tools/explain.py --checkpoint output/mine/model_final.pth street.jpg --output output/explained --figures
+python tools/explain.py --checkpoint output/mine/model_final.pth my/val --annotations val.json --output output/seen
 """
 
 import argparse
@@ -12,8 +13,10 @@ from pathlib import Path
 from dab_detr import command
 from dab_detr.checkpoint.writing import atomic_write
 from dab_detr.explanation import explain
-from dab_detr.explanation.figures import save_figures
+from dab_detr.explanation.figures import save_figures, save_study
+from dab_detr.explanation.layers import study_layers
 from dab_detr.explanation.page import page
+from dab_detr.explanation.truth import Annotations
 from dab_detr.inference.arguments import add_model_arguments, predictor_of
 from dab_detr.inference.images import sources_of
 from dab_detr.inference.output import picture_names
@@ -29,6 +32,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--figures", action="store_true", help="also draw the papers' figures, of the best detection of each image"
     )
+    parser.add_argument(
+        "--annotations",
+        help="a COCO file with the objects of these images: the pages show them with their matches, and --figures "
+        "also draws AP, matches and the use of anchors over all images",
+    )
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score of a detection (default 0.3)")
     parser.add_argument("--max-objects", type=int, default=20, help="detections in a page, at most (default 20)")
     return command.parse(parser, argv, inputs="images")
@@ -38,10 +46,13 @@ def work(args: argparse.Namespace) -> None:
     """Write the pages."""
     sources = sources_of(args.images)
     predictor = predictor_of(args)
+    annotations = Annotations(args.annotations, predictor.class_names) if args.annotations else None
     args.output.mkdir(parents=True, exist_ok=True)
     names = picture_names([source.name for source in sources], taken=os.listdir(args.output))
     for source, name in zip(sources, names, strict=True):
-        explanation = explain(predictor, source, threshold=args.threshold, max_objects=args.max_objects)
+        explanation = explain(
+            predictor, source, threshold=args.threshold, max_objects=args.max_objects, annotations=annotations
+        )
         path = (args.output / name).with_suffix(".html")
         with atomic_write(path) as file:
             file.write(page(explanation).encode())
@@ -50,6 +61,12 @@ def work(args: argparse.Namespace) -> None:
             folder.mkdir()
             save_figures(folder, explanation, source=args.checkpoint)
         print(f"{source.name}: {len(explanation.detections)} detections, {path}")
+    if annotations and args.figures:
+        folder = args.output / picture_names(["all images.png"], taken=os.listdir(args.output))[0]
+        folder = folder.with_suffix("")
+        folder.mkdir()
+        save_study(folder, study_layers(predictor, sources, annotations), source=args.checkpoint)
+        print(f"figures over all images: {folder}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,6 +16,8 @@ from test_explanation import IMAGE, predictor
 from dab_detr import explain
 from dab_detr.explanation import page as page_module
 from dab_detr.explanation.page import page, pooled
+from dab_detr.explanation.truth import Annotations
+from dab_detr.inference import Predictor
 from dab_detr.models import MODELS
 from described import save_lazy
 from tools.explain import main
@@ -64,6 +66,41 @@ def test_large_maps_are_averaged_until_they_fit(monkeypatch):
     assert len(page(explained("dab_detr"))) < large
 
 
+def annotated(tmp_path, **category) -> Path:
+    """A picture and its annotation file: one object and a crowd region."""
+    Image.fromarray(IMAGE).save(tmp_path / "same.png")
+    objects = [{"bbox": [8, 8, 30, 20], "iscrowd": 0}, {"bbox": [0, 0, 80, 48], "iscrowd": 1}]
+    content = {
+        "images": [{"id": 7, "file_name": "same.png", "width": 80, "height": 48}],
+        "categories": [{"id": 3, "name": "4", **category}],
+        "annotations": [{"id": i, "image_id": 7, "category_id": 3, **x} for i, x in enumerate(objects)],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    return tmp_path / "truth.json"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_ground_truth_has_a_match_in_every_layer(name, tmp_path):
+    detector = predictor(name)
+    annotations = Annotations(annotated(tmp_path), detector.class_names)
+    found = explain(detector, tmp_path / "same.png", threshold=0.0, max_objects=3, annotations=annotations)
+    (truth,) = content(page(found))["truth"]
+    assert truth["box"] == [8, 8, 38, 28] and truth["label"] == "4"
+    assert len(truth["queries"]) == found.num_layers and min(truth["queries"]) >= 0
+
+
+def test_pictures_and_classes_that_do_not_fit_annotations_are_named(tmp_path):
+    file = annotated(tmp_path)
+    with pytest.raises(ValueError, match=r"truth\.json has no picture other\.png; it has same\.png"):
+        Annotations(file, ["4"]).of("other.png")
+    assert len(Annotations(file, ["4"]).of("folder/same.png").labels) == 1
+    with pytest.raises(ValueError, match=r"has objects of \['4'\], and the model's classes are \['cat'\]"):
+        Annotations(file, ["cat"])
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.raises(ValueError, match="other.json is not an annotation file in COCO format"):
+        Annotations(tmp_path / "other.json", ["4"])
+
+
 def test_nothing_found_is_said():
     data = content(page(explained("dab_detr", threshold=1.0)))
     assert data["detections"] == []
@@ -93,6 +130,10 @@ def test_the_tool_writes_a_page_for_each_picture_and_replaces_none(checkpoint, t
     assert " detections, " in capsys.readouterr().out
     assert main([str(tmp_path / "a"), *options, "--figures"]) == 0
     assert (tmp_path / "out" / "same_2.html").is_file() and (tmp_path / "out" / "same_2" / "position.svg").is_file()
+    annotations = annotated(tmp_path / "a", name=Predictor.from_checkpoint(checkpoint, device="cpu").class_names[0])
+    assert main([str(tmp_path / "a" / "same.png"), *options, "--figures", "--annotations", str(annotations)]) == 0
+    assert (tmp_path / "out" / "all images" / "layers.png").is_file()
+    assert (tmp_path / "out" / "all images" / "anchors.svg").is_file()
     assert main([str(tmp_path / "none.png"), *options]) == 2
     assert "none.png" in capsys.readouterr().err
 
@@ -125,3 +166,8 @@ def test_a_browser_shows_layers_heads_parts_and_detections(tmp_path):
     dark = browse(path, "", 1600, tmp_path, "--blink-settings=preferredColorScheme=0")
     assert dark[-1, -1].sum() < 200 < first[-1, -1].sum()
     assert browse(path, "", 500, tmp_path).shape[1] == 500
+    # a window of chromium is never narrower than 500 pixels; a frame in it may be
+    narrow = tmp_path / "narrow.html"
+    narrow.write_text('<body style="margin:0"><iframe src="page.html" style="width:320px;height:1000px;border:0">')
+    shot = browse(narrow, "", 500, tmp_path)
+    assert shot[:, :320].std() > 10 and (shot[:980, 330:] == 255).all()

@@ -212,6 +212,14 @@ def test_hook_draws_after_training(tmp_path, dataset):
     assert written == ["00_image0.png", "01_image2.png", "contact_sheet.png"], "spread over the dataset"
 
 
+def test_tensorboard_gets_the_sheet(tmp_path, dataset):
+    training = Training(hook(dataset, tmp_path, num_images=2))
+    training.train(0, 3)
+    ((name, image, _),) = training.storage._vis_data
+    sheet = np.asarray(Image.open(tmp_path / "preview" / "contact_sheet.png").convert("RGB"))
+    assert name == "preview" and (image.transpose(1, 2, 0) == sheet).all()
+
+
 def test_hook_draws_in_every_period(tmp_path, dataset):
     Training(hook(dataset[1:2], tmp_path, period=2)).train(0, 6)
     written = sorted(path.name for path in (tmp_path / "preview").iterdir())

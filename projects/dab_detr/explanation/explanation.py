@@ -11,6 +11,8 @@ from ..inference.predictor import Predictor
 from ..modeling.boxes import full_precision
 from ..modeling.recording import Record, recording
 from ..modeling.structures import Look
+from .layers import match, predict_all
+from .truth import Annotations, Truth
 
 PARTS = ("attention", "content", "position", "unmodulated")
 
@@ -22,11 +24,15 @@ class Explanation:
     detections: the explained detections, the highest score first.
     record: what the detector's layers did, see `modeling.recording.Record`.
     rows: (N,) for each detection the row of its query in `record`. One query may find several objects.
+    truth: the objects of the picture by annotations; None without them.
+    matches: (layers, M) the query that the matcher of training gives each of these objects, -1 for none.
     """
 
     detections: Detections
     record: Record
     rows: np.ndarray
+    truth: Truth | None = None
+    matches: np.ndarray | None = None
 
     @property
     def num_layers(self) -> int:
@@ -121,13 +127,21 @@ class Explanation:
         return np.array([width, height, width, height], dtype=np.float64)
 
 
-def explain(predictor: Predictor, image: Picture, *, threshold: float = 0.3, max_objects: int = 20) -> Explanation:
+def explain(
+    predictor: Predictor,
+    image: Picture,
+    *,
+    threshold: float = 0.3,
+    max_objects: int = 20,
+    annotations: Annotations | None = None,
+) -> Explanation:
     """Detect the objects in one image and record the queries that found them.
 
     The detector runs twice: once to detect, once to record the queries of the detections alone.
 
     image: as `Predictor.__call__` takes it. threshold: lowest score of a detection.
     max_objects: how many detections are explained at most, those of the highest scores.
+    annotations: add the picture's objects and their matches in every layer.
 
     Raises ValueError for anything but one image.
     """
@@ -141,8 +155,12 @@ def explain(predictor: Predictor, image: Picture, *, threshold: float = 0.3, max
     )
     queries, rows = np.unique(found.instances.query.numpy(), return_inverse=True)
     with recording(predictor.model, queries) as recorder:
-        predictor.run([prepared])
-    return Explanation(detections=found, record=recorder.record, rows=rows)
+        prediction, _ = predict_all(predictor, prepared)
+    known = {}
+    if annotations is not None:
+        truth = annotations.of(prepared.name)
+        known = {"truth": truth, "matches": match(predictor, prediction, truth, prepared.image.shape[:2])}
+    return Explanation(detections=found, record=recorder.record, rows=rows, **known)
 
 
 def array(x: Tensor) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The papers' figures: what temperature and modulation do to positional attention, and where a checkpoint looks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from ..modeling.positional import sine_embedding
 from .explanation import Explanation
+from .layers import LayerStudy
 
 CELLS, CHANNELS = 41, 128  # the side of the drawn maps; the channels of one axis in a model of 256
 TEMPERATURES = (2.0, 20.0, 10000.0)
@@ -77,6 +78,43 @@ def attention_by_layer(explanation: Explanation, detection: int, part: str = "po
     return figure
 
 
+def layers_of_a_dataset(study: LayerStudy) -> Figure:
+    """AP by layer, and the objects that change their query from layer to layer."""
+    figure = Figure(figsize=(6.4, 2.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    layers = range(1, len(study.ap) + 1)
+    left.plot(layers, study.ap, "o-", color="black")
+    left.set(xlabel="decoder layer", ylabel="AP", ylim=(0, None), xticks=list(layers))
+    right.bar([f"{i} to {i + 1}" for i in layers[:-1]], study.changed, color="gray")
+    right.set(xlabel="decoder layers", ylabel="objects with another query (%)")
+    return figure
+
+
+def anchors_in_use(study: LayerStudy) -> Figure:
+    """The anchors that the queries start from: a circle's area is the number of objects that the query found, its color
+    their mean size. Crosses found nothing. Raises ValueError for queries without anchors."""
+    if not study.anchors.shape[1]:
+        raise ValueError("these queries have no anchors to draw")
+    figure = Figure(figsize=(4.8, 4.2), layout="constrained")
+    axes, (x, y), used = figure.subplots(), study.anchors[:, :2].T, study.wins > 0
+    axes.scatter(x[~used], y[~used], marker="x", s=12, color="gray", linewidths=0.6)
+    circles = axes.scatter(
+        x[used],
+        y[used],
+        s=400 * study.wins[used] / max(study.wins.max(), 1),
+        c=study.sides[used],
+        cmap=MAP,
+        vmin=0,
+        edgecolors="black",
+        linewidths=0.5,
+        alpha=0.85,
+    )
+    figure.colorbar(circles, label="mean size of its objects (part of the picture's side)")
+    axes.set(xlim=(0, 1), ylim=(1, 0), xlabel="x", ylabel="y", aspect="equal")
+    axes.set_title(f"{used.sum()} of {len(used)} queries found {study.wins.sum()} objects", fontsize=10)
+    return figure
+
+
 def outline(axes: Axes, box: np.ndarray, color: str, style: str) -> None:
     """Draw a box (4,) xyxy in cells."""
     x0, y0, x1, y1 = box
@@ -106,6 +144,21 @@ def save_figures(folder: Path, explanation: Explanation | None = None, *, source
             figures[part].suptitle(
                 f"{part}, {explanation.detections.labels[0]}\n{source}", fontsize=9, parse_math=False
             )
+    return save(figures, folder)
+
+
+def save_study(folder: Path, study: LayerStudy, *, source: str) -> list[Path]:
+    """Save the figures of a study of layers as PNG and SVG. Returns their paths. source: the checkpoint."""
+    figures = {"layers": layers_of_a_dataset(study)}
+    if study.anchors.shape[1]:
+        figures["anchors"] = anchors_in_use(study)
+    for figure in figures.values():
+        figure.suptitle(source, fontsize=9, parse_math=False)
+    return save(figures, folder)
+
+
+def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+    """Save figures under their names as PNG and SVG. Returns their paths."""
     paths = [folder / f"{name}.{suffix}" for name in figures for suffix in ("png", "svg")]
     for path in paths:
         figures[path.stem].savefig(path, dpi=120)

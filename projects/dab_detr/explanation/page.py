@@ -32,6 +32,7 @@ def page(explanation: Explanation) -> str:
         "parts": parts,
         "map": list(pooled(explanation.attention(0, 0), block).shape[1:]) if parts and count else None,
         "detections": [detection(explanation, i, block) for i in range(count)],
+        "truth": true_objects(explanation),
     }
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=True)
     # inside a script element only this could end it; json reads the escape as the character
@@ -58,6 +59,18 @@ def detection(explanation: Explanation, i: int, block: int) -> dict:
         },
         "points": None if explanation.parts() else [sampled(explanation, i, layer) for layer in layers],
     }
+
+
+def true_objects(explanation: Explanation) -> list[dict] | None:
+    """The entries of the ground truth in the page, with the query that each layer matches to an object."""
+    truth = explanation.truth
+    if truth is None:
+        return None
+    names = explanation.detections.class_names
+    return [
+        {"label": names[label], "box": rounded(box), "queries": queries.tolist()}
+        for label, box, queries in zip(truth.labels, truth.boxes, explanation.matches.T, strict=True)
+    ]
 
 
 def corners(anchor: np.ndarray) -> np.ndarray:

@@ -36,7 +36,8 @@ class PreviewHook(HookBase):
 
     The images are the same each time, spread evenly over the dataset. `output_dir/preview` gets a PNG for each image,
     which the next drawing overwrites, and a contact sheet. Sheets drawn during training have the iteration in their
-    name and are kept. Only the main process draws. A training that failed gets no preview.
+    name and are kept. TensorBoard gets the sheet too, as the image "preview". Only the main process draws. A training
+    that failed gets no preview.
 
     model: the model in training. It may be wrapped for distributed training. Its mode stays as it was.
     dataset: Detectron2's dataset dicts with their `annotations`.
@@ -72,7 +73,8 @@ class PreviewHook(HookBase):
         """Draw the pictures and the contact sheet of this file name, in the main process."""
         if comm.is_main_process():
             with drawing(f"preview/{sheet}"):
-                self.draw(sheet=sheet)
+                picture = Image.open(self.draw(sheet=sheet)).convert("RGB")
+                self.trainer.storage.put_image("preview", np.asarray(picture).transpose(2, 0, 1))
 
 
 def draw_preview(
