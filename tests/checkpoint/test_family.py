@@ -43,7 +43,11 @@ def co_deformable():
 
 def to_codetr(state: dict[str, Tensor]) -> dict[str, Tensor]:
     maps = sum(x.shape[2:] == (1, 1) for key, x in state.items() if key.startswith("neck.projections."))
-    rules = [*torchvision_resnet("backbone.", "backbone."), *codetr.detector(2, maps), *codetr.auxiliary_heads()]
+    rules = [
+        *torchvision_resnet("backbone.", "backbone."),
+        *codetr.detector(2, maps),
+        *codetr.auxiliary_heads(["rcnn", "atss"]),
+    ]
     return RenameTable(rules).to_theirs(codetr.completed(state))[0]
 
 
@@ -239,6 +243,19 @@ def test_convolutions_without_a_bias_get_zeros():
     assert all(not conv.bias.any() for conv, _ in model.neck.projections)
 
 
+def test_one_head_of_two_is_loaded():
+    """The model has only the ATSS head. The weights have two, or only this one, which is then the first."""
+    state = instantiate(small(co_dino())).state_dict()
+    theirs = to_codetr(state)
+    alone = {key: x for key, x in theirs.items() if not re.search(r"^roi_head|^rpn_head|(trans|norm)\.0\.\w+$", key)}
+    alone = {re.sub(r"(aux_pos_trans(_norm)?)\.1", r"\1.0", key): x for key, x in alone.items()}
+    for weights in (theirs, alone):
+        model = instantiate(small(co_dino(), "model.collaboration.heads=[atss]"))
+        report = load(model, weights, strict=False).report
+        assert not report.of(Fate.MISSING)
+        assert all(torch.equal(x, state[key]) for key, x in model.state_dict().items())
+
+
 def test_further_heads_of_theirs_are_for_training():
     theirs = to_codetr(instantiate(small(co_dino())).state_dict())
     further = ("roi_head.0.mask_head.convs.0.weight", "bbox_head.1.atss_cls.weight", "mask_head.x.weight")
@@ -249,7 +266,7 @@ def test_further_heads_of_theirs_are_for_training():
 def test_rows_of_shared_classes_of_auxiliary_heads_are_kept_by_name():
     theirs, model = (dict(instantiate(small(with_heads(dino()), num_classes=n)).state_dict()) for n in (3, 2))
     fitted, _ = Fit(2, ["b", "x"])(theirs, model, ["a", "b", "c"])
-    region, dense = "collaboration.heads.0.predictor", "collaboration.heads.1.classes.weight"
+    region, dense = "collaboration.heads.rcnn.predictor", "collaboration.heads.atss.classes.weight"
     assert torch.equal(fitted[dense][0], theirs[dense][1]) and torch.equal(fitted[dense][1], model[dense][1])
     scores, boxes = f"{region}.cls_score.weight", f"{region}.bbox_pred.weight"
     assert torch.equal(fitted[scores], torch.stack([theirs[scores][1], model[scores][1], theirs[scores][3]]))

@@ -241,7 +241,7 @@ def test_nothing_of_it_is_left_without_heads():
 def test_the_published_heads_have_as_many_parameters_as_mmdetection():
     node = dab_deformable_detr().collaboration
     node.update(heads=HEADS, dim=256, num_classes=80, num_levels=4, anchor_dim=4, num_layers=6)
-    rcnn, atss = instantiate(node).heads
+    rcnn, atss = instantiate(node).heads.values()
     assert sum(p.numel() for p in atss.parameters()) == 1_376_602
     assert sum(p.numel() for p in rcnn.rpn.parameters()) == 601_645
     assert sum(p.numel() for part in (rcnn.box_head, rcnn.predictor) for p in part.parameters()) == 14_306_705

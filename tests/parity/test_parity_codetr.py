@@ -83,7 +83,7 @@ def parts(original) -> tuple:
     slots = case.tensor("flat_image").long()[order], case.tensor("flat_slot").long()[order]
     noise = case.tensor("dn_in_labels").long()[slots], case.tensor("dn_in_boxes").double()[slots]
     model.denoising.noise = lambda *_: noise
-    regions = model.collaboration.heads[0]
+    regions = model.collaboration.heads["rcnn"]
     regions.sample_anchors = lambda _, scene: our_anchors(
         torch.cat([case.tensor(f"rpn_{kind}{image_of(case, scene)}") for kind in ("pos", "neg")])
     )
@@ -122,7 +122,7 @@ def test_maps_of_the_heads(parts, seen):
 def test_the_region_proposal_network(parts, seen):
     """Answers and proposals of all anchors, those in the padding too."""
     case, model = parts
-    head, order = model.collaboration.heads[0], our_anchors(torch.arange(2304))
+    head, order = model.collaboration.heads["rcnn"], our_anchors(torch.arange(2304))
     for i, (scene, (maps, inside)) in enumerate(zip(*seen, strict=True)):
         logits, deltas, anchors = head.answers(maps)
         assert torch.equal(torch.cat(anchors)[order].float(), case.tensor("rpn_anchors"))
@@ -137,7 +137,7 @@ def test_the_region_proposal_network(parts, seen):
 def test_regions(parts, seen):
     case, model = parts
     for i, (scene, view) in enumerate(zip(*seen, strict=True)):
-        samples = model.collaboration.heads[0](*view, scene)
+        samples = model.collaboration.heads["rcnn"](*view, scene)
         assert worst(samples.boxes, case.tensor(f"roi_boxes{i}")) < 1e-3
         positive = case.arrays["roi_num_pos"][i]
         assert torch.equal(samples.objects[:positive], case.tensor(f"roi_gt{i}"))
@@ -149,7 +149,7 @@ def test_regions(parts, seen):
 @torch.no_grad()
 def test_atss(parts, seen):
     case, model = parts
-    head = model.collaboration.heads[1]
+    head = model.collaboration.heads["atss"]
     for i, (scene, (maps, inside)) in enumerate(zip(*seen, strict=True)):
         for theirs, ours in zip(("cls", "reg", "centerness"), zip(*head.answers(maps), strict=True), strict=True):
             assert worst(torch.cat(ours).squeeze(-1), case.tensor(f"atss_{theirs}")[i]) < TOLERANCE, theirs
@@ -163,7 +163,7 @@ def test_atss(parts, seen):
 def test_queries_from_samples(parts, seen):
     case, model = parts
     part, (scenes, views) = model.collaboration, seen
-    for i, (head, encoding) in enumerate(zip(part.heads, part.encodings, strict=True)):
+    for i, (head, encoding) in enumerate(zip(part.heads.values(), part.encodings.values(), strict=True)):
         samples = [head(*view, scene) for view, scene in zip(views, scenes, strict=True)]
         queries = part.queries(samples, scenes, targets_of(case), encoding)
         truth, labels = queries.noised, case.tensor(f"aux{i}_labels")
@@ -182,7 +182,7 @@ def test_images_are_filled_up_as_in_the_original(original, seen):
     part, (scenes, views) = model.collaboration, seen
     views = [([x.float() for x in maps], inside) for maps, inside in views]
     scenes = [scene._replace(boxes=scene.boxes.float()) for scene in scenes]
-    samples = [part.heads[1](*view, scene) for view, scene in zip(views, scenes, strict=True)]
+    samples = [part.heads["atss"](*view, scene) for view, scene in zip(views, scenes, strict=True)]
     for i, (x, index) in enumerate(zip(samples, part.chosen(samples, scenes), strict=True)):
         theirs, positive = case.tensor("aux1_index")[i], case.arrays["aux1_num_pos"][i]
         assert len(index) == len(theirs) and len(set(index.tolist())) == len(index)

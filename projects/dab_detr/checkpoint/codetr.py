@@ -1,6 +1,6 @@
 """Rename table of Co-DETR: Co-DINO and Co-Deformable-DETR, by the authors' code and by mmdetection 3."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
@@ -8,6 +8,7 @@ from .blocks import channel_mapper, count_keys, mmcv_deformable_layers, torchvis
 from .rename import RenameTable, Rule
 
 TRANSFORMER = "query_head.transformer"
+HEADS = {"rcnn": "roi_head.0.bbox_head.fc_cls.weight", "atss": "bbox_head.0.atss_cls.weight"}  # in their order
 
 
 def detector(num_layers: int, num_maps: int) -> Iterator[Rule]:
@@ -37,8 +38,11 @@ def detector(num_layers: int, num_maps: int) -> Iterator[Rule]:
     )
 
 
-def auxiliary_heads() -> Iterator[Rule]:
-    """What only training has: RPN, RoI head and ATSS head, and the queries from their samples."""
+def auxiliary_heads(heads: Sequence[str]) -> Iterator[Rule]:
+    """What only training has: RPN, RoI head and ATSS head, and the queries from their samples.
+
+    heads: the names in our models of the heads that give queries, in their order.
+    """
     ours = "collaboration"
     yield Rule("query_head.downsample.{i}.{p}", f"{ours}.pyramid.coarser.0.{{i}}.{{p}}")
     for theirs, encoding in {
@@ -47,7 +51,8 @@ def auxiliary_heads() -> Iterator[Rule]:
         "pos_feats_trans": "feature.0",
         "pos_feats_norm": "feature.1",
     }.items():
-        yield Rule(f"{TRANSFORMER}.{theirs}.{{i}}.{{p}}", f"{ours}.encodings.{{i}}.{encoding}.{{p}}")
+        for i, head in enumerate(heads):
+            yield Rule(f"{TRANSFORMER}.{theirs}.{i}.{{p}}", f"{ours}.encodings.{head}.{encoding}.{{p}}")
     for theirs, regions in {
         "rpn_head.rpn_conv": "rpn.conv",
         "rpn_head.rpn_cls": "rpn.objectness_logits",
@@ -57,7 +62,7 @@ def auxiliary_heads() -> Iterator[Rule]:
         "roi_head.0.bbox_head.fc_cls": "predictor.cls_score",
         "roi_head.0.bbox_head.fc_reg": "predictor.bbox_pred",
     }.items():
-        yield Rule(f"{theirs}.{{p}}", f"{ours}.heads.0.{regions}.{{p}}")
+        yield Rule(f"{theirs}.{{p}}", f"{ours}.heads.rcnn.{regions}.{{p}}")
     for theirs, dense in {
         "cls_convs.0.conv": "class_tower.0",
         "cls_convs.0.gn": "class_tower.1",
@@ -67,8 +72,8 @@ def auxiliary_heads() -> Iterator[Rule]:
         "atss_reg": "boxes",
         "atss_centerness": "centerness",
     }.items():
-        yield Rule(f"bbox_head.0.{theirs}.{{p}}", f"{ours}.heads.1.{dense}.{{p}}")
-    yield Rule("bbox_head.0.scales.{i}.scale", f"{ours}.heads.1.scales.{{i}}")
+        yield Rule(f"bbox_head.0.{theirs}.{{p}}", f"{ours}.heads.atss.{dense}.{{p}}")
+    yield Rule("bbox_head.0.scales.{i}.scale", f"{ours}.heads.atss.scales.{{i}}")
     # other heads, and a vector per head that the released Co-Deformable-DETR has by mistake: not in our models
     for theirs in ("rpn_head", "roi_head", "bbox_head", "mask_head", f"{TRANSFORMER}.head_pos_embed"):
         yield Rule(f"{theirs}.{{r}}", f"{ours}.{theirs.rpartition('.')[2]}.{{r}}")
@@ -78,10 +83,11 @@ def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
     """The table for a state dict of Co-DETR, chosen by its keys."""
     num_layers = count_keys(state, f"{TRANSFORMER}.decoder.layers.", ".norms.0.bias")
     num_maps = count_keys(state, "neck.convs.", ".conv.weight")
+    heads = [name for name, key in HEADS.items() if key in state]
     backbone = [Rule("backbone.{r}", "backbone.{r}")]  # Swin, with the names of Detectron2's
     if "backbone.conv1.weight" in state:
         backbone = torchvision_resnet("backbone.", "backbone.")
-    return RenameTable([*backbone, *detector(num_layers, num_maps), *auxiliary_heads()])
+    return RenameTable([*backbone, *detector(num_layers, num_maps), *auxiliary_heads(heads)])
 
 
 def completed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -92,7 +98,7 @@ def completed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name.startswith("neck.projections.") and name.endswith(".0.weight"):
             state.setdefault(name.replace("weight", "bias"), tensor.new_zeros(len(tensor)))
         elif name.startswith(
-            ("collaboration.heads.0.rpn.objectness_logits", "collaboration.heads.0.rpn.anchor_deltas")
+            ("collaboration.heads.rcnn.rpn.objectness_logits", "collaboration.heads.rcnn.rpn.anchor_deltas")
         ):
             state[name] = tensor.unflatten(0, (3, 3, -1)).transpose(0, 1).flatten(0, 2)
     return state

@@ -10,10 +10,10 @@ from .classes import class_rows, take_rows
 from .report import FILLED, OTHER_CLASSES, Entry, Fate, LoadReport
 
 CLASS_TENSORS = re.compile(
-    r"(decoder\.class_heads\.\d+|queries\.class_head|collaboration\.heads\.\d+\.(classes|predictor\.cls_score))"
+    r"(decoder\.class_heads\.\d+|queries\.class_head|collaboration\.heads\.\w+\.(classes|predictor\.cls_score))"
     r"\.(weight|bias)|denoising\.labels"
 )
-CLASS_BOXES = re.compile(r"collaboration\.heads\.\d+\.predictor\.bbox_pred\.(weight|bias)")  # four rows for a class
+CLASS_BOXES = re.compile(r"collaboration\.heads\.\w+\.predictor\.bbox_pred\.(weight|bias)")  # four rows for a class
 QUERY_TENSORS = re.compile(r"queries\.(centre|size|content|embed|points|patterns)")
 
 TRAINING_ONLY = "collaboration."  # the prefix of tensors that inference does not need

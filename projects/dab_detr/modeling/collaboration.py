@@ -85,11 +85,12 @@ class Collaboration(nn.Module):
         as_original: bool = False,
     ):
         super().__init__()
-        self.heads, self.pyramid, self.stride, self.weight = nn.ModuleList(heads), pyramid, stride, weight
+        self.heads = nn.ModuleDict({head.name: head for head in heads})
+        self.pyramid, self.stride, self.weight = pyramid, stride, weight
         self.anchor_dim, self.most, self.as_original = anchor_dim, most, as_original
         self.learned_positions = learned_positions
         options = {"dim": dim, "learned_positions": learned_positions, "see_features": see_features}
-        self.encodings = nn.ModuleList(SampleEncoding(**options) for _ in heads)
+        self.encodings = nn.ModuleDict({head.name: SampleEncoding(**options) for head in heads})
 
     def forward(
         self, prediction: Prediction, memory: Memory, padding: Tensor, targets: Sequence[Target], decoder: nn.Module
@@ -101,11 +102,11 @@ class Collaboration(nn.Module):
         scenes = scenes_of(padding, targets)
         views = [self.view(memory, i, scene) for i, scene in enumerate(scenes)]
         answers = []
-        for head, encoding in zip(self.heads, self.encodings, strict=True):
+        for name, head in self.heads.items():
             samples = [head(*view, scene) for view, scene in zip(views, scenes, strict=True)]
-            queries = self.queries(samples, scenes, targets, encoding)
+            queries = self.queries(samples, scenes, targets, self.encodings[name])
             positives = decoder(queries, memory).denoised
-            answers.append(HeadAnswer(head.name, self.losses(head, samples, targets), head.shared_by, positives))
+            answers.append(HeadAnswer(name, self.losses(head, samples, targets), head.shared_by, positives))
         return replace(prediction, heads=tuple(answers))
 
     def view(self, memory: Memory, image: int, scene: Scene) -> tuple[list[Tensor], list[Tensor]]:

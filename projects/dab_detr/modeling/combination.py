@@ -154,7 +154,7 @@ def check_collaboration(backbone: nn.Module, neck: nn.Module, decoder: nn.Module
             f"model.collaboration.stride={collaboration.stride}, but {first!r} of model.backbone has stride {stride}"
         )
     maps = neck.num_levels + len(collaboration.pyramid.finer) + len(collaboration.pyramid.coarser)
-    if any(head.num_maps != maps for head in collaboration.heads):
+    if any(head.num_maps != maps for head in collaboration.heads.values()):
         raise ValueError(f"model.collaboration.num_levels must be that of model.neck, {neck.num_levels}")
     learned = LEARNED in declared(decoder.prior, "needs")
     if collaboration.learned_positions != learned:
