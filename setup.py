@@ -47,7 +47,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages("projects", include=["dab_detr", "dab_detr.*"]),
     package_dir={"dab_detr": "projects/dab_detr"},
-    package_data={"dab_detr.explanation": ["page.html"]},
+    package_data={"dab_detr.explanation": ["page.html"], "dab_detr.report": ["report.html"]},
     install_requires=REQUIREMENTS,
     extras_require={
         "wandb": ["wandb>=0.31"],

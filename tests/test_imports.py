@@ -123,6 +123,17 @@ MAY_IMPORT = {
     "conversion": ("checkpoint.writing", "conversion", "data.content", "doctor.finding"),
     "evaluation": ("compat", "data", "evaluation", "losses.batch", "modeling.mode", "visualization"),
     "visualization": ("compat", "data", "modeling.mode", "visualization"),
+    # reads what a training and its evaluations wrote
+    "report": (
+        "checkpoint.writing",
+        "data",
+        "modeling.mode",
+        "modeling.optimization",
+        "overrides",
+        "report",
+        "version",
+        "visualization",
+    ),
     "engine": (
         "checkpoint",
         "compat",
@@ -136,6 +147,7 @@ MAY_IMPORT = {
         "losses.batch",
         "modeling.mode",
         "modeling.optimization",
+        "report",
         "visualization",
     ),
     "export": (
@@ -170,6 +182,7 @@ MAY_IMPORT = {
         "modeling.positional",
         "modeling.recording",
         "modeling.structures",
+        "visualization.html",
     ),
     # the public names
     "": (

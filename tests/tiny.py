@@ -34,6 +34,7 @@ dataloader.test.mapper.augmentations.0.short_edge_length=64
 _LAZY = """
 dataloader.num_workers=0 dataloader.train.total_batch_size=2 train.init_checkpoint='' train.device=cpu
 train.max_iter=4 train.checkpointer.period=2 train.eval_period=0 train.log_period=2 train.preview.num_images=1
+train.report=False
 """
 _YAML = """
 MODEL.RESNETS.DEPTH 18 MODEL.RESNETS.STEM_OUT_CHANNELS 8 MODEL.DAB_DETR.DIM 32 MODEL.DAB_DETR.ENCODER_LAYERS 1

@@ -48,6 +48,7 @@ def train_node() -> DictConfig:
                 "num_images": 8,
                 "score_threshold": 0.3,
             },  # pictures of dataset.val: ground truth and predictions
+            "report": True,  # report.html at the end
             "checkpointer": {"period": EPOCH, "max_to_keep": 3},
             "device": "cuda",
             "seed": 42,

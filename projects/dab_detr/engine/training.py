@@ -15,8 +15,10 @@ from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..data.coco import dataset_dicts
 from ..export.detector import ExportedDetector
 from ..export.runtime import is_exported
+from ..report import write_report
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
+from ..visualization.text import drawing
 from .best import BestCheckpoint
 from .checkpoints import PeriodicCheckpointer
 from .compilation import compile_parts
@@ -30,7 +32,7 @@ from .progress import progress_writers
 from .reproducibility import reproducibility
 from .schedule import with_warmup
 from .setup import class_names, registered
-from .stopping import Stopped, Stopping
+from .stopping import FINAL, Stopped, Stopping
 from .watchdog import watchdog
 
 logger = logging.getLogger(__name__)
@@ -120,6 +122,15 @@ class Training:
     def train(self, start: int) -> None:
         with suppress(Stopped):
             self.loop.train(start, self.cfg.train.max_iter)
+        if self.finished and self.cfg.train.report and comm.is_main_process():
+            datasets = {x: registered(self.cfg.dataset[x]) if "dataset" in self.cfg else None for x in ("train", "val")}
+            with drawing("report.html"):
+                write_report(self.cfg, self.model, datasets=datasets, metrics=self.results)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training has come to its end, by its last iteration or by early stopping."""
+        return self.loop.iter >= self.cfg.train.max_iter or self.stopping.name == FINAL
 
     def evaluate(self) -> dict:
         self.results.update(evaluate(self.cfg, self.model, self.average))
@@ -129,6 +140,7 @@ class Training:
         """The hooks in their order."""
         settings, average, checkpointer = self.cfg.train, self.average, self.checkpointer
         watched, stopping = watched_metrics(settings), Stopping(checkpointer)
+        self.stopping = stopping
         schedule = with_warmup(
             instantiate(self.cfg.lr_multiplier), settings.warmup_iters, settings.max_iter, settings.warmup_factor
         )

@@ -1,13 +1,11 @@
 """An explanation as one HTML file that opens from the disk, without a server or a network."""
 
 import base64
-import io
-import json
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from ..visualization.html import filled, jpeg_address
 from .explanation import Explanation
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -24,7 +22,7 @@ def page(explanation: Explanation) -> str:
     height, width = explanation.detections.image.shape[:2]
     content = {
         "name": explanation.detections.name,
-        "image": f"data:image/jpeg;base64,{base64.b64encode(jpeg(explanation.detections.image)).decode()}",
+        "image": jpeg_address(explanation.detections.image),
         "width": width,
         "height": height,
         "layers": explanation.num_layers,
@@ -34,9 +32,7 @@ def page(explanation: Explanation) -> str:
         "detections": [detection(explanation, i, block) for i in range(count)],
         "truth": true_objects(explanation),
     }
-    text = json.dumps(content, separators=(",", ":"), ensure_ascii=True)
-    # inside a script element only this could end it; json reads the escape as the character
-    return TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text.replace("<", "\\u003c"), 1)
+    return filled(TEMPLATE, content)
 
 
 def detection(explanation: Explanation, i: int, block: int) -> dict:
@@ -119,13 +115,6 @@ def pooled(maps: np.ndarray, block: int) -> np.ndarray:
 def encoded(cells: np.ndarray) -> str:
     """A map (H, W) in 8 bits, its largest value 255, in base64."""
     return base64.b64encode(np.rint(255 * cells / max(cells.max(), 1e-12)).astype(np.uint8).tobytes()).decode()
-
-
-def jpeg(image: np.ndarray) -> bytes:
-    """The image (H, W, 3) as a JPEG."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=85)
-    return file.getvalue()
 
 
 def rounded(values: np.ndarray, digits: int = 1) -> list[float]:

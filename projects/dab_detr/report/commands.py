@@ -1,0 +1,45 @@
+"""The commands that use what a training has left."""
+
+import re
+import shlex
+from pathlib import Path
+
+from ..overrides import assignment
+from .section import Section
+
+CHECKPOINTS = ("model_best.pth", "model_final.pth")
+
+
+def checkpoint_in(folder: Path) -> Path:
+    """The best checkpoint of a training, or where it was never evaluated, its last."""
+    return next((folder / x for x in CHECKPOINTS if (folder / x).is_file()), folder / CHECKPOINTS[-1])
+
+
+def override(key: str, value: str) -> str:
+    """An override as a shell takes it."""
+    return f"{key}={value}" if re.fullmatch(r"[\w./-]+", value) else shlex.quote(assignment(key, value))
+
+
+def commands(folder: Path) -> Section:
+    """The section with the commands that predict, evaluate, resume and export."""
+    best, config = checkpoint_in(folder), shlex.quote(f"{folder}/config.yaml")
+    checkpoint, again = shlex.quote(str(best)), f"{folder}_evaluation"
+    found = [
+        ("Detect objects in pictures:", f"python tools/predict.py --checkpoint {checkpoint} pictures/ --output found"),
+        (
+            "See what the queries looked at:",
+            f"python tools/explain.py --checkpoint {checkpoint} picture.jpg --output explained",
+        ),
+        (
+            "Evaluate once more:",
+            f"python train_net.py --config-file {config} --eval-only "
+            f"{override('train.init_checkpoint', str(best))} {override('train.output_dir', again)}",
+        ),
+        ("Go on after an interruption:", f"python train_net.py --config-file {config} --resume"),
+        (
+            "Export as one graph from image to boxes:",
+            f"python tools/export_model.py --checkpoint {checkpoint} --to onnx {shlex.quote(f'{folder}/model.onnx')}",
+        ),
+    ]
+    note = f"Run them in the clone of the project. {best.name} is the checkpoint that they use."
+    return Section(title="Commands", note=note, commands=found)
