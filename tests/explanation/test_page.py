@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from PIL import Image
 from test_explanation import IMAGE, predictor
 
+from browser import CHROMIUM, browse
 from dab_detr import explain
 from dab_detr.explanation import page as page_module
 from dab_detr.explanation.page import page, pooled
@@ -22,7 +21,6 @@ from dab_detr.models import MODELS
 from described import save_lazy
 from tools.explain import main
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = ["</script><script>document.title='hit'</script>", "<b>\"&'", "\u202e<!--"]
 
 
@@ -136,22 +134,6 @@ def test_the_tool_writes_a_page_for_each_picture_and_replaces_none(checkpoint, t
     assert (tmp_path / "out" / "all images" / "anchors.svg").is_file()
     assert main([str(tmp_path / "none.png"), *options]) == 2
     assert "none.png" in capsys.readouterr().err
-
-
-def browse(path: Path, fragment: str, width: int, folder: Path, *options: str) -> np.ndarray:
-    """A screenshot (H, W, 3) of a page by a browser that reaches no network; its console must be silent."""
-    shot = folder / f"{abs(hash((path, fragment, width, options)))}.png"
-    command = [
-        *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
-        *("--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND", "--hide-scrollbars"),
-        *("--enable-logging=stderr", "--virtual-time-budget=4000", f"--user-data-dir={folder / 'profile'}"),
-        *(f"--window-size={width},1000", f"--screenshot={shot}", *options, f"{path.as_uri()}#{fragment}"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    messages = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert not messages, messages
-    with Image.open(shot) as image:
-        return np.asarray(image.convert("RGB")).astype(int)
 
 
 @pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="there is no chromium on this machine")

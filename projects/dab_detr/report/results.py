@@ -67,7 +67,7 @@ def pictures_sections(
     if not path.is_file() or not records:
         return []
     found = judged(path, records, labels=labels, score_threshold=score_threshold)
-    worst = found[:PICTURES]
+    worst = found[: min(PICTURES, (len(found) + 1) // 2)]
     best = found[len(worst) :][-PICTURES:][::-1]
     note = f"Detections with a score of {score_threshold:g} or more, IoU 0.5 or more and the right class are right."
     return [
