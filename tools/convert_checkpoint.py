@@ -22,14 +22,16 @@ from dab_detr.checkpoint.conversion import FORMATS, for_inference, num_classes_o
 from dab_detr.checkpoint.description import KEY, Description, description_of
 from dab_detr.checkpoint.formats import to_ours
 from dab_detr.checkpoint.reading import read, weights_file
+from dab_detr.checkpoint.sources import local_weights
 from dab_detr.config import load
-from dab_detr.download import local_path
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = command.config_parser(__doc__, "the config of the model, where IN carries none")
-    parser.add_argument("input", metavar="IN", help="a file, a folder of transformers, or a URL")
+    parser.add_argument(
+        "input", metavar="IN", help="a file, a folder of transformers, a URL, zoo://name or hf://owner/repository"
+    )
     parser.add_argument("output", metavar="OUT", type=Path, help="a file; for transformers a folder")
     parser.add_argument("--to", required=True, choices=FORMATS)
     parser.add_argument("--num-classes", type=int, choices=(80, 91), help="COCO's, if the model is to have others")
@@ -45,7 +47,7 @@ def convert(args: argparse.Namespace) -> None:
     """Convert, and print what was done. Raises ValueError or OSError for weights that cannot be converted."""
     if args.output.exists():
         raise ValueError(f"{args.output} exists already; nothing was written")
-    path = weights_file(local_path(args.input))
+    path = weights_file(local_weights(args.input))
     content = read(path)
     state, found, unknown = to_ours(content["model"])
     print(f"{args.input}: {len(content['model'])} tensors of {found.name if found else 'this project'}")

@@ -17,7 +17,7 @@ from dab_detr.explanation.figures import save_figures, save_study
 from dab_detr.explanation.layers import study_layers
 from dab_detr.explanation.page import page
 from dab_detr.explanation.truth import Annotations
-from dab_detr.inference.arguments import add_model_arguments, predictor_of
+from dab_detr.inference.arguments import add_model_arguments, predictor_of, weights_of
 from dab_detr.inference.images import sources_of
 from dab_detr.inference.output import picture_names
 
@@ -59,13 +59,13 @@ def work(args: argparse.Namespace) -> None:
         if args.figures:
             folder = path.with_suffix("")
             folder.mkdir()
-            save_figures(folder, explanation, source=args.checkpoint)
+            save_figures(folder, explanation, source=weights_of(args))
         print(f"{source.name}: {len(explanation.detections)} detections, {path}")
     if annotations and args.figures:
         folder = args.output / picture_names(["all images.png"], taken=os.listdir(args.output))[0]
         folder = folder.with_suffix("")
         folder.mkdir()
-        save_study(folder, study_layers(predictor, sources, annotations), source=args.checkpoint)
+        save_study(folder, study_layers(predictor, sources, annotations), source=weights_of(args))
         print(f"figures over all images: {folder}")
 
 

@@ -14,10 +14,11 @@ from detectron2.data import transforms as T
 from tqdm import tqdm
 
 from dab_detr import command
+from dab_detr.checkpoint.integrity import sha256_of
 from dab_detr.export.graph import DetectionGraph
-from dab_detr.export.metadata import Metadata, resizing_rule, sha256_of
+from dab_detr.export.metadata import Metadata, resizing_rule
 from dab_detr.export.writing import PRECISIONS, SUFFIXES, write
-from dab_detr.inference.arguments import add_model_arguments, predictor_of
+from dab_detr.inference.arguments import add_model_arguments, predictor_of, weights_of
 from dab_detr.inference.images import sources_of
 
 
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
     check(args)
     predictor = predictor_of(args)
     short_side, max_size = resizing_rule(predictor.augmentations)
+    weights = weights_of(args)
     metadata = Metadata(
         class_names=predictor.class_names,
         category_ids=predictor.category_ids,
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
         threshold=args.threshold,
         image_type=args.input,
         precision=args.precision,
-        checkpoint_sha256=sha256_of(args.checkpoint),
+        checkpoint_sha256=sha256_of(weights) if Path(weights).is_file() else None,
     )
     graph = DetectionGraph(predictor.model, threshold=args.threshold, gather=args.gather)
     batches = ()

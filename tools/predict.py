@@ -1,5 +1,6 @@
 """Detect objects in images, folders, URLs, videos and cameras with a trained model.
 
+python tools/predict.py --model dab_detr_r50_50ep street.jpg
 python tools/predict.py --checkpoint output/mine/model_final.pth pictures/ --output predictions
 python tools/predict.py --checkpoint output/mine/model_final.pth --video street.mp4 --output predictions
 torchrun --nproc-per-node 4 tools/predict.py --checkpoint output/mine/model_final.pth pictures/ --json found.json
@@ -25,7 +26,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--video", help="instead of images: a video file, its URL, or the number of a camera")
     add_model_arguments(parser)
     parser.add_argument("--device", default="cuda", help="as torch names it (default cuda, the CPU without one)")
-    parser.add_argument("--output", type=Path, help="folder for the pictures, or the video, with what was found")
+    parser.add_argument(
+        "--output", type=Path, help="folder for the pictures or the video (without --json default output/predictions)"
+    )
     parser.add_argument(
         "--json", type=Path, help="file for what was found, in COCO's format; with the suffix .jsonl a line an image"
     )

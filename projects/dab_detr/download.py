@@ -1,21 +1,27 @@
-"""Downloads, with a time limit and a cache that never takes one address for another."""
+"""Downloads that resume, with a time limit, a progress bar and a cache that never takes one address for another."""
 
 import hashlib
 import http.client
 import logging
 import re
-import shutil
-import tempfile
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
+from urllib.error import HTTPError
 from urllib.parse import unquote
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from detectron2.utils.file_io import PathManager
+from filelock import FileLock
 from fvcore.common.file_io import get_cache_dir
+from tqdm import tqdm
 
 TIMEOUT = 30  # seconds without a byte
 WEB_PAGES = ("text/html", "application/xhtml+xml")
+PAGE_STARTS = (b"<!doctype html", b"<html")
 LONGEST_NAME = 100  # characters of the name in the cache
+BLOCK = 2**18  # bytes
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +40,14 @@ def local_path(path: str) -> str:
     """
     if not is_url(path):
         return PathManager.get_local_path(path)
-    kept = Path(get_cache_dir(), "dab_detr", cache_name(path))
-    if kept.is_file():
-        logger.info("%s was downloaded before: %s", path, kept)
-    else:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            fetch(path, kept)
-        except OSError as error:
-            raise OSError(f"cannot download {path}: {error}") from error
+    kept = cache_folder() / cache_name(path)
+    download(path, kept)
     return str(kept)
+
+
+def cache_folder() -> Path:
+    """The folder of our downloads in Detectron2's cache ($FVCORE_CACHE)."""
+    return Path(get_cache_dir(), "dab_detr")
 
 
 def cache_name(url: str) -> str:
@@ -53,23 +57,124 @@ def cache_name(url: str) -> str:
     return f"{number}_{re.sub('[^a-zA-Z0-9_.-]', '_', last)[-LONGEST_NAME:]}"
 
 
-def fetch(url: str, path: Path) -> None:
+def download(url: str, path: Path, check: Callable[[Path], None] | None = None) -> None:
+    """Download `url` to the file `path`, unless it is there. Processes that want the same file wait for one of them.
+
+    check: as in `fetch`.
+
+    Raises OSError, which names the URL, if it cannot be downloaded.
+    """
+    if path.is_file():
+        logger.info("%s was downloaded before: %s", url, path)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if not path.is_file():
+                fetch(url, path, check)
+    except OSError as error:
+        raise OSError(f"cannot download {url}: {error}") from error
+
+
+def fetch(url: str, path: Path, check: Callable[[Path], None] | None = None) -> None:
     """Download `url` to the file `path`, which is there afterwards as a whole or not at all.
 
+    If a download is interrupted, the next call continues it, provided the server can tell that the file is the same.
+
+    check: raises OSError for a downloaded file that is not the right one.
+
     Raises OSError for a server that does not answer in time, a download that ends early, and a web page, such as the
-    one of a login.
+    one of a login. Only one process at a time may fetch to one path; see `download`.
     """
-    incomplete = Path(tempfile.mkstemp(prefix=f"{path.name}.", suffix=".incomplete", dir=path.parent)[1])
+    part = Part(path)
     try:
-        with incomplete.open("wb") as file, urlopen(url, timeout=TIMEOUT) as answer:
-            if answer.headers.get_content_type() in WEB_PAGES:
-                raise OSError("the server sends a web page, not a file; it may want a login")
-            shutil.copyfileobj(answer, file)
-            length = answer.headers.get("Content-Length")
-            if length is not None and file.tell() != int(length):
-                raise OSError(f"the download ended after {file.tell()} of {length} bytes")
-        incomplete.replace(path)
+        try:
+            answer = urlopen(part.request(url), timeout=TIMEOUT)
+        except HTTPError as error:
+            if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not part.size():
+                raise
+            part.discard()
+            answer = urlopen(part.request(url), timeout=TIMEOUT)
+        with answer:
+            part.receive(answer)
+        try:
+            refuse_web_page(part.path)
+            if check:
+                check(part.path)
+        except OSError:
+            part.discard()
+            raise
+        part.path.replace(path)
     except (ValueError, http.client.HTTPException) as error:
         raise OSError(str(error) or type(error).__name__) from error
     finally:
-        incomplete.unlink(missing_ok=True)
+        part.tidy()
+
+
+class Part:
+    """The part of a download that is already here, with the mark by which a server recognizes its file."""
+
+    def __init__(self, path: Path):
+        self.path = path.with_name(f"{path.name}.incomplete")
+        self.mark = path.with_name(f"{path.name}.incomplete.mark")
+
+    def size(self) -> int:
+        """The bytes that need not be downloaded again."""
+        return self.path.stat().st_size if self.path.is_file() and self.mark.is_file() else 0
+
+    def request(self, url: str) -> Request:
+        """The request for the rest of the file, or for the whole file if it has changed."""
+        if size := self.size():
+            return Request(url, headers={"Range": f"bytes={size}-", "If-Range": self.mark.read_text()})
+        return Request(url)
+
+    def receive(self, answer) -> None:
+        """Write what the server sends. Raises OSError for less than it promised, and for a web page."""
+        if answer.headers.get_content_type() in WEB_PAGES:
+            raise OSError("the server sends a web page, not a file; it may want a login")
+        begun = self.size() if getattr(answer, "status", None) == http.client.PARTIAL_CONTENT else 0
+        if begun and not answer.headers.get("Content-Range", "").startswith(f"bytes {begun}-"):
+            self.discard()
+            raise OSError("the server does not continue where the last download ended; the next one starts again")
+        if not begun:
+            self.discard()
+            if mark := mark_of(answer.headers):
+                self.mark.write_text(mark)
+        length = answer.headers.get("Content-Length")
+        total = None if length is None else begun + int(length)
+        with self.path.open("ab") as file:
+            copy(answer, file, begun=begun, total=total)
+            if total is not None and file.tell() != total:
+                raise OSError(f"the download ended after {file.tell()} of {total} bytes")
+
+    def discard(self) -> None:
+        """Remove the part and its mark."""
+        self.path.unlink(missing_ok=True)
+        self.mark.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Remove a part that cannot be continued, and the mark of a file that is complete."""
+        if not self.size():
+            self.discard()
+
+
+def mark_of(headers) -> str | None:
+    """What proves to a server that its file is still the same: its strong ETag or its date; None without either."""
+    tag = headers.get("ETag", "")
+    return tag if tag.startswith('"') else headers.get("Last-Modified")
+
+
+def copy(source, file: BinaryIO, *, begun: int, total: int | None) -> None:
+    """Copy a stream to a file, with a progress bar on a terminal."""
+    bar = tqdm(total=total, initial=begun, unit="B", unit_scale=True, desc="download", disable=not sys.stderr.isatty())
+    with bar:
+        while block := source.read(BLOCK):
+            file.write(block)
+            bar.update(len(block))
+
+
+def refuse_web_page(path: Path) -> None:
+    """Raise OSError for a file that is a web page, whatever type the server gave it."""
+    with path.open("rb") as file:
+        if file.read(512).lstrip().lower().startswith(PAGE_STARTS):
+            raise OSError("the server sends a web page, not a file; it may want a login")

@@ -12,12 +12,12 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import nn
 
-from ..download import local_path
 from .description import KEY, Description
 from .family import check_family
 from .fitting import Fit
 from .formats import to_ours
 from .reading import read, weights_file
+from .sources import local_weights
 from .writing import WRITER, atomic_write
 
 logger = logging.getLogger(__name__)
@@ -111,11 +111,11 @@ class DABDETRCheckpointer(DetectionCheckpointer):
             file.write(last_filename_basename.encode())
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Load as Detectron2 does. The path may also be a folder written by transformers."""
+        """Load as Detectron2 does. The path may also be anything else that `local_weights` takes."""
         if not path and self.fit.strict:
             logger.warning("No checkpoint to load: this evaluates random weights.")
         try:
-            return super().load(weights_file(local_path(path)) if path else path, *args, **kwargs)
+            return super().load(weights_file(local_weights(path)) if path else path, *args, **kwargs)
         except Exception as error:  # keys and shapes of mixed formats can raise anything
             raise unfit(path, error) from error
 

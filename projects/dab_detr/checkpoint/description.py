@@ -8,9 +8,9 @@ import detectron2
 import torch
 from detectron2.evaluation.testing import flatten_results_dict
 
-from ..download import local_path
 from ..version import __version__
 from .reading import read
+from .sources import local_weights
 
 KEY = "dab_detr"  # in the dict of the checkpoint
 DEEPEST, MOST_VALUES = 100, 1_000_000  # of plain data
@@ -99,11 +99,11 @@ def description_of(content: Mapping, path: str | Path) -> Description | None:
 
 
 def read_described(path: str) -> tuple[dict, Description]:
-    """The content of a checkpoint, a local file or a URL, and its description.
+    """The content of a checkpoint, as `local_weights` takes it, and its description.
 
     Raises ValueError for a file that cannot be read or has no description.
     """
-    local = local_path(str(path))
+    local = local_weights(path)
     if not Path(local).exists():
         raise ValueError(f"checkpoint {path} does not exist")
     content = read(local)

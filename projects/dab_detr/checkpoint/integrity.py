@@ -26,6 +26,15 @@ def check_zip(path: str | Path) -> None:
             raise ValueError(f"its part {differing} does not have the checksum that was stored with it")
 
 
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def check_expansion(size: int, path: str | Path) -> None:
     """Raise ValueError if contents of `size` bytes cannot come from the file at `path`."""
     have = Path(path).stat().st_size

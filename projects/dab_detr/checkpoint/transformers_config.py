@@ -1,8 +1,9 @@
-"""The files that transformers needs besides the weights of a DabDetrForObjectDetection."""
+"""The files that transformers has besides the weights of a DabDetrForObjectDetection, written and read."""
 
 import logging
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -167,3 +168,78 @@ def resizing(augmentations: Sequence[DictConfig]) -> dict[str, Any]:
         "size": {"shortest_edge": sides[0], "longest_edge": min(longest, UNLIMITED)},
         "resample": BILINEAR,
     }
+
+
+# keys of config.json with their defaults in transformers, and the keys below `model` that they set
+SAME = {
+    "hidden_size": (256, "neck.dim"),
+    "encoder_attention_heads": (8, "encoder.heads"),
+    "decoder_attention_heads": (8, "decoder.layers.heads"),
+    "encoder_ffn_dim": (2048, "encoder.hidden"),
+    "decoder_ffn_dim": (2048, "decoder.layers.hidden"),
+    "encoder_layers": (6, "encoder.num_layers"),
+    "decoder_layers": (6, "decoder.layers.num_layers"),
+    "dropout": (0.1, "encoder.dropout"),
+    "num_queries": (300, "queries.num_queries"),
+    "num_patterns": (0, "queries.num_patterns"),
+    "keep_query_pos": (False, "decoder.layers.keep_query_pos"),
+    "temperature_height": (20, "neck.position.temperature_y"),
+    "temperature_width": (20, "neck.position.temperature_x"),
+}
+ACTIVATIONS = {"prelu": "PReLU", "relu": "ReLU", "gelu": "GELU"}
+THEIR_EPS = 1e-5  # of the inverse sigmoid
+
+
+def model_overrides(config: Mapping) -> list[str]:
+    """Overrides that make configs/dab_detr_r50_50ep.py the model of a config.json; `num_classes` is not among them.
+
+    Raises ValueError, which names the key, for a model that this project does not have.
+    """
+    if config.get("model_type") != "dab-detr":
+        raise ValueError(f"config.json has model_type {config.get('model_type')!r}; only dab-detr can be built")
+    if config.get("normalize_before"):
+        raise ValueError("config.json has normalize_before; this project's DAB-DETR normalizes after")
+    name = config.get("activation_function", "prelu")
+    if name not in ACTIVATIONS:
+        raise ValueError(f"config.json has activation_function {name!r}, not one of {', '.join(ACTIVATIONS)}")
+    depth, dilated = backbone_of(config)
+    values = {key: config.get(theirs, default) for theirs, (default, key) in SAME.items()} | {
+        "backbone.depth": depth,
+        "backbone.dilated": dilated,
+        "neck.in_channels": 512 if depth < 50 else 2048,
+        "encoder.activation._target_": f"torch.nn.{ACTIVATIONS[name]}",
+        "decoder.eps": THEIR_EPS,
+    }
+    return [f"model.{key}={value}" for key, value in values.items()]
+
+
+def backbone_of(config: Mapping) -> tuple[int, bool]:
+    """The depth of the ResNet in a config.json, and whether its last stage is dilated. Raises ValueError for others."""
+    nested = config.get("backbone_config") or {}
+    name = nested.get("backbone") or config.get("backbone") or "resnet50"
+    found = re.fullmatch(r"resnet(18|34|50|101|152)(\..*)?", str(name))
+    if not found or nested.get("model_type", "timm_backbone") != "timm_backbone":
+        raise ValueError(
+            f"config.json has the backbone {nested.get('model_type', '')} {name}, which is no ResNet of timm"
+        )
+    return int(found[1]), bool(config.get("dilation") or nested.get("output_stride") == 16)
+
+
+def processor_overrides(config: Mapping) -> list[str]:
+    """Overrides for the resizing and the pixel statistics of a preprocessor_config.json.
+
+    Raises ValueError for resizing that this project does not have.
+    """
+    test = "dataloader.test.mapper.augmentations"
+    found = [
+        f"model.{key}={[255 * x for x in config[theirs]]}".replace(" ", "")
+        for theirs, key in {"image_mean": "pixel_mean", "image_std": "pixel_std"}.items()
+        if theirs in config
+    ]
+    if not config.get("do_resize", True):
+        return [*found, f"{test}=[]"]
+    size = config.get("size", {})
+    if "shortest_edge" not in size:
+        raise ValueError(f"preprocessor_config.json has the size {size}; only shortest_edge and longest_edge are known")
+    longest = size.get("longest_edge", UNLIMITED)
+    return [*found, f"{test}.0.short_edge_length={size['shortest_edge']}", f"{test}.0.max_size={longest}"]

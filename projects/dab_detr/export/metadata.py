@@ -1,11 +1,8 @@
 """The description inside an exported file, which needs no other file."""
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 
 from detectron2.data import transforms as T
 
@@ -75,14 +72,3 @@ def resizing_rule(augmentations: T.AugmentationList) -> tuple[int | None, int | 
         f"an exported file can describe one ResizeShortestEdge, not {rules}: "
         "change dataloader.test.mapper.augmentations"
     )
-
-
-def sha256_of(path: str | os.PathLike) -> str | None:
-    """The hash of a local file; None for a URL or a folder."""
-    if not Path(path).is_file():
-        return None
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

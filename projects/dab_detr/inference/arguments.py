@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--checkpoint` and `--allow` to a parser of `command.config_parser`; `predictor_of` also reads `device`."""
-    parser.add_argument(
-        "--checkpoint", required=True, help="a checkpoint of train_net.py, or with a config any weights"
+    """Add `--checkpoint`, `--model` and `--allow` to a parser of `command.config_parser`.
+
+    `predictor_of` also reads `device`.
+    """
+    weights = parser.add_mutually_exclusive_group(required=True)
+    weights.add_argument("--checkpoint", help="a checkpoint of train_net.py, or with a config any weights")
+    weights.add_argument(
+        "--model", metavar="NAME", help="a released model: a name (python -m dab_detr.zoo) or hf://owner/repository"
     )
     parser.add_argument(
         "--allow",
@@ -29,7 +34,16 @@ def predictor_of(args: argparse.Namespace, *, autocast: torch.dtype | None = Non
     from ..config import load  # a command line is read before all this is imported
     from .predictor import Predictor
 
+    if args.model:
+        if args.config_file:
+            raise ValueError("--model has a config of its own: leave --config-file out, or give --checkpoint")
+        return Predictor.from_pretrained(args.model, device=args.device, autocast=autocast)
     if args.config_file:
         config = load(args.config_file, args.opts)
         return Predictor.from_config(config, args.checkpoint, device=args.device, autocast=autocast)
     return Predictor.from_checkpoint(args.checkpoint, device=args.device, autocast=autocast, allow=args.allow)
+
+
+def weights_of(args: argparse.Namespace) -> str:
+    """The checkpoint or the name of the model in parsed arguments."""
+    return args.model or args.checkpoint

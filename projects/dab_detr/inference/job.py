@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ..data.pictures import set_pixel_limit
-from .arguments import predictor_of
+from .arguments import predictor_of, weights_of
 from .coco_json import StreamedFile, categories_of, lines_beside
 from .detections import Detections
 from .images import Source, local_name, sources_of
@@ -130,7 +130,7 @@ def filmed(found: Iterator[Detections], path: Path, frames_per_second: float) ->
 def head_of(args: argparse.Namespace, predictor: Predictor) -> dict:
     """What the files of a run and of its resumption agree on."""
     return {
-        "info": {"checkpoint": args.checkpoint, "threshold": args.threshold},
+        "info": {"checkpoint": weights_of(args), "threshold": args.threshold},
         "categories": categories_of(predictor.class_names, predictor.category_ids),
     }
 
@@ -175,7 +175,7 @@ def check(args: argparse.Namespace, processes: Processes) -> None:
     if bool(args.images) == bool(args.video):
         raise ValueError("give images, before the overrides of the config, or --video")
     if not args.output and not args.json:
-        raise ValueError("give --output for pictures, --json for numbers, or both")
+        args.output = Path("output/predictions")
     if args.batch_size < 1:
         raise ValueError(f"--batch-size must be 1 or more, got {args.batch_size}")
     if args.max_pixels is not None:
@@ -209,7 +209,7 @@ def check_written(args: argparse.Namespace, pictures: list[Path], names: list[st
     numbers = {args.json, lines_beside(args.json), *parts_beside(args.json)} if args.json else set()
     if {x.resolve() for x in numbers} & {x.resolve() for x in pictures}:
         raise ValueError(f"--json {args.json} is also the name of a picture to be drawn: choose another")
-    weights = Path(args.checkpoint)
+    weights = Path(weights_of(args))
     read = [*names, weights, *(weights.iterdir() if weights.is_dir() else ()), *filter(None, [args.config_file])]
     check_inputs_are_safe([*numbers, *pictures], read)
     if not args.overwrite and not args.resume:

@@ -23,6 +23,7 @@ from ..modeling.optimization import optimize_for_inference
 from .detections import Detections
 from .images import Picture, Source, UnreadableImage, sources_of
 from .pipeline import Prepared, in_groups, read_ahead, readable
+from .pretrained import pretrained
 from .recipe import build_stored, dataset_of, recipe_of
 
 THREADS = min(4, os.cpu_count() or 1)
@@ -99,6 +100,23 @@ class Predictor:
         )
 
     @classmethod
+    def from_pretrained(
+        cls, name: str | os.PathLike, *, device: str = "cuda", autocast: torch.dtype | None = None
+    ) -> "Predictor":
+        """Build a predictor from a released model, which is downloaded the first time.
+
+        name: one of `python -m dab_detr.zoo`, such as "dab_detr_r50_50ep"; "hf://owner/repository" for a DAB-DETR of
+            transformers on the Hugging Face hub, or a folder that transformers wrote.
+
+        Raises ValueError for a name that does not exist and for a model that cannot be built, and OSError, which says
+        which file to put where, for weights that cannot be downloaded.
+        """
+        found = pretrained(os.fspath(name))
+        return cls.from_config(
+            found.config, found.weights, class_names=found.class_names, device=device, autocast=autocast
+        )
+
+    @classmethod
     def from_exported(cls, path: str | os.PathLike) -> "Predictor":
         """Build a predictor from an exported file. Raises ValueError for a file that is foreign or damaged."""
         model = ExportedDetector(path)
@@ -121,7 +139,7 @@ class Predictor:
         device: str = "cuda",
         autocast: torch.dtype | None = None,
     ) -> "Predictor":
-        """By a config of yours, a file or loaded, and any weights that train_net.py takes.
+        """Build a predictor from a config of yours, a file or loaded, and any weights that train_net.py takes.
 
         class_names: of the model's classes, by which they are found in the weights; by default those of the dataset
             that the config evaluates on, where that is here and has as many.
@@ -134,6 +152,7 @@ class Predictor:
         if names is None or len(names) != model.num_classes:
             names = ids = None
         class_names = class_names or names
+        ids = ids if class_names == names else None
         load(model, checkpoint, class_names)
         return cls(
             model,
