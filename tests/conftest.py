@@ -7,6 +7,9 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+import released
+from dab_detr.zoo import table
+
 pytest_plugins = ["no_skips"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -33,3 +36,12 @@ def catalogs():
     for catalog, names in zip((DatasetCatalog, MetadataCatalog), known, strict=True):
         for name in set(catalog) - names:
             catalog.remove(name)
+
+
+@pytest.fixture
+def tiny_release(tmp_path, monkeypatch):
+    """A small DAB-DETR that the table of released models has under the name `tiny`, on a server of this machine."""
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    with released.tiny_release(tmp_path / "server") as model:
+        monkeypatch.setattr(table, "MODELS", (*table.MODELS, model))
+        yield model

@@ -2,9 +2,9 @@
 
 import re
 import socket
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dab_detr import download
-from dab_detr.download import cache_name, local_path
-from serving import serving
+from dab_detr.download import cache_name, fetch, local_path
+from serving import FileServer, answering, send, serving
 
 
 @pytest.fixture(autouse=True)
@@ -22,31 +22,9 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-@contextmanager
-def answering(answer):
-    """The address of a server that answers every request by `answer(handler)`."""
-
-    class Handler(BaseHTTPRequestHandler):
-        do_GET = answer
-
-        def log_message(self, *_):
-            """The tests' output stays clean."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def send(handler, kind: str, content: bytes, length: int | None = None) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Type", kind)
-    handler.send_header("Content-Length", str(len(content) if length is None else length))
-    handler.end_headers()
-    handler.wfile.write(content)
+def files_in(folder: Path) -> list[Path]:
+    """The files in a folder and below, except locks."""
+    return [x for x in folder.rglob("*") if x.is_file() and x.suffix != ".lock"]
 
 
 def test_equal_paths_on_two_servers_are_two_files(tmp_path):
@@ -76,7 +54,7 @@ def test_a_url_cannot_leave_the_cache(tmp_path, cache):
     with answering(lambda handler: send(handler, "application/octet-stream", b"weights")) as address:
         path = Path(local_path(f"{address}/../../../outside/..%2f..%2fmodel.pth"))
     assert path.parent == cache / "dab_detr" and path.read_bytes() == b"weights"
-    assert [x for x in tmp_path.rglob("*") if x.is_file()] == [path]
+    assert files_in(tmp_path) == [path]
 
 
 def test_a_login_page_is_refused_and_not_kept(cache):
@@ -85,7 +63,7 @@ def test_a_login_page_is_refused_and_not_kept(cache):
         pytest.raises(OSError, match=rf"cannot download {address}/model.pth: the server sends a web page"),
     ):
         local_path(f"{address}/model.pth")
-    assert not [x for x in cache.rglob("*") if x.is_file()]
+    assert not files_in(cache)
 
 
 def test_a_download_that_ends_early_is_refused_and_not_kept(cache):
@@ -94,7 +72,7 @@ def test_a_download_that_ends_early_is_refused_and_not_kept(cache):
         pytest.raises(OSError, match="cannot download .*after 4 of 8 bytes"),
     ):
         local_path(f"{address}/model.pth")
-    assert not [x for x in cache.rglob("*") if x.is_file()]
+    assert not files_in(cache)
 
 
 def test_a_silent_server_is_given_up(monkeypatch):
@@ -109,3 +87,101 @@ def test_a_silent_server_is_given_up(monkeypatch):
 def test_an_address_that_is_none_is_named(url):
     with pytest.raises(OSError, match=re.escape(f"cannot download {url}: ")):
         local_path(url)
+
+
+CONTENT = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """A server whose first download broke off in the middle, and the path that it was to be saved to."""
+    with FileServer(CONTENT, stops_at=5000) as server:
+        path = tmp_path / "model.pth"
+        with pytest.raises(OSError, match="the download ended after 5000 of 10240 bytes"):
+            fetch(server.address, path)
+        assert not path.exists()
+        yield server, path
+
+
+def test_a_download_continues_where_it_was_interrupted(interrupted):
+    server, path = interrupted
+    server.stops_at = None
+    fetch(server.address, path)
+    assert path.read_bytes() == CONTENT
+    assert [x.get("Range") for x in server.requests] == [None, "bytes=5000-"]
+    assert files_in(path.parent) == [path]
+
+
+def test_a_download_starts_again_if_the_file_has_changed(interrupted):
+    server, path = interrupted
+    server.content, server.etag, server.stops_at = CONTENT[::-1], '"second"', None
+    fetch(server.address, path)
+    assert path.read_bytes() == CONTENT[::-1]
+
+
+def test_a_server_may_ignore_that_a_download_continues(interrupted):
+    server, path = interrupted
+    server.ranges, server.stops_at = False, None
+    fetch(server.address, path)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_server_that_continues_elsewhere_is_refused_and_the_next_download_starts_again(interrupted):
+    server, path = interrupted
+    server.shift, server.stops_at = 7, None
+    with pytest.raises(OSError, match="does not continue where the last download ended"):
+        fetch(server.address, path)
+    fetch(server.address, path)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_part_that_is_longer_than_the_file_is_discarded(interrupted):
+    server, path = interrupted
+    path.with_name("model.pth.incomplete").write_bytes(CONTENT * 2)
+    server.stops_at = None
+    fetch(server.address, path)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_web_page_is_refused_whatever_its_type(tmp_path):
+    page = b"\n<!DOCTYPE html><title>Sign in</title>"
+    with FileServer(page) as server, pytest.raises(OSError, match="a web page, not a file; it may want a login"):
+        fetch(server.address, tmp_path / "model.pth")
+    assert not files_in(tmp_path)
+
+
+def test_a_file_that_the_check_refuses_is_not_kept(tmp_path):
+    def check(path):
+        raise OSError(f"{len(path.read_bytes())} wrong bytes")
+
+    with FileServer(CONTENT) as server, pytest.raises(OSError, match="10240 wrong bytes"):
+        fetch(server.address, tmp_path / "model.pth", check)
+    assert not files_in(tmp_path)
+
+
+# loads the module alone, without what it needs for other addresses: the package would take seconds
+DOWNLOAD = """
+import importlib.util, pathlib, sys, types
+sys.modules["detectron2.utils.file_io"] = types.SimpleNamespace(PathManager=None)
+sys.modules["fvcore.common.file_io"] = types.SimpleNamespace(get_cache_dir=None)
+spec = importlib.util.spec_from_file_location("download", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+pathlib.Path(sys.argv[2] + f".started{sys.argv[4]}").touch()
+module.download(sys.argv[3], pathlib.Path(sys.argv[2]))
+"""
+
+
+def test_two_processes_download_a_file_once(tmp_path):
+    path = tmp_path / "model.pth"
+
+    def wait_for_both():
+        while len(list(tmp_path.glob("*.started*"))) < 2:
+            time.sleep(0.01)
+        time.sleep(0.1)
+
+    with FileServer(CONTENT, before=wait_for_both) as server:
+        command = [sys.executable, "-c", DOWNLOAD, download.__file__, str(path), server.address]
+        processes = [subprocess.Popen([*command, str(i)]) for i in range(2)]
+        assert [x.wait(60) for x in processes] == [0, 0]
+    assert path.read_bytes() == CONTENT and len(server.requests) == 1

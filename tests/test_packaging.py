@@ -1,10 +1,13 @@
 """setup.py and the lock file belong together."""
 
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import setuptools
+from detectron2.config import LazyConfig
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,4 +50,10 @@ def test_lock_file_pins_all_that_setup_py_needs(arguments_of_setup, python):
 def test_setup_py_finds_every_package(arguments_of_setup):
     folders = {path.parent for path in (ROOT / "projects" / "dab_detr").rglob("*.py")}
     expected = {".".join(folder.relative_to(ROOT / "projects").parts) for folder in folders}
-    assert set(arguments_of_setup["packages"]) == expected
+    assert set(arguments_of_setup["packages"]) == expected | {"dab_detr.configs", "dab_detr.configs.common"}
+
+
+def test_an_installed_package_has_the_configs(tmp_path):
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert LazyConfig.load(str(tmp_path / "dab_detr/configs/dab_detr_r50_50ep.py")).model.num_classes == 80

@@ -45,7 +45,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace files that an earlier run has written")
     parser.add_argument("--max-pixels", type=int, help="largest image to read, in pixels (default 179 million)")
     parser.add_argument("--autocast", choices=["float16", "bfloat16"], help="automatic mixed precision")
-    return command.parse(parser, argv, inputs="images")
+    args = command.parse(parser, argv, inputs="images")
+    if not args.output and not args.json:
+        args.output = Path("output/predictions")
+    return args
 
 
 def interrupt(number: int, _) -> None:

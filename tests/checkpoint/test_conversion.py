@@ -25,8 +25,10 @@ from dab_detr.checkpoint.description import KEY, Description
 from dab_detr.checkpoint.reading import read
 from dab_detr.checkpoint.transformers_config import detection_config
 from dab_detr.engine.description import plain_lazy
+from dab_detr.inference import Predictor
 from dab_detr.models import dab_detr
 from golden_cases import make_weight
+from serving import Hub, use_hub
 from tiny import LAZY, shrink, tell_apart
 from tools import convert_checkpoint
 
@@ -66,6 +68,14 @@ def theirs(tmp_path_factory):
     return folder, model
 
 
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub on this machine without repositories."""
+    with Hub(tmp_path / "hub") as hub:
+        use_hub(monkeypatch, hub.address, tmp_path / "cache")
+        yield hub
+
+
 def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (120, 150, 3), dtype=np.uint8)
 
@@ -90,6 +100,22 @@ def test_a_checkpoint_of_transformers_detects_the_same(theirs):
     # 1e-4 of the image's side
     size = torch.tensor([150.0, 120, 150, 120])
     torch.testing.assert_close(corners, found[0]["boxes"] / size, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_a_repository_of_the_hub_detects_as_transformers_does(theirs, hub):
+    """With the config, the image processor and the names of the repository, and nothing else."""
+    folder, model = theirs
+    (hub.folder / "me").mkdir(parents=True)
+    (hub.folder / "me/tiny").symlink_to(folder)
+    predictor = Predictor.from_pretrained("hf://me/tiny", device="cpu")
+    found = predictor(pixels(), threshold=0.0)
+
+    inputs = AutoImageProcessor.from_pretrained(folder)(pixels(), return_tensors="pt")
+    scores, index = model(**inputs).logits[0].sigmoid().flatten().sort(descending=True)
+    assert found.labels == [NAMES[i % 3] for i in index] and predictor.class_names == NAMES
+    # the two resize with different libraries
+    torch.testing.assert_close(found.instances.scores, scores, atol=2e-3, rtol=0)
 
 
 def test_names_of_transformers_find_the_rows(theirs):

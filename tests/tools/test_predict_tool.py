@@ -148,10 +148,25 @@ def test_weights_with_a_config(call, checkpoint, tmp_path):
     assert len(found["annotations"]) == 30
 
 
+def test_without_a_place_for_the_results_pictures_go_to_a_folder_of_the_output(call, tmp_path):
+    save_picture(tmp_path / "1.png")
+    call("1.png")
+    assert (tmp_path / "output/predictions/1.png").is_file()
+
+
+def test_a_released_model_by_its_name(tiny_release, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_picture(tmp_path / "1.png")
+    arguments = ["1.png", "--model", "tiny", "--json", "found.json", "--threshold", "0", "--device", "cpu"]
+    assert predict.main(arguments) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["info"]["checkpoint"] == "tiny" and len(found["categories"]) == 80
+    assert found["categories"][-1] == {"id": 90, "name": "toothbrush"}
+
+
 WRONG = {
     "nothing to look at": ([], "give images, before the overrides of the config, or --video"),
     "both": (["a.png", "--video", "b.mp4"], "give images, before the overrides of the config, or --video"),
-    "nothing to write": (["a.png"], "give --output for pictures"),
     "no batch": (["a.png", "--json", "x.json", "--batch-size", "0"], "--batch-size must be 1 or more"),
     "a missing image": (["a.png", "--json", "x.json"], "a.png does not exist"),
     "a missing video": (["--video", "b.mp4", "--json", "x.json"], "video b.mp4 does not exist"),

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from .reading import WEIGHTS
-
 PREFIX = "hf://"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order of preference
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 
 

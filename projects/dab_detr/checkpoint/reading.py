@@ -14,9 +14,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from .hub import WEIGHTS
 from .integrity import check_expansion, check_safetensors, check_zip
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in a folder written by transformers
 HOLDERS = ("model", "state_dict", "model_state_dict")  # keys under which a training may store the state dict
 WRAPPED = re.compile(r"((module|_orig_mod)\.)*")  # keys of models in DistributedDataParallel and torch.compile
 TORCH_BEFORE_1_6 = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)[:-1]

@@ -174,8 +174,6 @@ def check(args: argparse.Namespace, processes: Processes) -> None:
     """Raise ValueError for arguments that do not go together."""
     if bool(args.images) == bool(args.video):
         raise ValueError("give images, before the overrides of the config, or --video")
-    if not args.output and not args.json:
-        args.output = Path("output/predictions")
     if args.batch_size < 1:
         raise ValueError(f"--batch-size must be 1 or more, got {args.batch_size}")
     if args.max_pixels is not None:
