@@ -24,8 +24,8 @@ from .tasks import TASKS
 
 CONFIG = Path(__file__).parents[1] / "configs" / "dab_detr_r50_50ep.py"
 OTHERS = {"curves": measure_curves, "accuracy": accuracy, "profile": profile}
-SIZES = {"training": (640, 640)}
-BATCHES = {"training": 2, "criterion": 16}
+SIZES = dict.fromkeys(("training", "collaboration"), (640, 640))
+BATCHES = {"training": 2, "collaboration": 2, "criterion": 16}
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

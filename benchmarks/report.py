@@ -24,6 +24,7 @@ RUNS = {
     "transformer_bf16": (True, "transformer --peer --precision bf16"),
     "training_fp32": (True, "training --peer --memory --runs 8"),
     "training_bf16": (True, "training --peer --memory --runs 8 --precision bf16"),
+    "collaboration": (True, "collaboration --memory --runs 8"),
     "criterion": (True, "criterion --peer"),
     "curves": (True, "curves --runs 5"),
     "accuracy": (True, "accuracy --config-file configs/demo_shapes.py --weights output/demo_shapes/model_final.pth"),

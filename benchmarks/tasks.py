@@ -14,7 +14,7 @@ from dab_detr.modeling.recomputation import recompute
 from dab_detr.modeling.structures import Prediction, Target
 
 from .measure import Forms
-from .subjects import compiled, fast, in_precision, inputs_for, with_precision
+from .subjects import build, compiled, fast, in_precision, inputs_for, with_precision
 
 
 def inference(model: DABDETR, args: argparse.Namespace) -> Forms:
@@ -73,6 +73,16 @@ def training(model: DABDETR, args: argparse.Namespace) -> Forms:
     return forms
 
 
+def collaboration(model: DABDETR, args: argparse.Namespace) -> Forms:
+    """Steps of training without auxiliary heads, with the ATSS head, and with that and Faster R-CNN's."""
+    inputs, forms = inputs_for(model, args), {}
+    for name, heads in {"dab_detr": "", "one head": "atss", "two heads": "rcnn,atss"}.items():
+        opts = [*args.opts, f"model.collaboration.heads=[{heads}]"]
+        member = with_precision(build(argparse.Namespace(**vars(args) | {"opts": opts})).train(), args)
+        forms[name] = step(in_precision(lambda f=member: sum(f(inputs).values()), args), member)
+    return forms
+
+
 def criterion(model: DABDETR, args: argparse.Namespace, objects: int = 20) -> Forms:
     """Matching and losses of random predictions of all layers, forward and backward."""
     generator = torch.Generator().manual_seed(0)
@@ -97,7 +107,13 @@ def criterion(model: DABDETR, args: argparse.Namespace, objects: int = 20) -> Fo
     return forms
 
 
-TASKS = {"inference": inference, "transformer": transformer, "training": training, "criterion": criterion}
+TASKS = {
+    "inference": inference,
+    "transformer": transformer,
+    "training": training,
+    "collaboration": collaboration,
+    "criterion": criterion,
+}
 
 
 def random_boxes(*shape: int, generator: torch.Generator) -> Tensor:
