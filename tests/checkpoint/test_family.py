@@ -172,6 +172,12 @@ def test_another_number_of_levels_is_named():
         load(instantiate(small(dino(five_scale=True))), theirs)
 
 
+def test_a_model_of_one_layer_is_not_told_to_share_heads():
+    theirs = to_original(instantiate(small(dino())).state_dict())
+    with pytest.raises(CheckpointError, match=r"the first key to look at"):
+        load(instantiate(small(dino(shared_heads=False), "model.decoder.layers.num_layers=1")), theirs)
+
+
 def test_the_number_of_queries_may_differ(family):
     """That is for the report to say, not for the family."""
     _, build, _, theirs = family
@@ -192,7 +198,9 @@ def test_the_number_of_queries_may_differ(family):
 def test_a_backbone_that_the_model_does_not_have_is_named(key, kind):
     theirs = to_codetr(instantiate(small(co_dino())).state_dict())
     theirs = {name: x for name, x in theirs.items() if not name.startswith("backbone.")}
-    with pytest.raises(CheckpointError, match=f"have a {kind} as backbone, the model has a ResNet: set model.backbone"):
+    with pytest.raises(
+        CheckpointError, match=f"have a {kind} in its authors' form as backbone, .* the model has a ResNet"
+    ):
         load(instantiate(small(co_dino())), theirs | {f"backbone.{key}": torch.zeros(2, 2)})
 
 

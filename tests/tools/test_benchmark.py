@@ -39,8 +39,10 @@ def arguments(*given: str) -> argparse.Namespace:
     return args
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("task", "precision"),
+    [*((task, "fp32") for task in TASKS), *((task, "bf16") for task in TASKS if task != "collaboration")],
+)
 def test_every_task_has_times_of_all_forms(task, precision):
     result = benchmark.measure(arguments(task, "--precision", precision, "--memory", *SMALL))
     further = {"training": ["dab_detr checkpointing"], "collaboration": ["one head", "two heads"]}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from .blocks import count_keys
+from .blocks import count_keys, count_layers
 from .formats import Format
 
 logger = logging.getLogger(__name__)
@@ -42,20 +42,16 @@ def other_settings(needs: Mapping[str, object], model: nn.Module) -> str:
 
 
 def check_backbone(found: Format, weights: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Raise ValueError if the weights belong to another kind of backbone than the model has."""
-    theirs, ours = kind_of(weights), kind_of(model.state_dict())
-    if theirs and theirs != ours:
+    """Raise ValueError if the weights have a transformer as backbone of which the model has no tensor."""
+    keys = [key for key in weights if key.startswith("backbone.")]
+    kind = next((kind for part, kind in BACKBONES.items() if any(part in key for key in keys)), None)
+    if kind and not set(keys) & model.state_dict().keys():
         own = type(getattr(model, "backbone", model)).__name__
         raise ValueError(
-            f"these weights of {found.name} have a {theirs} as backbone, the model has a {own}: set model.backbone to "
-            f"one with their names, such as Detectron2's; without one, the ResNet weights of {found.name} load"
+            f"these weights of {found.name} have a {kind} in its authors' form as backbone, which no config here "
+            f"builds (timm's has no norm after its maps), the model has a {own}: take weights with a ResNet, or set "
+            f"model.backbone to a {kind} with the same names"
         )
-
-
-def kind_of(state: Mapping[str, Tensor]) -> str | None:
-    """The kind of backbone in a state dict of ours, if it is one of BACKBONES."""
-    keys = [key for key in state if key.startswith("backbone.")]
-    return next((kind for part, kind in BACKBONES.items() if any(part in key for key in keys)), None)
 
 
 def check_levels(found: Format, weights: Mapping[str, Tensor], model: nn.Module) -> None:
@@ -71,9 +67,9 @@ def check_levels(found: Format, weights: Mapping[str, Tensor], model: nn.Module)
 
 
 def heads(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, bool]:
-    """Whether all decoder layers of the weights share a head, by config key; empty for models of one layer."""
-    decoder = getattr(model, "decoder", None)
-    if len(getattr(decoder, "layers", ())) < 2:
+    """Whether all decoder layers of the weights share a head, by config key; empty for one layer, here or there."""
+    layers = getattr(getattr(model, "decoder", None), "layers", ())
+    if min(len(layers), count_layers(weights)) < 2:
         return {}
     numbers = {
         "class_heads": count_keys(weights, "decoder.class_heads.", ".weight"),
