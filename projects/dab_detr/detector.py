@@ -1,4 +1,4 @@
-"""The meta-architecture: it leads the data from images to losses or instances."""
+"""The meta-architecture: it turns images into losses or instances."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ class DABDETR(nn.Module):
     neck: feature maps and padding to the Memory. encoder: Memory to Memory.
     queries: Memory to Queries. denoising: Queries, and targets in training, to Queries with noised ones.
     decoder: Queries and Memory to the Prediction of all layers.
-    collaboration: in training, auxiliary heads on the Memory, which add to the Prediction; None for none.
+    collaboration: in training, auxiliary heads on the Memory, which add to the Prediction; None trains without them.
     criterion: Prediction and targets to the dict of losses, which Detectron2 sums.
     num_classes: number of classes in the annotations and in the class head.
     pixel_mean, pixel_std: by channel, in the order and range (0 to 255) of the input images.

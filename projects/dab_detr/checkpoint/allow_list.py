@@ -1,8 +1,8 @@
-"""The names that a config inside a checkpoint may build: those of this list, and those that the user allows.
+"""The names that a config inside a checkpoint may build: those on this list, and those that the user allows.
 
 Such a config is data from the author of the file, and Detectron2's `instantiate` calls everything that it names. A name
-is allowed as it stands, in full. Prefixes are not enough: they would reach what a module of ours imports. Nothing on
-the list runs code or opens files, and nothing calls its arguments except as parts of the network.
+is allowed as it stands, in full. Prefixes would not be safe: they would also allow everything that our modules import.
+Nothing on the list runs code or opens files, and nothing calls its arguments except as parts of the network.
 """
 
 import re
@@ -61,7 +61,7 @@ RENAMED = {
     "dab_detr.models.layers": "dab_detr.models.builders",
 }
 
-# where a stored LazyConfig has the nodes that are built for a prediction
+# keys of a stored LazyConfig whose nodes are built for a prediction
 BUILT = ("model", "dataloader.test.mapper.augmentations")
 
 # some names and options make timm fetch networks and weights from other places
@@ -73,14 +73,14 @@ REFERENCE = re.compile(r"\$\{\.*[\w.]+\}|\$\{oc\.select:\.*[\w.]+,(\w+|\$\{\.*[\
 
 
 def current_names(node: object) -> object:
-    """The same plain config, with targets of modules that were renamed under their names of today."""
+    """The same plain config, with the current names of modules that have been renamed."""
     if isinstance(node, dict):
         return {name: renamed(x) if name == "_target_" else current_names(x) for name, x in node.items()}
     return [current_names(x) for x in node] if isinstance(node, list) else node
 
 
 def renamed(target: object) -> object:
-    """A target of an earlier version by its name of today; anything else as it is."""
+    """The current name of a target from an earlier version; anything else unchanged."""
     if not isinstance(target, str):
         return current_names(target)
     module, _, name = target.rpartition(".")
@@ -88,7 +88,7 @@ def renamed(target: object) -> object:
 
 
 def refused_targets(config: Mapping, allow: Collection[str] = ()) -> list[str]:
-    """The names that a LazyConfig, as a checkpoint stores it, may not build; each once, in their order.
+    """The names in a checkpoint's LazyConfig that may not be built, each once, in their order.
 
     allow: further names that may be built.
     """
@@ -116,8 +116,8 @@ def targets(node: object) -> Iterator[str]:
 def check_config(node: object, key: str = "config", allow: Collection[str] = ()) -> None:
     """Raise ValueError for a `_target_` anywhere in `node` that is not allowed, and for an interpolation.
 
-    node: plain data, except that a target may be a class or function, which only code can have put there.
-    allow: names that may be built beside those of the list.
+    node: plain data. A target may also be a class or function, which only code can have put there.
+    allow: names that may be built besides those on the list.
     """
     if isinstance(node, dict):
         if "_target_" in node:
@@ -134,7 +134,7 @@ def check_config(node: object, key: str = "config", allow: Collection[str] = ())
 def check_references(node: object, key: str) -> None:
     """Raise ValueError for an interpolation that reads anything but other keys of the same node.
 
-    node: plain data, in which the wiring of this project refers from one part to another.
+    node: plain data, in which parts refer to each other.
     """
     if isinstance(node, Mapping):
         for name, inner in node.items():
@@ -164,6 +164,6 @@ def check_target(node: dict, key: str, allow: Collection[str] = ()) -> None:
 
 
 def way_to_allow(names: Collection[str]) -> str:
-    """How a user allows these names, in Python and on the command line."""
+    """Advice for the user: how to allow these names in Python and on the command line."""
     options = " ".join(f"--allow {name}" for name in names)
     return f"Predictor.from_checkpoint(path, allow={list(names)}), or predict.py {options}"

@@ -34,11 +34,11 @@ class DABDETRCheckpointer(DetectionCheckpointer):
     A load leaves a `LoadReport` in `report`, and in the log.
 
     class_names: names of the model's classes, which find their rows in the checkpoint's class heads.
-    strict: the checkpoint must fill all that the model needs at inference, as evaluation needs it.
+    strict: the checkpoint must fill everything that the model needs at inference. Evaluation needs this.
     partial: tensors that do not fit the model start from scratch. Otherwise only classes may differ.
     description: returns the result of `Description.to_dict` for a checkpoint that is about to be saved.
 
-    Raises CheckpointError for a file that cannot be read, or that does not fill the model as it must.
+    Raises CheckpointError for a file that cannot be read or does not fill the model.
     """
 
     def __init__(
@@ -120,7 +120,8 @@ class DABDETRCheckpointer(DetectionCheckpointer):
             raise unfit(path, error) from error
 
     def load_content(self, content: Mapping[str, Any], path: str) -> None:
-        """Load the weights in what `read` gave of the file at `path`. Raises CheckpointError, which names the file."""
+        """Load weights from the result of `reading.read` for the file at `path`. Raises CheckpointError, naming the
+        file."""
         try:
             self._load_model(dict(content))
         except Exception as error:  # as in `load`

@@ -12,8 +12,8 @@ HEADS = {"rcnn": "roi_head.0.bbox_head.fc_cls.weight", "atss": "bbox_head.0.atss
 
 
 def detector(num_layers: int, num_maps: int) -> Iterator[Rule]:
-    """What detects, except the backbone. num_layers: of the decoder; the heads after the last layer's are the
-    encoder's."""
+    """The parts that detect, except the backbone. num_layers: layers of the decoder. The heads after those of the last
+    layer are the encoder's."""
     yield from channel_mapper(num_maps, norm="gn")
     yield Rule(f"{TRANSFORMER}.level_embeds", "neck.level_embed")
     yield from mmcv_deformable_layers(TRANSFORMER)
@@ -39,7 +39,7 @@ def detector(num_layers: int, num_maps: int) -> Iterator[Rule]:
 
 
 def auxiliary_heads(heads: Sequence[str]) -> Iterator[Rule]:
-    """What only training has: RPN, RoI head and ATSS head, and the queries from their samples.
+    """The parts that only training has: RPN, RoI head, ATSS head, and the queries from their samples.
 
     heads: the names in our models of the heads that give queries, in their order.
     """

@@ -72,9 +72,9 @@ def write(
     model, augmentations, class_names: for transformers: the model's node, the nodes of its augmentations at test time,
         and names by output.
     torchvision_names: whether the backbone gets torchvision's names, as in detrex' models with DC5.
-    further: for this project: further entries of the file.
+    further: more entries for the file, in this project's own format.
 
-    Returns the number of tensors. Raises ValueError for a model that the other code does not have.
+    Returns the number of tensors. Raises ValueError for a model that the other code cannot build.
     """
     if to == "dab_detr":
         names = {"class_names": class_names} if class_names else {}

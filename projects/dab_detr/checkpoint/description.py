@@ -23,14 +23,14 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a checkpoint says about itself, in plain data: dicts, lists, strings and numbers, without pickled objects.
+    """The description of a checkpoint, in plain data: dicts, lists, strings and numbers, without pickled objects.
 
-    class_names: the dataset's, in the order of the model's classes; None if it has none.
+    class_names: the dataset's names, in the order of the model's classes; None if it has none.
     category_ids: the dataset's ids of these classes, as in its annotation file; None if it has none.
-    config: the training's, without interpolations: a LazyConfig, or a yacs config with its keys in capitals; None if
-        it is not plain data.
+    config: the training's config without interpolations: a LazyConfig, or a yacs config with its keys in capitals; None
+        if it is not plain data.
     pixel_mean, pixel_std: by channel, in the order `input_format` ("RGB" or "BGR").
-    versions: of the libraries that wrote the checkpoint.
+    versions: the versions of the libraries that wrote the checkpoint.
     metrics: results of the last evaluation, nested by task and name, or flat as "bbox/AP"; stored flat. Empty without
         an evaluation.
     """

@@ -97,7 +97,8 @@ def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
 
 
 def table_of_ours(state: Mapping[str, Tensor], torchvision_names: bool = False) -> RenameTable:
-    """The table for a state dict of ours, chosen by its keys. torchvision_names: as in detrex' models with DC5."""
+    """The table for a state dict of ours, chosen by its keys. torchvision_names: whether the backbone has torchvision's
+    names, as in DC5."""
     if "neck.level_embed" not in state:
         return dab_detr_table(torchvision_names=torchvision_names)
     kernels = {key: x.shape[-1] for key, x in state.items() if key.startswith("neck.projections.") and x.ndim == 4}

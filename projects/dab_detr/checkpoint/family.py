@@ -1,4 +1,4 @@
-"""Checks that a model is set up as foreign weights need it, before a wrong setting costs AP without a word."""
+"""Checks that a model has the settings that foreign weights need, because a wrong setting silently costs AP."""
 
 import logging
 import math
@@ -20,8 +20,8 @@ BACKBONES = {"relative_position_bias_table": "Swin Transformer", "pos_embed": "V
 def check_family(found: Format, weights: Mapping[str, Tensor], model: nn.Module, *, inference: bool) -> None:
     """Raise ValueError, in one line with the overrides that fit, for a model that cannot use the weights.
 
-    found: the format of the weights. weights: their state dict under our names.
-    inference: whether the model is to detect with the weights as they are. Another selection then gives a warning.
+    found: the format of the weights. weights: the state dict under our names.
+    inference: whether the model will detect with the weights as they are. Then another selection gives a warning.
 
     A part that has no such setting passes.
     """
@@ -55,7 +55,7 @@ def check_backbone(found: Format, weights: Mapping[str, Tensor], model: nn.Modul
 
 
 def check_levels(found: Format, weights: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Raise ValueError if the weights are of a model with another number of levels."""
+    """Raise ValueError if the weights come from a model with another number of levels."""
     levels, have = weights.get("neck.level_embed"), getattr(getattr(model, "neck", None), "num_levels", None)
     if levels is None or have in (None, len(levels)):
         return

@@ -20,10 +20,11 @@ def unchanged(state: State) -> State:
 class Format:
     """A format of state dicts.
 
-    name: whose it is. keys: the keys that together identify it. table: its rename table, for one state dict.
+    name: the code that writes it. keys: the keys that together identify it. table: its rename table, for one state
+    dict.
     needs: the settings by config key that its models were trained with, where no tensor shows them.
-    selection: those with which the AP of released weights was measured.
-    finish: makes our state dict of the renamed one, where names are not all that differs.
+    selection: the settings with which the AP of released weights was measured.
+    finish: completes the renamed state dict if more than names differs.
     """
 
     name: str
@@ -117,7 +118,7 @@ def recognize(state: State) -> Format | None:
 
 
 def to_ours(state: State) -> tuple[dict[str, Tensor], Format | None, list[str]]:
-    """The state dict under our names, its format, and the keys that no rule covers. A state dict of no known format
+    """The state dict under our names, its format, and the keys that no rule covers. A state dict in an unknown format
     stays as it is."""
     found = recognize(state)
     if found is None:

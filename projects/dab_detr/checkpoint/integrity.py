@@ -1,4 +1,4 @@
-"""Tells whether a file of weights is as it was written: by the checksums of a zip file, or by our own."""
+"""Checks that a weights file is intact, by the checksums of a zip file or by our own checksum."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ def checksum(state: Mapping[str, Tensor]) -> str:
 def check_safetensors(state: Mapping[str, Tensor], path: str | Path) -> None:
     """Compare tensors with the checksum in the metadata of their file, if it has one. Raises ValueError if they differ.
 
-    Files of others have none, and damaged numbers in them cannot be seen.
+    Files from other code have no checksum, so damaged numbers in them go unnoticed.
     """
     with open(path, "rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))

@@ -1,4 +1,4 @@
-"""Reads weights files by their content, whatever their name, and runs no code from them."""
+"""Reads weights files by their content, not by their name, and never runs code from them."""
 
 import argparse
 import json

@@ -130,7 +130,7 @@ def whole_number(temperature: float, key: str) -> int:
 def image_processor_config(model: DictConfig, augmentations: Sequence[DictConfig]) -> dict[str, Any]:
     """preprocessor_config.json: the image processor that transformers pairs with DAB-DETR.
 
-    augmentations: nodes of what is done to an image at test time.
+    augmentations: nodes of the augmentations at test time.
 
     Raises ValueError for augmentations that transformers does not have.
     """

@@ -61,7 +61,7 @@ class FocalLoss(Part):
 
 
 class QualityFocalLoss(FocalLoss):
-    """Focal loss whose classes are to be as probable as the query's box is good: Co-DINO's.
+    """Co-DINO's focal loss: the probability of a class learns the quality of the query's box.
 
     The target of a query's class is the IoU of its box and its object, that of other classes is 0. Each costs its
     cross-entropy times the distance from the target to the power of `beta`. Matching costs what it does in `FocalLoss`.

@@ -41,7 +41,7 @@ class HungarianMatcher:
         counts = [len(target.labels) for target in targets]
         offsets = [0, *accumulate(counts)]
         cost = self.cost(prediction, targets).cpu().numpy()
-        # scipy refuses the NaN of a diverged model; matching goes on, and the loss shows the NaN
+        # scipy refuses the NaN of a diverged model; matching continues, and the loss shows the NaN
         cost = np.nan_to_num(cost, nan=REFUSED, posinf=REFUSED, neginf=REFUSED)
         pairs = [
             np.stack(
@@ -61,7 +61,8 @@ class HungarianMatcher:
         return Matches(query=(layer, image, query), object=match)
 
     def cost(self, prediction: Prediction, targets: Sequence[Target]) -> Tensor:
-        """Costs (L, B, Q, N), N the most objects of an image. Columns beyond the objects of an image mean nothing."""
+        """Costs (L, B, Q, N), where N is the largest number of objects in an image. Columns beyond an image's objects
+        are unused."""
         labels = pad_sequence([target.labels for target in targets], batch_first=True)
         target_boxes = pad_sequence([target.boxes for target in targets], batch_first=True)[None]
         boxes = full_precision(prediction.boxes)

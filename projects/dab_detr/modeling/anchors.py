@@ -11,20 +11,20 @@ from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
-LARGEST_GROWTH = math.log(1000 / 16)  # the growth of a side, as a logarithm
+LARGEST_GROWTH = math.log(1000 / 16)  # the largest growth of a side, as a logarithm
 TIE = 1e-5  # IoUs closer than this count as equal, because rounding decides between them
 
 
 def anchor_grid(sizes: Sequence[Sequence[float]], ratios: Sequence[float], strides: Sequence[int]):
     """Detectron2's generator of anchors whose first cell has its center at (0, 0), as mmdetection has them.
 
-    sizes: of the anchors of each level, as square roots of their area. ratios: height over width.
+    sizes: sides of the anchors of each level, as square roots of their areas. ratios: height over width.
     """
     return DefaultAnchorGenerator(sizes=sizes, aspect_ratios=[list(ratios)], strides=list(strides), offset=0.0)
 
 
 def cells_inside(map_size: Sequence[int], stride: int, image_size: Sequence[int], device: torch.device) -> Tensor:
-    """(h, w) bool, True where a cell of the map begins inside the image. Sizes are (height, width)."""
+    """(h, w) bool, True where the first pixel of a cell lies inside the image. Sizes are (height, width)."""
     y, x = (
         torch.arange(cells, device=device) * stride < side for cells, side in zip(map_size, image_size, strict=True)
     )
@@ -32,13 +32,13 @@ def cells_inside(map_size: Sequence[int], stride: int, image_size: Sequence[int]
 
 
 def encode_deltas(anchors: Tensor, boxes: Tensor) -> Tensor:
-    """(A, 4) what moves the anchors (A, 4) to the boxes (A, 4): dx and dy in sides, dw and dh as logarithms."""
+    """Deltas (A, 4) that move the anchors (A, 4) to the boxes (A, 4): dx and dy in sides, dw and dh as logarithms."""
     anchors, boxes = (box_convert(x, "xyxy", "cxcywh") for x in (anchors, boxes))
     return torch.cat([(boxes[:, :2] - anchors[:, :2]) / anchors[:, 2:], (boxes[:, 2:] / anchors[:, 2:]).log()], 1)
 
 
 def decode_deltas(deltas: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes (A, 4) from deltas (A, 4) of anchors (A, 4). (Detectron2's own does so in single precision only.)"""
+    """Boxes (A, 4) from deltas (A, 4) of anchors (A, 4). Detectron2's own works in fp32 only."""
     anchors = box_convert(anchors, "xyxy", "cxcywh")
     center = anchors[:, :2] + deltas[:, :2] * anchors[:, 2:]
     growth = deltas[:, 2:].clamp(-LARGEST_GROWTH, LARGEST_GROWTH)
@@ -50,7 +50,7 @@ def assign_atss(anchors: Tensor, counts: Sequence[int], boxes: Tensor, topk: int
 
     For each object, the `topk` anchors of each level with the nearest centers are candidates. Those whose IoU reaches
     the mean plus the standard deviation of all candidates' IoU, and whose center lies inside the object, are its
-    anchors. An anchor of several objects goes to the one of the highest IoU. Small objects may get none.
+    anchors. An anchor that several objects claim goes to the one with the highest IoU. Small objects may get none.
 
     anchors: (A, 4), level by level. counts: anchors of each level. boxes: (N, 4) of the objects.
     """
@@ -76,12 +76,14 @@ def assign_atss(anchors: Tensor, counts: Sequence[int], boxes: Tensor, topk: int
 
 
 def assign_max_iou(anchors: Tensor, boxes: Tensor, low: float, high: float, best_from: float | None = None) -> Tensor:
-    """(A,) index of the object that each anchor belongs to, -1 for background and -2 for neither.
+    """(A,) index of the object that each anchor belongs to, -1 for background, -2 for an anchor to ignore.
 
-    An anchor belongs to the object of its highest IoU if that is at least `high`, to the background below `low`.
+    An anchor belongs to the object with which its IoU is highest if that IoU is at least `high`, and to the background
+    if it is below `low`.
 
-    best_from: where given, an object's best anchors are its own too, ties included, if their IoU is at least that;
-        the last object wins. (Detectron2's matcher has no such minimum, and leaves the anchor with another object.)
+    best_from: if given, an object also gets its best anchors, ties included, when their IoU is at least this number.
+        If two objects claim the same anchor, the last one gets it. (Detectron2's matcher has no such minimum, and leaves
+        the anchor with another object.)
     """
     if not len(boxes):
         return torch.full((len(anchors),), -1, device=anchors.device)
@@ -106,7 +108,7 @@ def sample(objects: Tensor, number: int, fraction: float, generator: torch.Gener
 
 
 def draw(x: Tensor, number: int, generator: torch.Generator | None) -> Tensor:
-    """At most `number` rows of x, in their order. They are drawn on the CPU, so that a seed means the same anywhere."""
+    """At most `number` rows of x, in their order. Drawn on the CPU, so a seed draws the same everywhere."""
     if len(x) <= number:
         return x
     return x[torch.randperm(len(x), generator=generator)[:number].sort().values.to(x.device)]

@@ -18,8 +18,8 @@ DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # the units of the deltas that the head predi
 class ATSSHead(nn.Module):
     """Classes, a box and a centerness for each cell, learned from the anchors that ATSS gives to each object.
 
-    dim: channels of the maps. strides: of all maps. anchor_size: side of the anchors, in strides. topk: candidates of
-    each level, see `assign_atss`.
+    dim: channels of the maps. strides: the strides of all maps. anchor_size: side of the anchors, in strides. topk:
+    candidates of each level, see `assign_atss`.
     """
 
     name, shared_by = "atss", "objects"
@@ -45,9 +45,9 @@ class ATSSHead(nn.Module):
         self.scales = nn.ParameterList(nn.Parameter(torch.tensor(1.0)) for _ in strides)
 
     def forward(self, maps: Sequence[Tensor], inside: Sequence[Tensor], scene: Scene) -> Samples:
-        """The targets of the anchors of one image.
+        """Compute the losses and samples of one image.
 
-        maps: (1, C, h, w) of each level. inside: (h, w) bool of each, True where a cell is image.
+        maps: (1, C, h, w) of each level. inside: for each map (h, w) bool, True where a cell is image.
         """
         logits, deltas, centerness = (full_precision(torch.cat(x)) for x in zip(*self.answers(maps), strict=True))
         anchors = torch.cat([x.tensor for x in self.anchors(maps)]).to(scene.boxes)
@@ -86,6 +86,6 @@ class ATSSHead(nn.Module):
 
 
 def centerness_of(points: Tensor, boxes: Tensor) -> Tensor:
-    """(P,) how near the points (P, 2) lie to the centers of the boxes (P, 4) around them: 1 there, 0 at the border."""
+    """Centerness (P,) of points (P, 2) inside boxes (P, 4): 1 at the center of a box, 0 at its border."""
     before, after = points - boxes[:, :2], boxes[:, 2:] - points
     return (torch.minimum(before, after) / torch.maximum(before, after)).prod(1).sqrt()

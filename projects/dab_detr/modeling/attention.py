@@ -34,7 +34,7 @@ class Terms(NamedTuple):
 
 
 def products_of(terms: Terms, rows: Tensor, heads: int) -> dict[str, Tensor]:
-    """The products (heads, n, S) of `Look` for the queries `rows` (n,) of the first image."""
+    """The scaled products (heads, n, S) that `Look` holds, for the queries `rows` (n,) of the first image."""
     content_query, position_query = (in_heads(x[:1, rows], heads) for x in terms[:2])
     content_key, position_key = (in_heads(x[:1], heads) for x in terms[2:])
     return {

@@ -38,7 +38,7 @@ def resnet(
     dilated: DC5: res5 keeps the stride of res4, and its blocks dilate by 1, 2, 2. Detectron2's RES5_DILATION would
         also dilate the first block, unlike the training of the released weights.
     freeze_at: 0 trains everything, 1 freezes the stem, 2 also res2 (as the original), up to 5.
-    norm: "FrozenBN", or "BN" for a training without ImageNet weights.
+    norm: "FrozenBN", or "BN" to train without ImageNet weights.
     width: channels of the stem; 64 for the published networks.
     """
     if depth not in BLOCKS:
@@ -90,14 +90,15 @@ def build_dab_detr_resnet_backbone(cfg, input_shape) -> ResNet:
     )
 
 
-# timm's options for images of any size: of networks with one stride (ViT), of those with windows (Swin), of the others
+# timm's options for images of any size: for networks with one stride (ViT), with windows (Swin), and for all others
 ANY_SIZE = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 
 
 class TimmBackbone(Backbone):
     """A backbone of the `timm` library with feature maps, behind Detectron2's interface.
 
-    name: timm's, for example "convnext_tiny", "swin_tiny_patch4_window7_224" or "vit_small_patch16_dinov3".
+    name: timm's name for the network, for example "convnext_tiny", "swin_tiny_patch4_window7_224" or
+    "vit_small_patch16_dinov3".
     out_features: named by stride, as in Detectron2's ResNets: "res2" is stride 4, "res3" 8, "res4" 16, "res5" 32. A
         plain vision transformer has one stride; `SimplePyramid` makes the others from its last map.
     pretrained: fetch timm's weights.
@@ -113,7 +114,7 @@ class TimmBackbone(Backbone):
         import timm  # an optional dependency
 
         info, any_size = feature_info(name)
-        options = any_size | OmegaConf.to_container(OmegaConf.create(options))  # timm takes no lists of a config
+        options = any_size | OmegaConf.to_container(OmegaConf.create(options))  # timm takes no OmegaConf lists
         strides = {f"res{stride.bit_length() - 1}": i for i, stride in enumerate(info.reduction())}
         missing = sorted(set(out_features) - set(strides))
         if missing:
@@ -144,7 +145,7 @@ def feature_info(name: str):
 
     for options in ANY_SIZE:
         try:
-            with torch.device("meta"):  # only the shapes are asked for
+            with torch.device("meta"):  # only shapes are needed
                 return timm.create_model(name, features_only=True, **options).feature_info, options
         except TypeError as error:
             if options is ANY_SIZE[-1] or "unexpected keyword argument" not in str(error):

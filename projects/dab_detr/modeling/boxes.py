@@ -47,8 +47,8 @@ def iou(boxes: Tensor, others: Tensor) -> Tensor:
 def generalized_iou(boxes: Tensor, others: Tensor, eps: float) -> Tensor:
     """GIoU of xyxy boxes (..., 4) and (..., 4), broadcast against each other; in [-1, 1].
 
-    eps is added to the union and to the enclosing area: 1e-6 in DAB-DETR, 0 in DETR. The loss uses boxes in pairs,
-    the matcher (..., Q, 1, 4) against (..., 1, N, 4).
+    eps is added to the union and to the enclosing area: 1e-6 in DAB-DETR, 0 in DETR. The loss compares pairs of boxes,
+    the matcher compares (..., Q, 1, 4) with (..., 1, N, 4).
     """
     intersection, union = areas_of(boxes, others)
     span = torch.maximum(boxes[..., 2:], others[..., 2:]) - torch.minimum(boxes[..., :2], others[..., :2])

@@ -1,7 +1,7 @@
-"""Collaborative training (Co-DETR): auxiliary heads that assign many samples to each object teach encoder and decoder.
+"""Collaborative training (Co-DETR): auxiliary heads help to train the encoder and the decoder.
 
-The heads exist in training only. Their positive samples become further queries of the same decoder. These queries know
-their object without matching.
+The heads assign many samples to each object. They exist in training only. Their positive samples become further queries
+of the same decoder. These queries know their object without matching.
 """
 
 from collections.abc import Sequence
@@ -28,15 +28,15 @@ from .structures import (
     blocked_between,
 )
 
-FEWEST = 9  # positive queries of an image in the original, which fills them up
+FEWEST = 9  # the original fills up the queries of an image to at least this number
 
 
 class SampleEncoding(nn.Module):
     """Makes the content of queries from samples of a head.
 
-    learned_positions: whether it makes positions from the boxes too.
+    learned_positions: whether to make positions from the boxes too.
     see_features: whether the content holds the features of the samples beside their boxes, as in Co-Deformable-DETR.
-        Co-DINO takes the boxes alone.
+        Co-DINO uses only the boxes.
     """
 
     def __init__(self, *, dim: int, learned_positions: bool, see_features: bool):
@@ -61,10 +61,10 @@ class Collaboration(nn.Module):
     Each image passes through the heads alone and without its padding, so it teaches the same in any batch.
 
     heads: each with a `name` and losses that are `shared_by` the images or by their objects; see `ATSSHead`.
-    pyramid: maps of the memory to the maps of the heads. stride: of the memory's first map.
+    pyramid: turns the maps of the memory into the maps for the heads. stride: stride of the memory's first map.
     weight: factor of the heads' losses; Co-DETR's is 2 for each decoder layer.
     anchor_dim: columns of the anchors of the decoder's queries.
-    learned_positions, see_features: see `SampleEncoding`. The decoder's prior decides about the first.
+    learned_positions, see_features: see `SampleEncoding`. The decoder's prior determines `learned_positions`.
     most: largest number of queries from one head and image. The image's seed decides which samples they are.
     as_original: for comparison with the original: heads see the padding, random negative samples fill up images with
         few positive ones, and losses are divided by the samples of all images in this process.
@@ -95,7 +95,7 @@ class Collaboration(nn.Module):
     def forward(
         self, prediction: Prediction, memory: Memory, padding: Tensor, targets: Sequence[Target], decoder: nn.Module
     ) -> Prediction:
-        """Add to the prediction what each head teaches.
+        """Add the losses of each head, and the answers of its positive queries, to the prediction.
 
         padding: (B, H, W) bool of the images, True where padded.
         """
@@ -119,7 +119,7 @@ class Collaboration(nn.Module):
         return maps, [cells_inside(x.shape[-2:], stride * 2**i, scene.size, x.device) for i, x in enumerate(maps)]
 
     def trimmed(self, maps: Sequence[Tensor], stride: int, scene: Scene) -> list[Tensor]:
-        """The maps without their padding, unless they are for comparison with the original."""
+        """Cut the padding off the maps, except with `as_original`."""
         if self.as_original:
             return list(maps)
         height, width = scene.size
@@ -136,10 +136,10 @@ class Collaboration(nn.Module):
         return losses
 
     def weights(self, counts: Tensor, shares: Sequence[int]) -> Tensor:
-        """Weights (B,) of a sample of each image.
+        """Weights (B,): one number per image, for all of its samples.
 
-        The samples of an image weigh as much as its objects together, and one sample as much as one object at most. The
-        other images change nothing. In the original all samples of the batch have the same weight.
+        The samples of an image weigh as much as its objects together, and one sample as much as one object at most.
+        Other images have no influence. In the original, all samples of the batch have the same weight.
 
         counts: (B,) samples of each image. shares: objects of each image, or 1 for losses that images share equally.
         """
@@ -157,8 +157,8 @@ class Collaboration(nn.Module):
         return [draw(x, self.most, scene.generator()) for x, scene in zip(positives, scenes, strict=True)]
 
     def filled_up(self, objects: Sequence[Tensor], scenes: Sequence[Scene]) -> list[Tensor]:
-        """The original's choice: as many samples of each image as the most positive ones of an image, and `FEWEST` or
-        more. Samples that not all images have take no part."""
+        """Choose as the original does: the same number of samples in every image, enough for the image with the most
+        positive ones and at least `FEWEST`. Only the samples up to the shortest image's number take part."""
         fewest = min(len(x) for x in objects)
         positives = [(x[:fewest] >= 0).nonzero()[:, 0] for x in objects]
         number = max(FEWEST, min(self.most, max(len(x) for x in positives)))
@@ -186,7 +186,7 @@ class Collaboration(nn.Module):
         positive = valid & (objects >= 0)
         weights = self.weights(positive.sum(1).to(boxes), [len(target.labels) for target in targets])
         content, embed = encoding(boxes, in_slots([x.features[i] for x, i in zip(samples, chosen, strict=True)]))
-        # the last row, which index -1 finds, is that of no object
+        # index -1 finds the last row, which stands for "no object"
         rows = [F.pad(target.boxes, (0, 0, 0, 1)) for target in targets]
         labels = [F.pad(target.labels, (0, 1)) for target in targets]
         return Queries(

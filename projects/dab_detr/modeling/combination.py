@@ -17,8 +17,8 @@ def check_combination(
     selection: object,
     collaboration: nn.Module | None,
 ) -> None:
-    """Raise ValueError for parts that cannot work together. The message names the config keys to change and, for what
-    a part declares (see `part.Part`), the class and the attribute."""
+    """Raise ValueError for parts that cannot work together. The message names the config keys to change. For a wrong
+    declaration of a part (see `part.Part`), it also names the class and the attribute."""
     check_features(backbone, neck)
     check_levels(neck, encoder, decoder)
     check_positions(neck, encoder, decoder)
@@ -31,7 +31,7 @@ def check_combination(
 
 
 def check_features(backbone: nn.Module, neck: nn.Module) -> None:
-    """The neck takes feature maps that the backbone has, with their number of channels."""
+    """Check that the backbone has the feature maps that the neck takes, with the channels that it expects."""
     shapes = required(backbone, "output_shape", "model.backbone")()
     for feature, channels in required(neck, "in_channels", "model.neck").items():
         if feature not in shapes:
@@ -47,7 +47,7 @@ def check_features(backbone: nn.Module, neck: nn.Module) -> None:
 
 
 def check_levels(neck: nn.Module, encoder: nn.Module, decoder: nn.Module) -> None:
-    """The number of levels of the attention is that of the neck."""
+    """Check that attention and neck have the same number of levels."""
     num_levels = required(neck, "num_levels", "model.neck")
     for key, part in (("model.encoder", encoder), ("model.decoder", decoder)):
         for module in part.modules():
@@ -59,7 +59,7 @@ def check_levels(neck: nn.Module, encoder: nn.Module, decoder: nn.Module) -> Non
 
 
 def check_positions(neck: nn.Module, encoder: nn.Module, decoder: nn.Module) -> None:
-    """The neck's position map has a half for y and a half for x exactly where attention splits them."""
+    """Check that the neck's position map has separate halves for y and x if, and only if, attention splits them."""
     position = required(neck, "position", "model.neck")
     split = bool(declared(position, "splits_axes"))
     layers = required(decoder, "layers", "model.decoder")
@@ -74,7 +74,8 @@ def check_positions(neck: nn.Module, encoder: nn.Module, decoder: nn.Module) -> 
 
 
 def check_needs(neck: nn.Module, queries: nn.Module, decoder: nn.Module) -> None:
-    """The prior gives what attention needs, the queries what the prior needs, and the memory what the queries need."""
+    """Check that the prior gives what attention needs, the queries what the prior needs, the memory what queries
+    need."""
     dim, memory_dim = required(neck, "dim", "model.neck"), declared(queries, "memory_dim")
     if memory_dim not in (None, dim):
         raise ValueError(
@@ -93,7 +94,7 @@ def check_needs(neck: nn.Module, queries: nn.Module, decoder: nn.Module) -> None
 
 
 def check_given(asking: str, need: str, key: str, part: nn.Module) -> None:
-    """Raise ValueError, which begins with `asking`, where the part at the config `key` does not give `need`."""
+    """Raise ValueError if the part at the config `key` does not give `need`. The message begins with `asking`."""
     given, name = declared(part, "gives"), type(part).__name__
     if need not in given:
         raise ValueError(
@@ -103,7 +104,8 @@ def check_given(asking: str, need: str, key: str, part: nn.Module) -> None:
 
 
 def check_anchors(queries: nn.Module, denoising: nn.Module, decoder: nn.Module) -> None:
-    """The prior reads at most the columns that the anchors of the queries have. Denoising makes the same columns."""
+    """Check that the prior reads only columns that the queries' anchors have, and that denoising makes the same
+    columns."""
     columns = declared(queries, "anchor_dim")
     if columns is None:
         return
@@ -120,7 +122,7 @@ def check_anchors(queries: nn.Module, denoising: nn.Module, decoder: nn.Module) 
 
 
 def check_classes(decoder: nn.Module, classification: object, selection: object) -> None:
-    """Heads, loss and selection agree on whether the last class is "no object"."""
+    """Check that heads, loss and selection agree on whether the last class is "no object"."""
     heads = required(decoder, "class_heads", "model.decoder")
     parts = {"model.decoder.class_heads": heads[0], "model.criterion.classification": classification}
     parts["model.selection"] = selection
@@ -135,7 +137,8 @@ def check_classes(decoder: nn.Module, classification: object, selection: object)
 
 
 def check_proposals(queries: nn.Module, criterion: object) -> None:
-    """Proposals are ranked by what they learn: by class 0 if their labels are all that, otherwise by the best class."""
+    """Check that proposals are ranked by what they learn: by class 0 if they learn only that, otherwise by the best
+    class."""
     ranked, learned = declared(queries, "class_agnostic"), declared(criterion, "class_agnostic")
     if None not in (ranked, learned) and ranked != learned:
         raise ValueError(
@@ -146,7 +149,7 @@ def check_proposals(queries: nn.Module, criterion: object) -> None:
 
 
 def check_collaboration(backbone: nn.Module, neck: nn.Module, decoder: nn.Module, collaboration: nn.Module) -> None:
-    """Auxiliary heads know the memory's strides and levels, and give the queries what the decoder needs of them."""
+    """Check the auxiliary heads: strides and levels are the memory's, and their queries have what the decoder needs."""
     first = next(iter(neck.in_channels))
     stride = backbone.output_shape()[first].stride
     if collaboration.stride != stride:

@@ -13,7 +13,7 @@ from .boxes import full_precision
 from .part import ANCHORS, Part
 from .structures import Look, Memory, Position
 
-# On CPU one weighted bag of cells wins over `grid_sample` from about this many queries on.
+# On CPU, one weighted bag of cells is faster than `grid_sample` from about this many queries on.
 BAG_FROM = 2**11
 INT32_MAX = torch.iinfo(torch.int32).max
 
@@ -33,7 +33,7 @@ def form_for(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor)
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return sample_from_grids
     if value.device.type == "cuda" and has_triton():
-        from .triton_sampling import sample_by_kernel  # slow to import, and of no use elsewhere
+        from .triton_sampling import sample_by_kernel  # slow to import, and needed only here
 
         return sample_by_kernel
     return sample_from_bags if bag_is_faster(value, shapes, points) else sample_from_grids
@@ -46,8 +46,10 @@ def has_triton() -> bool:
 
 
 def bag_is_faster(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor) -> bool:
-    """Whether `sample_from_bags` is faster for values (B, S, heads, c). We measured: it is on CPU for many queries, but
-    not with a gradient, whose scattered sums cost what the bag saves."""
+    """Whether `sample_from_bags` is faster for values (B, S, heads, c).
+
+    We measured: on CPU it is faster for many queries, but not with a gradient, whose scattered sums cost what the bag
+    saves."""
     wants_gradient = torch.is_grad_enabled() and (value.requires_grad or points.requires_grad)
     if value.device.type != "cpu" or wants_gradient:
         return False
@@ -81,7 +83,7 @@ def sample_from_bags(value: Tensor, shapes: tuple[tuple[int, int], ...], points:
     side = points.new_tensor([[width, height] for height, width in shapes])[:, None]
     points = points * side + 0.5  # in cells of the map with its border
     points = torch.maximum(torch.minimum(points, side + 1), torch.zeros_like(side))
-    low = torch.minimum(points.floor(), side).nan_to_num(nan=0.0)  # NaN goes on in the shares
+    low = torch.minimum(points.floor(), side).nan_to_num(nan=0.0)  # the shares keep NaN visible
     x, y = (points - low).to(value.dtype).unbind(-1)
     weights = weights.to(value.dtype)
     upper, lower = weights * (1 - y), weights * y
@@ -190,6 +192,6 @@ class DeformableAttention(Part, nn.Module):
         anchors = anchors[:, :, None, None, None]
         if anchors.shape[-1] == 4:
             return (anchors[..., :2] + offsets / self.points * anchors[..., 2:] * 0.5) * ratios
-        # filled on the device: it would have to wait for the copy of a list
+        # filled on the device, because the copy of a list would make it wait
         size = torch.stack([offsets.new_full((), side) for height, width in memory.shapes for side in (width, height)])
         return anchors * ratios + offsets / size.view(-1, 1, 2)

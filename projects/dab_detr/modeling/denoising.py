@@ -19,11 +19,11 @@ class Denoising(nn.Module):
     The content of a noised query is the embedding of its label, with a last channel of 1 that marks it as noised.
     Matching queries get the embedding of "no label", also at inference, unless their own content is learned.
 
-    content_dim, anchor_dim: of the query head. Its content has `dim` channels, or dim - 1 if it is learned and only the
-        last channel is missing, as in DN-DAB-Deformable-DETR.
+    content_dim, anchor_dim: those of the query head. Its content has `dim` channels, or dim - 1 if it is learned and
+        only the last channel is missing, as in DN-DAB-Deformable-DETR.
     label_noise: probability of replacing a label with a random one.
     box_noise: largest shift of a center, in halves of the box's size, and largest change of a size, in sizes.
-    eps: of the inverse sigmoid of the anchors.
+    eps: see `boxes.inverse_sigmoid`.
     see_padding: whether objects attend to the empty slots of images with fewer objects than others. They do in the
         original, so its predictions depend on the other images of the batch.
     """
@@ -111,7 +111,8 @@ class Denoising(nn.Module):
     def noise(self, labels: Tensor, boxes: Tensor, draws: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
         """Noised labels (M,) and boxes (M, 4).
 
-        draws: (M, 6) uniform in [0, 1): whether the label is replaced, by which, and how the box is noised.
+        draws: (M, 6) uniform in [0, 1). They decide whether the label is replaced, by which label, and how the box
+        moves.
         positive: (M,) whether the query learns the object from this copy; otherwise it learns background.
         """
         return self.noise_labels(labels, draws), self.noise_boxes(boxes, draws[:, 2:] * 2 - 1, positive)

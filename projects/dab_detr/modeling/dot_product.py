@@ -1,4 +1,4 @@
-"""Scaled dot-product attention in several heads: torch's fused kernel or plain products, whichever is faster."""
+"""Scaled dot-product attention in several heads: torch's fused kernel or plain products, the faster of the two."""
 
 import torch
 import torch.nn.functional as F

@@ -93,7 +93,7 @@ class MultiScaleNeck(nn.Module):
         return maps, [resize_padding(padding, x) for x in maps]
 
     def exact_maps(self, features: dict[str, Tensor], padding: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Likewise, as if each image were alone: 0 where convolutions reach over its border."""
+        """Maps and paddings as if each image were alone: convolutions read 0 beyond its border."""
         maps, paddings = [], []
         for i, (conv, norm) in enumerate(self.projections):
             if i < len(self.in_channels):

@@ -1,4 +1,4 @@
-"""The contract between the parts of a detector: what each part declares, for `check_combination` and for the others."""
+"""The contract between the parts of a detector: the attributes that each part declares."""
 
 PAGE = "docs/extending.md"
 
@@ -57,7 +57,7 @@ def declared(part: object, name: str) -> object:
 
 
 def required(part: object, name: str, key: str) -> object:
-    """The value of an attribute that has no default. Raises ValueError where the part at the config `key` has none."""
+    """The value of an attribute that has no default. Raises ValueError if the part at the config `key` lacks it."""
     if not hasattr(part, name):
         raise ValueError(f"the {type(part).__name__} of {key} must have the attribute {name!r} ({PAGE})")
     return getattr(part, name)

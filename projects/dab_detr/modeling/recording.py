@@ -72,11 +72,11 @@ class Recorder:
         self.looks.append(look)
 
     def self_attention(self, attention: nn.Module, inputs: tuple, output: Tensor) -> None:
-        """Note what queries see in queries; a forward hook."""
+        """Record the attention among queries; a forward hook."""
         self.looks[-1]["self_attention"] = attention.look(*inputs, self.rows)
 
     def cross_attention(self, attention: nn.Module, inputs: tuple, output: Tensor) -> None:
-        """Note what queries see in the memory; a forward hook."""
+        """Record the attention to the memory; a forward hook."""
         content, position, memory = inputs
         look = self.looks[-1]
         look["cross_attention"] = attention.look(content, position, memory, self.rows)
@@ -105,7 +105,7 @@ def recording(model: nn.Module, queries: Sequence[int]) -> Iterator[Recorder]:
     """Record the next forward passes of a detector in evaluation; `Recorder.record` holds the last one.
 
     Hooks compute the recorded numbers beside the pass, for the first image of a batch and for `queries` alone, so
-    that large images fit. Without a recording no hook is there, and nothing is spent. It works for every member of
+    that large images fit. Outside a recording there are no hooks, and nothing is slower. It works for every member of
     the family and for copies by `optimize_for_inference`.
 
     queries: indices of the queries to record.

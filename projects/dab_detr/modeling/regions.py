@@ -24,10 +24,10 @@ WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # the weights of a region's deltas
 class RegionHead(nn.Module):
     """A region proposal network on all maps, and a box head for regions on all but the last: Faster R-CNN.
 
-    dim: channels of the maps. strides: of all maps. hidden: channels of the box head's two layers.
+    dim: channels of the maps. strides: the strides of all maps. hidden: channels of the box head's two layers.
     anchor_size: side of the smallest anchors, in strides; two more are 2^(1/3) and 2^(2/3) times as large.
     num_anchors, num_regions: sampled for each image; at most a half and a quarter of them have an object.
-    proposals: the best of a level before non-maximum suppression, and the best of an image after it.
+    proposals: how many of a level's best enter non-maximum suppression, and how many of an image's best remain.
     region_size: side of a region in pixels that is pooled from the map of stride 16.
     """
 
@@ -60,9 +60,9 @@ class RegionHead(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor], inside: Sequence[Tensor], scene: Scene) -> Samples:
-        """The targets of the anchors and regions of one image.
+        """Compute the losses and samples of one image.
 
-        maps: (1, C, h, w) of each level. inside: (h, w) bool of each, True where a cell is image.
+        maps: (1, C, h, w) of each level. inside: for each map (h, w) bool, True where a cell is image.
         """
         logits, deltas, anchors = self.answers(maps)
         objects = self.assigned(torch.cat(anchors), inside, scene)
@@ -85,7 +85,7 @@ class RegionHead(nn.Module):
         )
 
     def assigned(self, anchors: Tensor, inside: Sequence[Tensor], scene: Scene) -> Tensor:
-        """(A,) the object of each anchor (A, 4), as `assign_max_iou` says; -2 outside the image."""
+        """(A,) the object of each anchor (A, 4), numbered as in `assign_max_iou`; -2 outside the image."""
         valid = torch.cat([x.flatten() for x in inside]).repeat_interleave(9)
         objects = torch.full_like(valid, -2, dtype=torch.long)
         objects[valid] = assign_max_iou(anchors[valid], scene.boxes, 0.3, 0.7, best_from=0.3)
@@ -108,7 +108,7 @@ class RegionHead(nn.Module):
         target = encode_deltas(anchors[positive], scene.boxes[objects[objects >= 0]])
         entropy = F.binary_cross_entropy_with_logits(logits[chosen], (objects >= 0).to(logits), reduction="sum")
         distance = (deltas[positive] - target).abs().sum()
-        # as mmdetection counts; without a kind as if there were one of it
+        # mmdetection's count: at least one positive and one negative anchor
         count = entropy.new_tensor(max(len(positive), 1) + max(len(chosen) - len(positive), 1))
         return {"loss_rpn_class": (entropy, count), "loss_rpn_box": (distance, count)}
 

@@ -57,13 +57,13 @@ class RowColumnAttention(Part, nn.Module):
         return Look(weights=weights.flatten(2), values=value[0].flatten(0, 1).transpose(0, 1))
 
     def weigh(self, query: Tensor, key: Tensor, padding: Tensor) -> Tensor:
-        """Attention weights (B, heads, Q, N) of queries (B, Q, C) over keys (B, N, C), padding (B, N) left out."""
+        """Attention weights (B, heads, Q, N) of queries (B, Q, C) over keys (B, N, C) without the padding (B, N)."""
         query, key = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (query, key))
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
         return scores.masked_fill(padding[:, None, None], float("-inf")).softmax(-1)
 
 
 def masked_mean(cells: Tensor, dim: int, padding: Tensor) -> Tensor:
-    """Mean of cells (B, h, w, C) along `dim`, 1 or 2, those of the padding (B, h, w) left out; 0 where all are."""
+    """Mean of the cells (B, h, w, C) outside the padding (B, h, w), along `dim` 1 or 2; 0 where all are padded."""
     total = cells.masked_fill(padding[..., None], 0.0).sum(dim)
     return total / (~padding).sum(dim).clamp(min=1)[..., None].to(total)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 MATCHING, EMPTY = -1, -2  # in place of the number of a group of denoising queries
-ABSENT = -50.0  # a class logit of certain absence: no loss, no gradient, no detection
+ABSENT = -50.0  # class logit of a query without any object: no loss, no gradient, no detection
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Prediction:
     boxes: (L, B, Q, 4) cxcywh, normalized by the size of the image.
     proposals: the encoder's prediction, as one layer, in two-stage detectors.
     denoised: the prediction of the denoising queries, with their targets.
-    heads: what the auxiliary heads of collaborative training teach.
+    heads: the answers of the auxiliary heads in collaborative training.
     """
 
     logits: Tensor
@@ -169,8 +169,10 @@ class Matches(NamedTuple):
 
 
 def blocked_between(group: Tensor) -> Tensor:
-    """(B, 1, Q, Q) bool, True where row must not see column: empty queries, noised ones of another group, and all of
-    them for the matching queries. Everyone sees those, and itself.
+    """(B, 1, Q, Q) bool, True where the query of a row must not see the query of a column.
+
+    All queries see themselves and the matching queries. Noised queries also see their own group. Nothing else is
+    visible.
 
     group: (B, Q) the number of each query's group, `MATCHING` or `EMPTY`.
     """
@@ -198,7 +200,7 @@ class Scene(NamedTuple):
 class Samples(NamedTuple):
     """The S anchors or regions that an auxiliary head learned from in one image.
 
-    losses: by name, each as a sum and what it is to be divided by, so that images can be put together.
+    losses: by name, pairs of a sum and its divisor, so that images can be combined.
     boxes: (S, 4) xyxy in pixels. objects: (S,) index of the object that each belongs to; negative for none.
     features: (S, C) what the head sees there.
     """
@@ -213,7 +215,7 @@ class HeadAnswer(NamedTuple):
     """The losses and samples of an auxiliary head.
 
     losses: each (B,) for the images, to be divided by what `shared_by` says: the "images" or "objects" of the batch.
-    positives: the answers of the queries that were made from its samples, with what they should have been.
+    positives: the answers of the queries that were made from its samples, with their targets.
     """
 
     name: str

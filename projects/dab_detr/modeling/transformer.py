@@ -139,7 +139,7 @@ class Decoder(nn.Module):
         to refine the anchors, and on the normalized content to predict.
     refinement: `RefinedAnchors`, `DetachedAnchors` or `FixedAnchors`. It takes a function that returns this layer's
         boxes, and this layer's anchors. It returns the anchors of the next layer, and the reference of its boxes.
-    eps: of the inverse sigmoid, see `boxes.inverse_sigmoid`.
+    eps: see `boxes.inverse_sigmoid`.
     xavier: whether all matrices of layers and prior start Xavier-uniform, see `Encoder`.
     """
 

@@ -4,7 +4,7 @@ Triton compiles the kernels at their first call. Import this module only where t
 environment before the import, Triton's interpreter runs them on the CPU, which is how the tests check them.
 
 A row is one head of one query of one image. A program works on ROWS rows and adds up the points of all levels in
-registers, so that no sampled value is stored. It counts in fp32 (in fp64 for values in fp64), whatever the values have.
+registers, so that no sampled value is stored. It computes in fp64 for values in fp64, otherwise in fp32.
 """
 
 import torch
@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-UNSPECIALIZED = ("sides", "rows", "rows_per_image", "cells")  # they change with the image, the kernel does not
+UNSPECIALIZED = ("sides", "rows", "rows_per_image", "cells")  # numbers that change with the image without a new kernel
 
 
 @triton.jit
@@ -203,7 +203,7 @@ def counting_type(value: Tensor) -> torch.dtype:
 
 
 def launch(kernel, value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, *tensors: Tensor, elements: int):
-    """Run a kernel over all rows, in programs of about so many `elements` of a sum each."""
+    """Run a kernel over all rows. Each program sums about `elements` numbers at a time."""
     batch, queries, heads, levels, count = points.shape[:5]
     rows, width = batch * queries * heads, triton.next_power_of_2(value.shape[-1])
     block = max(1, elements // width)

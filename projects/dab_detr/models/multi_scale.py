@@ -132,8 +132,8 @@ def dab_deformable_detr(
 
 
 def efficient_detr(*, depth: int = 50, dense: bool = True) -> DictConfig:
-    """The node of Efficient DETR in the family's parts: 80 classes, 3 encoder layers, and one decoder layer that starts
-    from the 300 best of a dense prediction, boxes and features.
+    """The node of Efficient DETR in the family's parts: 80 classes, 3 encoder layers, and one decoder layer. It starts
+    from the boxes and features of the 300 best cells.
 
     dense: whether all cells have a loss, or the chosen ones only.
     """

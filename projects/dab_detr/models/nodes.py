@@ -44,7 +44,7 @@ def single_scale_node(temperature: float) -> DictConfig:
 def multi_scale_node(
     maps: tuple[str, ...] = ("res3", "res4", "res5"), temperature: float = 10000.0, offset: float = -0.5
 ) -> DictConfig:
-    """Maps of a ResNet with bottlenecks, and one below."""
+    """Maps of a ResNet with bottlenecks, and one coarser map."""
     channels = {"res2": 256, "res3": 512, "res4": 1024, "res5": 2048}
     return L(MultiScaleNeck)(
         in_channels={name: channels[name] for name in maps},
@@ -168,7 +168,7 @@ def collaboration(
     atss: Mapping,
     **options,
 ) -> Collaboration | None:
-    """Collaborative training with heads of these names; none without. rcnn, atss: options of the heads."""
+    """Collaborative training with heads of these names, or None for no names. rcnn, atss: options of the heads."""
     if not heads:
         return None
     if unknown := [name for name in heads if name not in AUXILIARY_HEADS]:
