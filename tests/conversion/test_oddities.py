@@ -176,7 +176,7 @@ def test_pictures_and_labels_without_each_other_are_named(tmp_path):
     assert len(content["images"]) == 2 and len(content["annotations"]) == 1
     assert "without labels are background (1): images/train/b.png" in report
     assert "without a picture are left out (1): labels/train/c.txt (1 objects)" in report
-    assert "no split and no annotation file are left out (1): extra/e.png" in report
+    assert "without a split or an annotation file are left out (1): extra/e.png" in report
     assert len(converted(root, tmp_path / "o", skip_unlabeled=True)[0]["images"]) == 1
 
 

@@ -160,7 +160,7 @@ def resizing(augmentations: Sequence[DictConfig]) -> dict[str, Any]:
     if not sides or len(set(sides)) != 1:
         raise ValueError(
             "transformers' image processor resizes to one size: dataloader.test.mapper.augmentations must be one "
-            f"ResizeShortestEdge with one length, or none, and is {', '.join(names)}"
+            f"ResizeShortestEdge with one length, or none; got {', '.join(names)}"
         )
     longest = augmentations[0].get("max_size", UNLIMITED)
     return {

@@ -43,7 +43,7 @@ class CocoLayout(Layout):
         return Records(categories=categories, pictures=pictures)
 
     def split_pictures(self, content: CocoFile, index: PathIndex, ledger: Ledger) -> list[Picture]:
-        """Return the pictures of a file; enter annotations that belong to none of them."""
+        """Return the pictures of a file. Enter annotations without a picture in the ledger."""
         for node in content.strays:
             ledger.add(Kind.ORPHAN_OBJECT, f"annotation {node.get('id')} of {ledger.name(content.path)}")
         found = (self.picture(image, content, index, ledger) for image in content.images)
@@ -75,9 +75,9 @@ class CocoLayout(Layout):
 
 
 def find_picture(name: str, path: Path, index: PathIndex) -> Path | None:
-    """Return the picture that a file name of an annotation file means; None if there is none.
+    """Find the picture for a file name in an annotation file. Returns None if there is none.
 
-    Raises Damage if it may be one of several.
+    Raises Damage if several pictures fit.
     """
     found = index.find(name, path.parent)
     if len(found) > 1:
@@ -121,7 +121,7 @@ def shared_categories(contents: dict[str, CocoFile], ledger: Ledger) -> dict[str
 def find_coco(inventory: Inventory, source: Path, labels: list[Path]) -> Layout | None:
     """Return the layout of a folder with these annotation files, or None without any.
 
-    Raises ValueError if two files are of one split; of COCO's own, the instances are meant.
+    Raises ValueError if two files belong to one split. Among COCO's own files, only those of instances count.
     """
     if not labels:
         return None

@@ -7,17 +7,17 @@ from typing import Any
 from ..data.content import as_int, is_id
 from .records import Item, Picture
 
-MARK = "converted by dab_detr"  # in the info of these files, so that they are not taken for a source
+MARK = "converted by dab_detr"  # in the info of these files, so that a later conversion does not take them for a source
 
 
 def coco_content(pictures: list[Picture], categories: dict[str, dict[str, Any]], folder: Path, source: str) -> dict:
     """Return the content of an annotation file.
 
-    folder: where the file names start from.
+    folder: the folder that the file names start from.
     source: the format that the pictures were read from, for the description.
 
-    Ids of images and annotations are kept if the source has them, all are different, and those of annotations are
-    above 0, which pycocotools needs; otherwise they count from 1.
+    Ids of images and annotations are kept if the source has them, all are different, and ids of annotations are above
+    0, which pycocotools needs. Otherwise they count from 1.
     """
     items = [item for picture in pictures for item in picture.items]
     image_ids = kept_ids([picture.extra.get("id") for picture in pictures]) or range(1, len(pictures) + 1)
@@ -43,7 +43,7 @@ def annotation_keys(item: Item) -> dict[str, Any]:
 
 
 def kept_ids(ids: Iterable[Any], above: int = -1) -> list[int] | None:
-    """The ids as whole numbers, if all are such, above a number and different; otherwise None."""
+    """The ids as whole numbers if all of them are, are different and above a number; otherwise None."""
     found = [as_int(i) if is_id(i) else None for i in ids]
     usable = all(type(i) is int and above < i < 2**53 for i in found)
     return found if found and usable and len(set(found)) == len(found) else None

@@ -13,9 +13,9 @@ from .text import read_json
 
 @dataclass(kw_only=True)
 class CocoFile:
-    """The lists of an annotation file, whose ids are whole numbers or texts that find each other.
+    """The lists of an annotation file. Their ids are whole numbers or texts that refer to each other correctly.
 
-    annotations: image id -> its annotations. names: category id -> name. strays: annotations of no image.
+    annotations: image id -> its annotations. names: category id -> name. strays: annotations without an image.
     """
 
     path: Path
@@ -80,15 +80,15 @@ def entries(content: Any, key: str, path: Path) -> list[dict]:
     if found is None and isinstance(content, dict):
         found = []
     if not isinstance(found, list):
-        raise Damage(path, key, f"must be a list, and is {found!r:.60}")
+        raise Damage(path, key, f"must be a list, got {found!r:.60}")
     wrong = next((i for i, x in enumerate(found) if not isinstance(x, dict)), None)
     if wrong is not None:
-        raise Damage(path, f"{key}[{wrong}]", f"must be an object of JSON, and is {found[wrong]!r:.60}")
+        raise Damage(path, f"{key}[{wrong}]", f"must be an object of JSON, got {found[wrong]!r:.60}")
     return found
 
 
 def checked_id(node: dict, path: Path, entry: str) -> Any:
-    """The id of an entry, as a whole number where it stands for one. Raises Damage without one."""
+    """The id of an entry, as a whole number if it is one. Raises Damage for an entry without an id."""
     found = as_int(node.get("id"))
     if isinstance(found, bool) or not is_id(found):
         raise Damage(path, entry, f"id must be a whole number or a text: {node.get('id')!r:.60}")
@@ -113,7 +113,7 @@ def drop_groups(categories: list[dict], annotations: list[dict]) -> list[dict]:
 
 
 def checked_categories(categories: list[dict], path: Path) -> dict[int, str]:
-    """The names by their ids, which become whole numbers. Raises Damage for a wrong one, and for two that are equal."""
+    """The names by their ids as whole numbers. Raises Damage for a wrong id or name, and for equal ones."""
     names: dict[int, str] = {}
     holders: dict[str, int] = {}
     for number, category in enumerate(categories):

@@ -1,4 +1,4 @@
-"""An annotation in COCO format, as an object."""
+"""Turns an annotation in COCO format into an object."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ from .records import Item
 def coco_item(node: dict, content: CocoFile, look: Look, turned: bool, ledger: Ledger) -> Item | None:
     """Return the object of an annotation; None, with an entry in the ledger, if its box has no area.
 
-    turned: whether the annotation refers to the picture as it is stored, and has to be turned with it.
-    Raises Damage for an unknown category and for a box that is missing or not of numbers.
+    turned: whether the annotation refers to the stored picture and has to be turned with it. Raises Damage for an
+    unknown category and for a box that is missing or not of numbers.
     """
     path, entry = content.path, f"annotation {node.get('id')}"
     place = f"{ledger.name(path)}, {entry}"
@@ -49,7 +49,7 @@ def box_points(node: dict, content: CocoFile, entry: str, polygons: list[list[fl
     if not isinstance(box, list) or len(box) != 4:
         raise Damage(content.path, entry, f"bbox must be [x, y, width, height]: {box!r:.60}")
     x, y, w, h = (finite(value, "bbox", content.path, entry) for value in box)
-    # a negative width makes no box around two points: it has no area
+    # a box with a negative width has no area, although its two points would make one
     return [x, y, x + w, y + h] if w > 0 and h > 0 else [x, y, x, y]
 
 
@@ -69,5 +69,5 @@ def turn_extra(extra: dict[str, Any], polygons: list[list[float]], look: Look, p
     points = extra.get("keypoints")
     if isinstance(points, list) and len(points) % 3 == 0:
         for i in range(0, len(points), 3):
-            if points[i + 2]:  # those without a place are 0, 0, 0
+            if points[i + 2]:  # key points without a place are 0, 0, 0
                 points[i : i + 2] = look.turned(points[i : i + 2])

@@ -29,14 +29,14 @@ def convert(
     skip_unlabeled: bool = False,
     overwrite: bool = False,
 ) -> Report:
-    """Write train.json, val.json and test.json, as far as they exist, and the report; pictures stay in place.
+    """Write train.json, val.json and test.json, for the splits that exist, and the report. Pictures stay in place.
 
     layout: what `recognize` returns.
     output: folder for the files and for the report, conversion.txt; it is made if it does not exist.
-    val_fraction: the part of the training pictures that becomes val, for a dataset without val; see split_off.
+    val_fraction: the fraction of the training pictures that becomes val, for a dataset without val; see split_off.
     seed: decides which pictures become val.
     skip_damaged: leave out the pictures of damaged files instead of stopping.
-    skip_unlabeled: leave out pictures without labels, which otherwise are background.
+    skip_unlabeled: leave out pictures without labels. Otherwise they are background.
     overwrite: replace the files of an earlier conversion.
 
     Raises DamagedDataset, with a line for each damaged file, and ValueError if a file to write exists, or if
@@ -74,7 +74,8 @@ def check_fraction(layout: Layout, fraction: float) -> None:
 
 
 def refuse(layout: Layout, output: Path, *, overwrite: bool, names: list[str]) -> None:
-    """Raise ValueError if a file to write exists, unless it may be replaced; files of the dataset never may."""
+    """Raise ValueError if a file to write exists, unless it may be replaced. Files of the dataset are never
+    replaced."""
     if output.exists() and not output.is_dir():
         raise ValueError(f"{shown(output)} is a file; give a folder for the annotation files")
     sources = {os.path.realpath(path) for path in layout.sources()} if overwrite else set()
@@ -88,12 +89,12 @@ def refuse(layout: Layout, output: Path, *, overwrite: bool, names: list[str]) -
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file is of an earlier conversion."""
+    """Whether an earlier conversion wrote a file."""
     return path.name == REPORT or MARK.encode() in path.read_bytes()[:4096]
 
 
 def settle_damage(ledger: Ledger, *, skip: bool) -> None:
-    """Raise DamagedDataset if there are damaged files, or with `skip` enter what is left out because of them."""
+    """Raise DamagedDataset if there are damaged files. With `skip`, enter what is left out because of them instead."""
     if not ledger.damages:
         return
     if not skip:
@@ -106,7 +107,7 @@ def settle_damage(ledger: Ledger, *, skip: bool) -> None:
 
 
 def account(layout: Layout, records: Records, ledger: Ledger) -> None:
-    """Enter every picture of the folder that is in no split."""
+    """Enter every picture of the folder that no split contains."""
     used = {picture.path for some in records.pictures.values() for picture in some} | set(ledger.lost)
     for path in layout.inventory.pictures:
         if path not in used:

@@ -1,4 +1,4 @@
-"""CreateML: one JSON file for the pictures of a folder, boxes by their centers in pixels."""
+"""CreateML: one JSON file for the pictures of a folder. Boxes have a center and a size in pixels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ class CreatemlLayout(Layout):
             name = picture_name(entry, path, number)
             objects = entry.get("annotations", entry.get("annotation"))
             if not isinstance(objects, list):
-                raise Damage(path, name, f"annotations must be a list, and is {objects!r:.60}")
+                raise Damage(path, name, f"annotations must be a list, got {objects!r:.60}")
             found = index.find(name, path.parent)
             if len(found) != 1:
                 ledger.add(Kind.NO_PICTURE, f"{name} of {ledger.name(path)} ({len(objects)} objects)")
@@ -60,7 +60,7 @@ def read_list(path: Path) -> list:
     """Return the entries of a file of CreateML. Raises Damage."""
     content = read_json(path)
     if not isinstance(content, list):
-        raise Damage(path, "", f"must be a list with an entry for each picture, and is {content!r:.60}")
+        raise Damage(path, "", f"must be a list with an entry for each picture, got {content!r:.60}")
     return content
 
 

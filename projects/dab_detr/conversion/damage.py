@@ -23,13 +23,13 @@ class DamagedDataset(ValueError):
 
 
 def shown(path: Path | str, folder: Path | str | None = None) -> str:
-    """A path as a message names it: relative to a folder (the working folder by default) if it lies below it."""
+    """A path for a message, relative to a folder (by default the working folder) if it lies below that."""
     text = os.path.abspath(path)
     folder = os.path.join(os.path.abspath(folder or os.getcwd()), "")
     return printable(text.removeprefix(folder))
 
 
 def printable(text: str) -> str:
-    """The text with escapes in place of what no terminal prints: line breaks and bytes that are not text."""
+    """The text with escapes for characters that a terminal cannot print: line breaks and bytes that are not text."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in text)

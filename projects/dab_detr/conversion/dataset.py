@@ -1,4 +1,4 @@
-"""A folder as a dataset to train on, whatever format its labels have."""
+"""Makes a dataset to train on from a folder with labels in any known format."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from .damage import shown
 from .recognition import recognize
 from .report import Output
 
-VAL_FRACTION = 0.2  # the share of train for datasets without val
+VAL_FRACTION = 0.2  # the fraction of train that becomes val in datasets without val
 
 
 def dataset_from_folder(
@@ -20,13 +20,13 @@ def dataset_from_folder(
     seed: int = 0,
     tell: Callable[[str], None] = print,
 ) -> dict[str, Output]:
-    """Convert a dataset into a folder and return its parts, train and val: annotation file and image folder of each.
+    """Convert a dataset into a folder. Returns train and val, each with its annotation file and image folder.
 
     root: the folder of a dataset, as `recognize` takes it; it is not changed.
-    output: a folder for the annotation files, which only this function writes to; a second call replaces them.
-    val_fraction: part of the training pictures that becomes val, if the dataset has none. With the same pictures and
-        the same seed it is the same part.
-    tell: takes each line of what was understood and done.
+    output: a folder for the annotation files. Only this function writes to it, and a second call replaces the files.
+    val_fraction: the fraction of the training pictures that becomes val, if the dataset has no val. The same pictures
+        and the same seed give the same val.
+    tell: a function for the lines about what was understood and done.
 
     Raises ValueError, in one line, if the folder is not a dataset, is damaged, or has no training set.
     """

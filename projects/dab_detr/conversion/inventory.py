@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-# Pillow knows these suffixes but decodes nothing of them itself, or they are no pictures
+# suffixes that Pillow knows but cannot decode by itself, or that do not belong to pictures
 NO_PICTURES = {"PDF", "MPEG", "BUFR", "GRIB", "HDF5", "PALM"}
 # pictures that Pillow cannot open by itself
 FOREIGN = {".heic", ".heif", ".jxl", ".svg", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
@@ -62,6 +62,6 @@ def take_inventory(folder: Path) -> Inventory:
 
 
 def leads_up(here: str, name: str) -> bool:
-    """Whether a folder in `here` is a link to a folder that contains it, which would be walked for ever."""
+    """Whether a folder in `here` is a link to a folder that contains it. Walking it would never end."""
     path = os.path.join(here, name)
     return os.path.islink(path) and os.path.realpath(here).startswith(os.path.realpath(path))

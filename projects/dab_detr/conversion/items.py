@@ -1,4 +1,4 @@
-"""Make objects of what label files say, and enter in the ledger where they are odd."""
+"""Makes objects from the content of label files, and enters odd ones in the ledger."""
 
 import math
 from pathlib import Path
@@ -9,7 +9,7 @@ from .ledger import Kind, Ledger
 from .picture import Look, Size
 from .records import Item, Picture, box_of
 
-TOLERANCE = 1.0  # pixels by which a box may reach over the border: what rounding does
+TOLERANCE = 1.0  # pixels by which rounding may move a box over the border
 
 
 def make_item(
@@ -36,7 +36,7 @@ def make_item(
 
 
 def finite(value: Any, what: str, path: Path, entry: str) -> float:
-    """Return a number or a text that is one as float. Raises Damage if it is neither, or is not finite."""
+    """Convert a number, or a text that stands for one, to float. Raises Damage for any other value."""
     try:
         found = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else math.nan
     except (ValueError, OverflowError):
@@ -47,9 +47,9 @@ def finite(value: Any, what: str, path: Path, entry: str) -> float:
 
 
 def checked_size(look: Look, stated: Size | None, picture: Path | str, ledger: Ledger) -> bool:
-    """Compare the size that labels state (None: they state none) with the picture's; enter what differs.
+    """Compare the size that labels state (None if they do not) with the picture's size. Enter differences.
 
-    Returns whether the labels refer to the picture as it is stored and have to be turned with it.
+    Returns whether the labels refer to the stored picture and have to be turned with it.
     """
     if stated is None or stated == look.size:
         return False

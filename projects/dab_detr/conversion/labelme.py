@@ -24,7 +24,7 @@ class LabelmeLayout(PairedLayout):
         content = read_json(path)
         if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
             found = content.get("shapes") if isinstance(content, dict) else content
-            raise Damage(path, "shapes", f"must be a list, and is {found!r:.60}")
+            raise Damage(path, "shapes", f"must be a list, got {found!r:.60}")
         sheet = Sheet(picture=str(content.get("imagePath") or ""))
         size = tuple(content.get(key) for key in ("imageWidth", "imageHeight"))
         if all(type(x) is int and x > 0 for x in size):
@@ -46,7 +46,7 @@ def labelme_shape(node: Any, path: Path, number: int) -> tuple[Shape, Any]:
     """Return a shape and its group_id, None without one. Raises Damage."""
     entry = f"shapes[{number}]"
     if not isinstance(node, dict):
-        raise Damage(path, entry, f"must be an object of JSON, and is {node!r:.60}")
+        raise Damage(path, entry, f"must be an object of JSON, got {node!r:.60}")
     name, points = node.get("label"), node.get("points")
     if not isinstance(name, str) or not name.strip():
         raise Damage(path, entry, f"has no label: {name!r:.60}")
@@ -59,7 +59,7 @@ def labelme_shape(node: Any, path: Path, number: int) -> tuple[Shape, Any]:
         x, y = flat[:2]
         radius = math.dist(flat[:2], flat[2:])
         flat = [x - radius, y - radius, x + radius, y + radius]
-    group = node.get("group_id") if kind not in ("point", "points") else None  # key points are no pieces
+    group = node.get("group_id") if kind not in ("point", "points") else None  # key points are not pieces
     return Shape(name=name.strip(), points=flat, entry=entry, outlines=outlines), group
 
 

@@ -20,7 +20,7 @@ LABEL_FOLDERS = {"annotations", "annotation", "labels", "label", "xmls", "xml"}
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """A part of a dataset. folder: where the file names of its annotation file will start from."""
+    """A part of a dataset. folder: the folder that the file names of its annotation file will start from."""
 
     name: str
     folder: Path
@@ -33,7 +33,7 @@ class Layout:
 
     source: the folder or file that was recognized.
     splits: its parts, by the names train, val and test.
-    understood: what else was recognized, in sentences.
+    understood: sentences about everything else that was recognized.
     """
 
     source: Path
@@ -53,7 +53,7 @@ class Layout:
         return common([folder, *(path.parent for path in pictures)])
 
     def folder_by_structure(self, split: str, pictures: Iterable[Path]) -> Path:
-        """The same for formats whose annotation files and not their folders say the splits."""
+        """The same for formats in which annotation files, not folders, define the splits."""
         return image_folder(self.inventory, pictures) if pictures else self.inventory.folder
 
     def sources(self) -> set[Path]:
@@ -66,7 +66,7 @@ class Layout:
 
 
 def split_name(part: str) -> str | None:
-    """The split that a folder or file is called after: train, val or test; None for any other name.
+    """The split in the name of a folder or file: train, val or test; None for any other name.
 
     A year may follow (train2017), and Darknet's obj_train_data is train.
     """
@@ -75,7 +75,7 @@ def split_name(part: str) -> str | None:
 
 
 def splits_by_folder(inventory: Inventory) -> tuple[Split, ...]:
-    """Sort the pictures by the folders called train, val or test that they lie in; without any, all are train.
+    """Sort the pictures by the folders called train, val or test. Without such folders, all pictures are train.
 
     Pictures outside these folders belong to no split.
     """
@@ -102,7 +102,7 @@ def image_folder(inventory: Inventory, pictures: Iterable[Path]) -> Path:
 
 
 def structure(folders: tuple[str, ...]) -> tuple[str, ...]:
-    """The leading folders up to the first that is structure and those right after it that are; none without any."""
+    """The leading folders through the first run of structure folders; empty if no folder is structure."""
     marks = [bool(split_name(part)) or part.lower() in IMAGE_FOLDERS for part in folders]
     if True not in marks:
         return ()

@@ -22,11 +22,11 @@ class Kind(Enum):
     )
     UNLABELED_SKIPPED = (_WARNING, "pictures without labels are left out, as asked", "")
     ORPHAN = (_WARNING, "label files without a picture are left out", "restore the pictures or rename them")
-    ORPHAN_OBJECT = (_WARNING, "annotations of no image of their file are left out", "")
+    ORPHAN_OBJECT = (_WARNING, "annotations without an image in their file are left out", "")
     NO_PICTURE = (_WARNING, "listed pictures that do not exist are left out", "restore the files, or mend the list")
     NO_SPLIT = (
         _WARNING,
-        "pictures of no split and no annotation file are left out",
+        "pictures without a split or an annotation file are left out",
         "add them to a split if they should be used",
     )
     FORMAT = (_WARNING, "pictures in formats that Pillow does not read are left out", "save them as PNG or JPEG")
@@ -36,26 +36,26 @@ class Kind(Enum):
     SWAPPED = (_WARNING, "boxes with exchanged corners are put in order", "")
     SIZE = (
         _WARNING,
-        "pictures have another size than their labels say; their boxes are kept as they are",
+        "pictures and their labels disagree about the size; the boxes are kept as they are",
         "look at them: boxes drawn on another size are wrong",
     )
     SHARED = (_WARNING, "pictures share a label file, and each has its objects", "give each picture its own name")
-    RENAMED = (_WARNING, "label files name another picture than the one beside them, which they label", "")
+    RENAMED = (_WARNING, "label files name another picture, but label the one beside them", "")
     SCORES = (_WARNING, "sixth numbers of rows (a score or a track) are left out", "")
     NO_OUTLINE = (_WARNING, "masks that cannot turn with their picture are left out; their boxes are kept", "")
     ALIKE = (_WARNING, "class names differ only in case or spaces and stay separate classes", "")
-    NOT_IN_TRAIN = (_WARNING, "classes have objects in val and none in train", "a training cannot learn them")
+    NOT_IN_TRAIN = (_WARNING, "classes have objects in val and none in train", "training cannot learn them")
     CROWDS = (
         _WARNING,
         "splits have only objects marked iscrowd, which are neither trained on nor evaluated",
         "masks exported by CVAT are marked so; export polygons or boxes",
     )
     FOREIGN = (_NOTE, "paths from another machine were found in the dataset by their last parts", "")
-    TURNED = (_NOTE, "pictures were annotated as stored, and EXIF data turn them: their boxes turn with them", "")
-    FROM_OUTLINE = (_NOTE, "annotations without a box have that of their outline", "")
+    TURNED = (_NOTE, "pictures were annotated as stored, but EXIF data turn them: their boxes turn with them", "")
+    FROM_OUTLINE = (_NOTE, "annotations without a box get the box of their outline", "")
     TWICE = (_NOTE, "pictures listed twice in one split are used once", "")
     GROUP = (_NOTE, "categories that only name a group of the others are left out", "")
-    RENUMBERED = (_NOTE, "classes with different ids in the splits are numbered again, by name", "")
+    RENUMBERED = (_NOTE, "classes with different ids in the splits get new ids, in the order of their names", "")
     NOT_IN_VAL = (_NOTE, "classes have objects in train and none in val", "their AP cannot be measured")
 
     def __init__(self, severity: Severity, text: str, advice: str):
@@ -65,8 +65,8 @@ class Kind(Enum):
 class Ledger:
     """Collects entries by kind, and damaged files apart, while a dataset is read.
 
-    folder: where the paths of entries start from.
-    damages: what is wrong with the damaged files.
+    folder: the folder that the paths of entries start from.
+    damages: the faults of the damaged files.
     lost: the pictures that cannot be used because of them, each with the first reason.
     """
 
@@ -81,14 +81,14 @@ class Ledger:
         self.entries[kind].append(self.name(place) if isinstance(place, Path) else place)
 
     def name(self, path: Path) -> str:
-        """A file as entries name it: by its path below the folder, if it lies there."""
+        """The name of a file in entries: its path below the folder, if it lies there."""
         return shown(path, self.folder)
 
     @contextmanager
     def collecting(self, *pictures: Path) -> Iterator[None]:
-        """Keep a Damage that is raised within, so that all damaged files are found and not only the first.
+        """Keep a Damage that is raised inside the block, so that all damaged files are found, not only the first.
 
-        pictures: those that it makes useless.
+        pictures: the pictures that it makes useless.
         """
         try:
             yield

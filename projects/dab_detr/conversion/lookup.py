@@ -1,4 +1,4 @@
-"""Find the files that a dataset's own paths mean, wherever these paths were written."""
+"""Finds the files that a dataset's own paths mean, even if the paths come from another machine."""
 
 import os
 import re
@@ -21,9 +21,9 @@ class PathIndex:
             self.by_stem[fold(path.stem)].append(path)
 
     def find(self, text: str, near: Path | None = None) -> list[Path]:
-        """Return the files whose path ends with most of `text`; several where that does not decide.
+        """Return the files whose path shares the longest end with `text`; several if that does not decide.
 
-        near: of several files, those in or below this folder are meant.
+        near: among several files, those in or below this folder are chosen.
         """
         for parts in (path_parts(text), path_parts(unquote(text))):
             if not parts:
@@ -45,12 +45,12 @@ class PathIndex:
 
 
 def fold(name: str) -> str:
-    """A name as it compares across systems: in one case and one Unicode form."""
+    """A name in one case and one Unicode form, to compare it across systems."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def path_parts(text: str) -> list[str]:
-    """The folders and the name of a path of any system, or of the path that an address of Label Studio asks for."""
+    """The folders and the name of a path of any system, or of the path inside an address of Label Studio."""
     text = text.strip()
     text = text.split("?d=", 1)[1] if "?d=" in text else text
     text = re.sub(r"^([A-Za-z]:|[a-z]+://[^/]*)(?=[\\/])", "", text)
@@ -68,10 +68,10 @@ def shared_end(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def locate(text: str, bases: Sequence[Path]) -> tuple[Path | None, bool]:
-    """Return the file or folder that a path means, and whether it was found only by the end of the path.
+    """Find the file or folder that a path means. Also returns whether only the end of the path found it.
 
-    bases: the folders that it may start from, in order. Backslashes, `../` that Roboflow writes too much, and the
-    beginning of a path of another machine are seen through. None if nothing is found.
+    bases: the folders that it may start from, in order. Backslashes, superfluous `../` from Roboflow, and the beginning
+        of a path from another machine do not matter. Returns None if nothing is found.
     """
     if "\0" in text:
         return None, False

@@ -1,4 +1,4 @@
-"""Formats with one label file for each picture: which belong together."""
+"""Formats with one label file for each picture: finds out which belong together."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from .records import Picture, Records, numbered
 
 @dataclass(kw_only=True)
 class Shape:
-    """An object as a label file has it. points: x, y, x, y, … in pixels. entry: what it is called in messages."""
+    """An object in a label file. points: x, y, x, y, … in pixels. entry: its name in messages."""
 
     name: str
     points: list[float]
@@ -28,7 +28,7 @@ class Shape:
 
 @dataclass(kw_only=True)
 class Sheet:
-    """A label file. picture: the path of the picture as the file states it. size: that of the picture, if stated."""
+    """A label file. picture: the path of the picture as the file states it. size: the picture's size, if stated."""
 
     picture: str = ""
     size: Size | None = None
@@ -46,7 +46,7 @@ class PairedLayout(Layout):
         raise NotImplementedError
 
     def adjust(self, sheets: list[Sheet]) -> None:
-        """Change what only all label files together tell."""
+        """Correct what only all label files together can show."""
 
     def read(self, ledger: Ledger) -> Records:
         """See Layout."""
@@ -100,8 +100,8 @@ class PairedLayout(Layout):
 class Pairing:
     """Finds the picture of each label file: the one beside it, then the one at the same place, then the one it names.
 
-    label_of: picture -> its label file. Label files without a picture are entered in the ledger. Two that fit one
-    picture, and one that fits two pictures, are damage.
+    label_of: picture -> its label file. Label files without a picture are entered in the ledger. Two label files for
+        one picture are damage, and so is a label file for two pictures.
     """
 
     def __init__(self, inventory: Inventory, sheets: dict[Path, Sheet | None], ledger: Ledger):
@@ -145,7 +145,8 @@ class Pairing:
         return (*(fold(x) for x in folders if x.lower() not in IMAGE_FOLDERS | LABEL_FOLDERS), fold(name))
 
     def by_stem(self, label: Path, stated: str) -> list[Path]:
-        """Return the pictures of the same stem; of several, the one that the label file names, if it names one."""
+        """Return the pictures with the same stem. If there are several and the label file names one, return only that
+        one."""
         found = self.beside.get((label.parent, fold(label.stem))) or self.at_place.get(self.place(label), [])
         if len(found) > 1:
             exact = [path for path in found if path.stem == label.stem] or found
@@ -163,5 +164,5 @@ class Pairing:
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun, in the plural where it takes one."""
+    """A number with its noun, in the plural if needed."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

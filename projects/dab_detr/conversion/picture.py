@@ -27,7 +27,7 @@ class Look:
         return self.stored[::-1] if self.orientation in EXCHANGED else self.stored
 
     def turns(self, stated: Size) -> bool:
-        """Whether labels that state this size refer to the stored picture, which EXIF data exchange to another."""
+        """Whether labels with this size refer to the stored picture, whose sides the EXIF data exchange."""
         return self.size != self.stored and stated == self.stored
 
     def turned(self, points: list[float]) -> list[float]:
@@ -53,6 +53,6 @@ def look_at(path: Path) -> Look:
             with Image.open(path) as image:
                 orientation = Image.Image.getexif(image).get(ORIENTATION, 1)  # PNG's own method decodes the picture
                 return Look(image.size, orientation if orientation in range(1, 9) else 1)
-    except Exception as error:  # whatever Pillow stumbles over, the picture cannot be used
+    except Exception as error:  # any error of Pillow means that the picture cannot be used
         text = str(error).replace(str(path), "the file")
         raise Damage(path, "", f"the picture cannot be read ({text or type(error).__name__})") from error

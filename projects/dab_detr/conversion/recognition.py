@@ -1,4 +1,4 @@
-"""Recognize what format a dataset folder has."""
+"""Recognizes the format of a dataset folder."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def recognize(source: str | os.PathLike, *, format: str | None = None) -> Layout
     """Return the layout of a dataset: a folder, a data.yaml of YOLO, or an annotation file in COCO format.
 
     format: one of yolo, voc, labelme, createml and coco, for folders that hold several.
-    Raises ValueError with the way out if the layout is unknown, or may be several.
+    Raises ValueError, with the way out, if the layout is unknown or ambiguous.
     """
     source = Path(os.path.abspath(os.path.expanduser(source)))
     if not source.exists():
@@ -55,14 +55,14 @@ def recognize(source: str | os.PathLike, *, format: str | None = None) -> Layout
     layout = next((find() for find in candidates.values()), None)
     if layout is None:
         raise ValueError(
-            f"{shown(source)} has no layout that is known{contents(inventory)}: neither a data.yaml or classes.txt "
+            f"{shown(source)} has no known layout{contents(inventory)}: neither a data.yaml or classes.txt "
             "(YOLO), nor .xml files of Pascal VOC, nor .json files of COCO, LabelMe or CreateML"
         )
     return layout
 
 
 def recognize_file(path: Path) -> Layout:
-    """Return the layout that a data.yaml or an annotation file stands for."""
+    """Return the layout for a data.yaml or an annotation file."""
     if path.suffix.lower() != ".json":
         return find_yolo(path)
     folder = path.parent.parent if path.parent.name.lower() == "annotations" else path.parent
@@ -72,7 +72,7 @@ def recognize_file(path: Path) -> Layout:
 
 
 def yaml_files(folder: Path) -> list[Path]:
-    """The YAML files with class names in a folder, or else in the folders within it; data.yaml is preferred."""
+    """The YAML files with class names in a folder, otherwise in its direct subfolders; data.yaml is preferred."""
     for pattern in ("*", "*/*"):
         paths = [x for x in sorted(folder.glob(pattern)) if x.suffix.lower() in (".yaml", ".yml") and x.is_file()]
         found = [x for x in paths if not x.name.startswith(".") and has_names(x)]
@@ -84,7 +84,7 @@ def yaml_files(folder: Path) -> list[Path]:
 
 
 def has_names(path: Path) -> bool:
-    """Whether a YAML file has class names; one called data.yaml is taken for such a file if it is damaged."""
+    """Whether a YAML file has class names. A damaged data.yaml counts as one."""
     try:
         return "names" in read_yaml(path)
     except Damage:
@@ -97,7 +97,7 @@ def find_candidates(inventory: Inventory, source: Path) -> dict[str, Callable[[]
     for path in inventory.named(".json"):
         if kind := json_kind(path):
             kinds[kind].append(path)
-    if kinds["damaged"]:  # taken for what the others are, so that the reader names it
+    if kinds["damaged"]:  # counted with the others, so that the reader names it
         kind = next((kind for kind in ("labelme", "coco", "createml") if kinds[kind]), "coco")
         pictures = {path.with_suffix("") for path in inventory.pictures}
         likely = [x for x in kinds["damaged"] if kind != "labelme" or x.with_suffix("") in pictures]
@@ -114,7 +114,7 @@ def find_candidates(inventory: Inventory, source: Path) -> dict[str, Callable[[]
 
 
 def json_kind(path: Path) -> str | None:
-    """The format of a JSON file: coco, labelme, createml, "damaged", or None for a file of something else."""
+    """The format of a JSON file: coco, labelme, createml, "damaged", or None for any other content."""
     try:
         with path.open("rb") as file:
             start = decode(file.read(START), path).lstrip("\ufeff \t\r\n")

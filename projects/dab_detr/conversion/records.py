@@ -30,7 +30,7 @@ class Picture:
     """A picture file and its objects.
 
     size: width and height in pixels as it is shown, turned by its EXIF data.
-    labeled: whether there are labels for it, which may say that nothing is in it.
+    labeled: whether there are labels for it, even empty ones.
     extra: further keys of an image in COCO format.
     """
 
@@ -43,7 +43,7 @@ class Picture:
 
 @dataclass(kw_only=True)
 class Records:
-    """All that was read.
+    """Everything that was read.
 
     categories: name -> category in COCO format (id, name and more), in the order of the ids.
     pictures: split -> its pictures.

@@ -34,7 +34,7 @@ class Report:
     understood: what was recognized, in one sentence.
     outputs: split -> what was written.
     categories: class names by their ids.
-    findings: what did not go straight from the source into the outputs.
+    findings: everything that did not go straight from the source into the outputs.
     """
 
     understood: str
@@ -48,14 +48,14 @@ class Report:
         return all(finding.severity is Severity.NOTE for finding in self.findings)
 
     def arguments(self) -> str:
-        """The arguments of tools/check_dataset.py for train and val, or for the only split there is."""
+        """The arguments of tools/check_dataset.py for train and val, or for the only split."""
         splits = {name: self.outputs[name] for name in ("train", "val") if name in self.outputs} or self.outputs
         paths = [(shown(x.annotations), shown(x.images)) for x in splits.values()]
         options = ("--train", "--val")
         return " ".join(f"{o} {shlex.join(pair)}" for o, pair in zip(options, paths, strict=False))
 
     def lines(self, shown: int | None = 20) -> Iterator[str]:
-        """The report in lines; of each finding, the first `shown` places, or with None every one."""
+        """The lines of the report, with the first `shown` places of each finding, or all places for None."""
         yield self.understood
         yield from map(str, self.outputs.values())
         yield printable("categories: " + ", ".join(f"{i} {name}" for i, name in self.categories.items()))
@@ -66,7 +66,7 @@ class Report:
 def classes_apart(pictures: dict[str, list[Picture]]) -> tuple[list[str], list[str]]:
     """The classes with objects in val and none in train, and those with objects in train and none in val.
 
-    Both are empty where one of the splits does not exist.
+    Both are empty if one of the splits does not exist.
     """
     if not {"train", "val"} <= pictures.keys():
         return [], []

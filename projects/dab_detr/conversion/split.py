@@ -1,4 +1,4 @@
-"""Split a validation set off the training set."""
+"""Splits a validation set off the training set."""
 
 import random
 from collections import Counter
@@ -9,12 +9,12 @@ from .records import Picture
 def split_off(pictures: list[Picture], fraction: float, seed: int) -> tuple[list[Picture], list[Picture]]:
     """Return the pictures of train and of val; together they are `pictures`, each once and in their order.
 
-    fraction: how much of them is val; at least one picture, and never all.
-    seed: the same pictures and the same seed give the same sets, whatever the order and the place of the files.
+    fraction: the fraction that becomes val: at least one picture, and never all.
+    seed: the same pictures and the same seed give the same sets, independent of the order and the place of the files.
 
-    Classes are taken in turn, the rarest first, and of each its fraction of pictures goes to val: at least one picture
-    where it has two or more. A class with a single picture stays in train.
-    Raises ValueError if the fraction is not between 0 and 1, or if there are fewer than two pictures.
+    Classes take turns, the rarest first. A fraction of the pictures of each class goes to val: at least one picture if
+    the class has two or more. A class with a single picture stays in train. Raises ValueError if the fraction is not
+    between 0 and 1, or if there are fewer than two pictures.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"the fraction for val must be between 0 and 1, got {fraction}")

@@ -1,4 +1,4 @@
-"""Text files in whatever encoding they were saved."""
+"""Reads text files in any common encoding."""
 
 import codecs
 import json
@@ -20,8 +20,8 @@ MARKS = {
 def decode(data: bytes, path: Path) -> str:
     """Return the text of a file's bytes.
 
-    The encoding is what the byte order mark says, otherwise UTF-16 where every other byte is zero, otherwise UTF-8, and
-    what is not UTF-8 is read as Windows wrote it (cp1252). Raises Damage, naming the file, if its mark is wrong.
+    The byte order mark decides. Without one, it is UTF-16 if every other byte is zero, otherwise UTF-8. Text that is
+    not UTF-8 is read as Windows' cp1252. Raises Damage, naming the file, if its mark is wrong.
     """
     encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), None) or unmarked(data)
     try:
@@ -50,7 +50,7 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a file; nothing but line feeds and carriage returns ends a line."""
+    """Return the lines of a file. Only line feeds and carriage returns end a line."""
     return read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 

@@ -1,4 +1,4 @@
-"""Pascal VOC: one XML file for each picture, also as LabelImg, CVAT and Roboflow write it."""
+"""Pascal VOC: one XML file for each picture. LabelImg, CVAT and Roboflow write it too."""
 
 import re
 from collections import defaultdict
@@ -24,10 +24,10 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 class VocLayout(PairedLayout):
     """A dataset in Pascal VOC's format.
 
-    absent: names of the lists of ImageSets that no picture has.
+    absent: names in the lists of ImageSets that have no picture.
 
-    Corners count pixels from 1 and include the last, as in Pascal VOC, unless the files show that they do not: LabelImg
-    writes them, a corner is below 1, or a corner has a fraction. Then they are taken as they stand.
+    Corners count pixels from 1 and include the last one, as in Pascal VOC, unless the files show otherwise: LabelImg
+    wrote them, a corner is below 1, or a corner has a fraction. Then they are used unchanged.
     """
 
     absent: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class VocLayout(PairedLayout):
         return sheet
 
     def adjust(self, sheets: list[Sheet]) -> None:
-        """Subtract what corners are counted from."""
+        """Subtract 1 from corners that count from 1."""
         corners = [value for sheet in sheets for shape in sheet.shapes for value in shape.points]
         from_zero = any(value < 1 or value != int(value) for value in corners)
         for sheet in sheets:
@@ -65,7 +65,7 @@ class VocLayout(PairedLayout):
 
 @dataclass(kw_only=True)
 class VocSheet(Sheet):
-    """A label file. by_labelimg: whether LabelImg wrote it, which counts pixels from 0."""
+    """A label file. by_labelimg: whether LabelImg wrote it. LabelImg counts pixels from 0."""
 
     by_labelimg: bool = False
 
@@ -124,7 +124,7 @@ def find_voc(inventory: Inventory, source: Path) -> Layout | None:
 
 
 def looks_like_voc(path: Path) -> bool:
-    """Whether an XML file is of Pascal VOC, by its beginning; a damaged one may be."""
+    """Whether the beginning of an XML file looks like Pascal VOC. True for a damaged one."""
     try:
         start = decode(path.read_bytes()[:4000], path)
     except (OSError, Damage):
@@ -146,7 +146,7 @@ def image_sets(inventory: Inventory) -> dict[str, Path]:
 
 
 def splits_by_list(inventory: Inventory, lists: dict[str, Path]) -> tuple[tuple[Split, ...], tuple[str, ...]]:
-    """Return the splits that lists of names (without suffix) say, and the names that no picture has.
+    """Return the splits in lists of names (without suffix), and the names without a picture.
 
     Without a list of train, trainval without val is train.
     """
@@ -171,7 +171,7 @@ def splits_by_list(inventory: Inventory, lists: dict[str, Path]) -> tuple[tuple[
 
 
 def listed_pictures(inventory: Inventory, folder: Path, lines: Iterable[str]) -> tuple[list[Path], list[str]]:
-    """Return the pictures that the lines of a list name, and the lines that name none or more than one."""
+    """Return the pictures in the lines of a list, and the lines that fit no picture or more than one."""
     exact, by_stem = defaultdict(list), defaultdict(list)
     for path in inventory.pictures:
         relative = path.relative_to(folder if path.is_relative_to(folder) else inventory.folder)

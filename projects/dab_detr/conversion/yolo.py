@@ -24,9 +24,9 @@ OTHER_TEXTS = NAME_FILES | {"train.txt", "val.txt", "valid.txt", "test.txt", "re
 class YoloLayout(Layout):
     """A dataset in YOLO's format.
 
-    names: class names by their numbers, which become the ids of the categories.
+    names: class names by their numbers. The numbers become the ids of the categories.
     keypoint_shape: see yolo_rows.
-    noted: what was found about the splits, for the ledger.
+    noted: notes about the splits, for the ledger.
     lists: text files that list pictures.
     """
 
@@ -83,7 +83,7 @@ class LabelFiles:
         self.holders: dict[Path, set[Path]] = {}
 
     def of(self, picture: Path) -> Path | None:
-        """Return the label file of a picture; None without one."""
+        """Return the label file of a picture, or None."""
         for path in label_paths(picture):
             found = self.known.get(fold(str(path))) or (path if path.is_file() else None)
             if found:
@@ -92,7 +92,7 @@ class LabelFiles:
         return None
 
     def orphans(self, lists: Iterable[Path] = ()) -> list[Path]:
-        """Return the label files without a picture: they lie where labels lie, or hold rows of numbers."""
+        """Return the label files without a picture: text files in a place for labels, or with rows of numbers."""
         folders = {path.parent for path in self.holders}
         free = [x for x in self.known.values() if x not in self.holders and x not in set(lists)]
         return [
@@ -107,7 +107,8 @@ class LabelFiles:
 def label_paths(picture: Path) -> Iterator[Path]:
     """The paths at which YOLO's label file of a picture may lie, the usual one first.
 
-    The last folder called images is labels for it; or it lies beside the picture, or in a folder labels near it.
+    It lies in a folder called labels instead of the last one called images, beside the picture, or in a folder called
+    labels near it.
     """
     parts, name = picture.parent.parts, f"{picture.stem}.txt"
     for i in reversed(range(len(parts))):
@@ -130,7 +131,7 @@ def has_rows(path: Path) -> bool:
 
 
 def yolo_item(row: Row, label: Path, look: Look, ledger: Ledger) -> Item | None:
-    """Return the object of a row, in pixels of the picture as it is shown, which YOLO's fractions refer to."""
+    """Return the object of a row, in pixels. YOLO's fractions refer to the picture as it is shown."""
     width, height = look.size
     points = [value * (height if i % 2 else width) for i, value in enumerate(row.points)]
     place = f"{ledger.name(label)}, line {row.line}"
@@ -155,7 +156,7 @@ def name_files(inventory: Inventory) -> list[Path]:
 def find_yolo_folder(inventory: Inventory, source: Path, names: dict[int, str] | None = None) -> Layout:
     """Return the layout of a folder with label files of YOLO and no data.yaml that names its splits.
 
-    names: the class names, if known. Raises ValueError if they are neither given nor in a file.
+    names: the class names, if known. Raises ValueError without names, either given or in a file.
     """
     files = name_files(inventory)
     tables = [names_of_file(path) for path in files] if names is None else [names]

@@ -8,12 +8,13 @@ from pathlib import Path
 from .damage import Damage
 from .text import read_lines
 
-BORDER = 0.1  # how far beyond the picture, as a fraction of it, a number is still one of YOLO's
+BORDER = 0.1  # a number may reach this far beyond the picture, as a fraction of it
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row. points: x, y, x, y, … as fractions of the picture. outline: whether they are one, or corners of a box."""
+    """A row. points: x, y, x, y, … as fractions of the picture. outline: True for an outline, False for a box's
+    corners."""
 
     name: str
     points: tuple[float, ...]
@@ -26,8 +27,8 @@ def read_rows(path: Path, names: Mapping[int, str], keypoint_shape: tuple[int, i
     """Return the rows of a label file.
 
     names: class names by their numbers.
-    keypoint_shape: how many key points an object has and how many numbers each (2 or 3), for datasets of poses.
-    Raises Damage for the first row that is none.
+    keypoint_shape: for datasets of poses, the number of key points of an object, and of numbers for each (2 or 3).
+    Raises Damage for the first row that is wrong.
     """
     rows = []
     for number, line in enumerate(read_lines(path), 1):
@@ -66,7 +67,9 @@ def read_row(
 
 
 def split_values(values: list[float], keypoint_shape: tuple[int, int] | None) -> tuple[list[float], list[float], bool]:
-    """Return the box of a row, or its outline, and whether a score follows the box; two empty lists for neither."""
+    """Return the box or the outline of a row, the other one empty, and whether a score follows the box.
+
+    Both are empty for a wrong row."""
     count = len(values)
     if count == 4:
         return values, [], False
@@ -79,9 +82,9 @@ def split_values(values: list[float], keypoint_shape: tuple[int, int] | None) ->
 
 
 def looks_like_pose(values: list[float]) -> bool:
-    """Whether numbers are a box and key points x, y, visibility, as no outline is by chance.
+    """Whether numbers are a box and key points x, y, visibility, not an outline.
 
-    The visibilities must be 0, 1 or 2, one of the points must be visible, and all that are must lie in the box.
+    The visibilities must be 0, 1 or 2. At least one point must be visible, and all visible points must lie in the box.
     """
     box, points = values[:4], values[4:]
     if len(points) < 3 or len(points) % 3 or not all(v in (0, 1, 2) for v in points[2::3]):

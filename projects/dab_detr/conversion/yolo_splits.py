@@ -15,7 +15,7 @@ from .yolo_yaml import keypoint_shape, read_names, read_yaml
 
 
 def find_yolo(path: Path) -> Layout:
-    """Return the layout that a data.yaml describes. Raises Damage, naming what is wrong with it."""
+    """Return the layout that a data.yaml describes. Raises Damage, which names the fault."""
     content = read_yaml(path)
     names = read_names(content, path)
     path = Path(os.path.abspath(path))
@@ -40,7 +40,7 @@ def find_yolo(path: Path) -> Layout:
 class SplitReader:
     """Reads the splits of a data.yaml and remembers where it had to look.
 
-    folders: those that hold pictures of a split. noted: entries for the ledger.
+    folders: the folders with pictures of a split. noted: entries for the ledger.
     """
 
     def __init__(self, path: Path, content: dict[str, Any]):
@@ -54,10 +54,10 @@ class SplitReader:
         self.root = self.dataset_root()
 
     def dataset_root(self) -> Path:
-        """The folder that `path:` means; that of data.yaml where it is blank, or from another machine."""
+        """The folder that `path:` means. The folder of data.yaml if it is blank or comes from another machine."""
         stated = self.content.get("path") or ""
         if not isinstance(stated, str):
-            raise Damage(self.path, "path", f"must be one folder, and is {stated!r:.60}")
+            raise Damage(self.path, "path", f"must be one folder, got {stated!r:.60}")
         if not stated.strip():
             return self.path.parent
         found = Path(os.path.normpath(self.path.parent / os.path.expanduser(stated)))
@@ -68,7 +68,7 @@ class SplitReader:
         return found if found and found.is_dir() else self.path.parent
 
     def split(self, name: str) -> Split | None:
-        """Return a split, by any of its names; None if data.yaml does not have it or it has no pictures."""
+        """Return a split by any of its names, or None if data.yaml lacks it or it has no pictures."""
         keys = [key for key in SPLITS[name] if self.content.get(key)]
         if len(keys) > 1:
             raise Damage(self.path, "", f"has both {keys[0]!r} and {keys[1]!r}: remove one of them")
@@ -132,7 +132,7 @@ class SplitReader:
         return list(pictures), folder
 
     def inventory(self) -> Inventory:
-        """List the files of the dataset's folder and of those that its splits have elsewhere, with their labels."""
+        """List the files of the dataset's folder, and of folders elsewhere that its splits use, with their labels."""
         elsewhere = [folder for folder in self.folders if not folder.is_relative_to(self.root)]
         folders = [self.root]
         for folder in elsewhere:

@@ -1,4 +1,4 @@
-"""YOLO's data.yaml, read as it was written."""
+"""Reads YOLO's data.yaml exactly as it was written."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ PATHS = ("path", "train", "val", "valid", "validation", "test")
 
 
 class AsWritten(yaml.BaseLoader):
-    """Reads every value as the text that stands there, so that yes, null and 007 stay yes, null and 007."""
+    """Reads every value as text, so that yes, null and 007 stay yes, null and 007."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         """Raises yaml.constructor.ConstructorError for a key that occurs twice: YAML would drop the first value."""
@@ -39,7 +39,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def slashes(text: str) -> str:
-    """The text with / for the backslashes of quoted Windows paths, which YAML would read as escapes."""
+    """Replace the backslashes of quoted Windows paths by /. YAML would read them as escapes."""
     lines, key = [], ""
     for line in text.lstrip("\ufeff").splitlines(keepends=True):
         if match := re.match(r"(\w+)\s*:", line):
@@ -68,7 +68,7 @@ def read_names(content: dict[str, Any], path: Path) -> dict[int, str]:
 
 
 def names_of_file(path: Path) -> dict[int, str]:
-    """Return the names of a file with one in each line, numbered from 0. Raises Damage."""
+    """Return the names in a file with one name per line, numbered from 0. Raises Damage."""
     lines = [line.strip() for line in read_lines(path)]
     while lines and not lines[-1]:
         lines.pop()
@@ -76,7 +76,8 @@ def names_of_file(path: Path) -> dict[int, str]:
 
 
 def checked_names(names: dict[int, str], path: Path) -> dict[int, str]:
-    """Return the names, sorted by their numbers. Raises Damage if two are equal, or one is empty or not a text."""
+    """Return the names, sorted by their numbers. Raises Damage for equal or empty names, and for names that are not
+    text."""
     holders: dict[str, int] = {}
     for number, name in sorted(names.items()):
         if not isinstance(name, str) or not name.strip():
@@ -90,7 +91,7 @@ def checked_names(names: dict[int, str], path: Path) -> dict[int, str]:
 
 
 def keypoint_shape(content: dict[str, Any]) -> tuple[int, int] | None:
-    """The shape of the key points of a dataset of poses, [number, numbers each]; None for other datasets."""
+    """The shape of the key points in a dataset of poses, [points, numbers per point]; None for other datasets."""
     shape = content.get("kpt_shape")
     if isinstance(shape, list) and len(shape) == 2 and all(isinstance(x, str) and x.strip().isdigit() for x in shape):
         return int(shape[0]), int(shape[1])

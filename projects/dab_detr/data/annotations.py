@@ -1,4 +1,4 @@
-"""Read an annotation file in COCO format; the doctor checks it, this module does not."""
+"""Reads an annotation file in COCO format. The doctor checks it; this module does not."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_categories(path: str | os.PathLike) -> dict[int, str]:
-    """Category names by id, in the order of the ids; kept from the last reading if the file has not changed since.
+    """Category names by id, in the order of the ids. The result is cached until the file changes.
 
     Raises ValueError if the file is missing, is not JSON, or has no categories.
     """
@@ -28,7 +28,7 @@ def read_categories(path: str | os.PathLike) -> dict[int, str]:
 
 @lru_cache(maxsize=16)
 def categories_of(path: str, modified: int, size: int) -> dict[int, str]:
-    """Category names of a file in a certain state, given by its time of change and its size in bytes."""
+    """Category names of a file in one state, given by its time of change and its size in bytes."""
     text, _ = read_text(path)
     return names_by_id(path, parse(path, text))
 
@@ -76,10 +76,10 @@ def local_file(path: str) -> str:
 
 
 def read_text(path: str) -> tuple[str, str]:
-    """The text of a file and how it is stored: utf-8, or another encoding, or gzip.
+    """The text of a file and its storage: utf-8, another encoding, or gzip.
 
-    Bytes that no Unicode encoding explains are read as cp1252, Windows' encoding of Western Europe, and as latin-1
-    where cp1252 has no character.
+    Bytes that are not Unicode are read as cp1252, Windows' encoding of Western Europe, or as latin-1 if cp1252 lacks a
+    character.
     """
     with open(local_file(path), "rb") as file:
         raw = file.read()
@@ -110,7 +110,7 @@ def parse(path: str, text: str, **options) -> Any:
 
 
 def other_format(start: str) -> str:
-    """A hint at the format that the first lines of a file look like; empty if they look like none we know."""
+    """A hint about the format that the first lines of a file look like; empty for unknown formats."""
     convert = "tools/convert_dataset.py converts a dataset to COCO format"
     if start.lstrip().startswith("<"):
         return f"; it looks like XML of Pascal VOC: {convert}"

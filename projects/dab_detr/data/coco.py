@@ -1,4 +1,4 @@
-"""Register any dataset in COCO format with Detectron2, from its files alone."""
+"""Registers a dataset in COCO format with Detectron2, from its files alone."""
 
 import difflib
 import hashlib
@@ -25,7 +25,7 @@ def dataset_name(
     A second call with the same files changes nothing. A name made from the files is the same in every process and
     every run. Nothing is checked except that the annotation file has categories.
 
-    name: with the files, the name to register them under; alone, a dataset that is registered already.
+    name: with files, the name to register them under; without files, a dataset that is registered already.
     annotations: annotation file in COCO format.
     images: folder that the file names of the annotations start from.
     default: a dataset that is registered already, used if neither a name nor files are given.
@@ -53,7 +53,7 @@ def dataset_dicts(
     default: str | None = None,
     filter_empty: bool = False,
 ) -> list[dict]:
-    """A dataset's images as Detectron2's DatasetMapper takes them, by name or by files as for `dataset_name`.
+    """A dataset's images in the form that Detectron2's DatasetMapper takes. The arguments are those of `dataset_name`.
 
     filter_empty: leave out images without objects. By default they stay, as examples of background.
     """
@@ -90,7 +90,8 @@ def registered_name(name: str | None) -> str:
 
 
 def register(name: str, json_file: str, image_root: str) -> str:
-    """Register the files under `name`, unless they are; returns the name. ValueError if another dataset has it."""
+    """Register the files under `name` unless they already are. Returns the name. ValueError if another dataset has
+    it."""
     categories = read_categories(json_file)
     metadata = {
         "thing_classes": list(categories.values()),
@@ -112,7 +113,7 @@ def register(name: str, json_file: str, image_root: str) -> str:
 
 
 def name_of_files(json_file: str, image_root: str) -> str:
-    """A name that shows the annotation file's and differs between files that are called the same."""
+    """A name that contains the annotation file's name, and that differs between files with the same name."""
     digest = hashlib.sha256(f"{json_file}\n{image_root}".encode()).hexdigest()
     return f"{Path(json_file).stem}_{digest[:8]}"
 

@@ -1,4 +1,4 @@
-"""The content of an annotation file, as the doctor's checks look at it."""
+"""The content of an annotation file, for the doctor's checks."""
 
 import math
 import re
@@ -17,7 +17,7 @@ SHOWN = 5  # ids or names that a message lists
 class Content:
     """The lists of an annotation file in COCO format; every entry is a dict with the keys that the format asks for.
 
-    annotations: None if the file has no such list, as files of test images.
+    annotations: None if the file has no such list, like files of test images.
     """
 
     images: list[dict]
@@ -65,12 +65,12 @@ class Content:
         return Counter(x["image_id"] for x in self.objects if is_id(x.get("image_id")) and not x.get("iscrowd"))
 
     def place(self, annotation: dict) -> str:
-        """An annotation by its id and the file name of its image."""
+        """A text for an annotation: its id and the file name of its image."""
         image = self.image_of.get(annotation["image_id"]) if is_id(annotation.get("image_id")) else None
         return f"annotation {short(annotation.get('id'))}" + (f" ({image['file_name']})" if image else "")
 
     def places(self, chosen: np.ndarray, *, with_box: bool = False) -> list[str]:
-        """The objects that a mask (N,) chooses, each by its id and file, and on request its box and image size."""
+        """Texts for the objects that a mask (N,) chooses: id and file, and on request box and image size."""
         found = []
         for i in np.flatnonzero(chosen):
             size = "x".join(f"{x:g}" for x in self.image_sizes[i])
@@ -97,7 +97,7 @@ def number(value: Any) -> float:
 
 
 def as_int(value: Any) -> Any:
-    """The integer that a value stands for, as 1.0, "1" and "1.0" do; the value itself if it stands for none."""
+    """The integer that a value such as 1.0, "1" or "1.0" stands for; any other value unchanged."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(-?\d{1,18})(\.0*)?\s*", value)):
@@ -112,7 +112,7 @@ def is_id(value: Any, known: set | dict | None = None) -> bool:
 
 
 def ids_by_number(known: Iterable) -> dict[Any, Any]:
-    """The known ids by the integer that each stands for; integers that several ids stand for are left out."""
+    """The known ids by the integer that each stands for, without integers that several ids stand for."""
     found: dict[Any, list] = {}
     for i in known:
         found.setdefault(as_int(i), []).append(i)
@@ -131,7 +131,7 @@ def has_size(image: dict) -> bool:
 
 
 def repeated(values: list) -> list:
-    """The values that have occurred before in the list, once for each repetition."""
+    """The values that repeat an earlier one in the list, once for each repetition."""
     seen = set()
     return [value for value in values if value in seen or seen.add(value)]
 

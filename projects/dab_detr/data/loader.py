@@ -1,4 +1,4 @@
-"""The training loader: batches in an order that is fixed in advance, so that a stopped training can continue."""
+"""The training loader: its batches have a fixed order, so that a stopped training can continue."""
 
 import itertools
 from collections import defaultdict
@@ -16,7 +16,7 @@ class TrainLoader:
     """Endless batches, each with this process's share of `total_batch_size` images, starting with batch `start`.
 
     The images of all processes together, and all randomness of each image, are the same for any number of processes and
-    workers. This does not hold with `aspect_ratio_grouping`, where a process's images are all wider than high, or none.
+    workers. This does not hold with `aspect_ratio_grouping`, which gives a process only wide or only tall images.
 
     seed: determines order, augmentation and denoising. A negative seed is replaced by a random one, the same for all
         processes.

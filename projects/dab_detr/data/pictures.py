@@ -20,7 +20,7 @@ DARK = 4096  # a 16-bit picture below this value has 12 bits or fewer: it become
 
 
 def formats() -> list[str]:
-    """Names of the formats that are read, as Pillow has them."""
+    """Pillow's names of the formats that are read."""
     Image.init()
     return sorted(set(Image.OPEN) - NOT_DECODED)
 
@@ -32,7 +32,7 @@ def suffixes() -> set[str]:
 
 
 def set_pixel_limit(pixels: int) -> None:
-    """Let Pillow read pictures of up to `pixels` pixels, in this process, without its warnings below that."""
+    """Let Pillow read pictures of up to `pixels` pixels in this process, without warnings."""
     if pixels < 1:
         raise ValueError(f"the limit of pixels must be 1 or more, got {pixels}")
     Image.MAX_IMAGE_PIXELS = pixels / 2  # Pillow warns above this number and refuses above twice as much
@@ -44,8 +44,7 @@ def read_image(path: str | os.PathLike, image_format: str = "RGB") -> np.ndarray
 
     image_format: as Detectron2's `read_image` takes it, such as "RGB" or "BGR".
 
-    Raises ValueError or OSError for a file that cannot be read to its end, and for numbers that are not of 8 or 16
-    bits.
+    Raises ValueError or OSError for a file that cannot be read to its end, and for pixels of other than 8 or 16 bits.
     """
     with open(local_path(os.fspath(path)), "rb") as file:
         return decode(file.read(), image_format)
@@ -56,7 +55,7 @@ def decode(content: bytes, image_format: str = "RGB") -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=formats()) as image:
             if image.format == "PNG":
-                image.verify()  # the sums that are stored beside the pixels; decoding ignores them
+                image.verify()  # the checksums that are stored beside the pixels; decoding ignores them
         with Image.open(io.BytesIO(content), formats=formats()) as image:
             return to_array(image, image_format)
     except UnidentifiedImageError as error:
@@ -72,8 +71,8 @@ def decode(content: bytes, image_format: str = "RGB") -> np.ndarray:
 def to_array(image: Image.Image, image_format: str = "RGB") -> np.ndarray:
     """Convert a PIL image to (H, W, C) uint8, upright as its EXIF data say.
 
-    Pictures of 16 bits keep their 8 highest. Raises ValueError for those of 32 bits or of floating point, whose range
-    nobody knows, and whatever Pillow raises for damaged pixels.
+    Pictures of 16 bits keep their 8 highest. Raises ValueError for 32 bits or floating point, whose range is unknown,
+    and Pillow's errors for damaged pixels.
     """
     image.load()  # before the EXIF data are asked for, where a failure to decode would be ignored
     check_numbers(image)
@@ -84,7 +83,7 @@ def to_array(image: Image.Image, image_format: str = "RGB") -> np.ndarray:
 
 
 def check_numbers(image: Image.Image) -> None:
-    """Raise ValueError for an image of 32 bits or of floating point, whose range nobody knows."""
+    """Raise ValueError for an image of 32 bits or of floating point, whose range is unknown."""
     if image.mode == "F" or (image.mode == "I" and image.format not in SIXTEEN_AS_32):
         raise ValueError(
             f"its pixels are {'floating-point' if image.mode == 'F' else '32-bit'} numbers, whose range is not "

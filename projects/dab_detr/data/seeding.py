@@ -1,4 +1,4 @@
-"""Random choices that belong to the sample: they do not depend on the batch or on the process that loads it.
+"""Random choices that belong to a sample. They do not depend on its batch, or on the process that loads it.
 
 A visit is one look at one image; its number is `epoch * size + index`. The sampler deals out visits. The dataset gives
 each visit a seed, which determines its augmentation and its denoising noise.
@@ -39,7 +39,7 @@ def seeded(seed: int) -> Iterator[None]:
 class Visits(Dataset):
     """The mapped image `index` at visit `epoch * size + index`, with the visit's own seed under the key `seed`.
 
-    If the mapper returns None, which Detectron2 allows, the next image that it accepts stands in.
+    If the mapper returns None, which Detectron2 allows, the next image that it accepts takes its place.
     """
 
     def __init__(self, dataset: Sequence[dict], mapper: Callable[[dict], dict | None], *, seed: int):

@@ -1,4 +1,4 @@
-"""The dataset doctor: find what is wrong with a dataset in COCO format before a training spends time on it.
+"""The dataset doctor: finds faults of a dataset in COCO format before a training spends time on it.
 
 Every check yields `Finding`s. `reading` looks at the annotation file as a file, `references`, `objects`, `boxes` and
 `outlines` at its content, `files` at the images on disk, `splits` at two datasets together. Every training starts with

@@ -1,7 +1,7 @@
-"""One annotation file in COCO format: what a training needs to know of it, and the faults that would spoil it.
+"""One annotation file in COCO format: its content, as far as training needs it, and its faults.
 
 Detectron2 and pycocotools meet most of these faults with an assert or a KeyError, some only at the first evaluation,
-and some never: then the AP is 0. The doctor puts them into words before a model is built.
+and some never: then the AP is 0. The doctor reports them before a model is built.
 """
 
 import os
@@ -25,13 +25,13 @@ SPLIT_AGAIN = "another split may have some: tools/convert_dataset.py --val-fract
 class AnnotationFile:
     """The content that one reading of an annotation file keeps.
 
-    path: the file, as it was given.
+    path: the path of the file, as it was given.
     categories: names by id, in the order of the ids. Detectron2's class i is the i-th of them.
     annotated: whether there is a list of annotations; files of test images have none.
     images: all images, each with the number of its objects.
-    learned: names of the categories that training finds objects of.
-    evaluated: names of the categories that evaluation finds objects of.
-    findings: what is wrong with the content for training and evaluation, or good to know.
+    learned: names of the categories with objects for training.
+    evaluated: names of the categories with objects for evaluation.
+    findings: faults of the content for training and evaluation, and notes.
     evaluation_findings: the same for evaluation alone.
     """
 
@@ -52,7 +52,7 @@ class AnnotationFile:
         return [*self.findings, *evaluation, *self.check_use(trained=trained)]
 
     def check_use(self, *, trained: bool) -> Iterator[Finding]:
-        """Find out whether there is something to learn from, or to evaluate on, and for which categories."""
+        """Find out which categories have objects to learn from, or to evaluate on."""
         severity = Severity.ERROR if trained else Severity.WARNING
         if not self.annotated:
             yield Finding(kind="no annotations", severity=severity, text="it has no annotations at all, only images")
@@ -80,7 +80,7 @@ class AnnotationFile:
 
 
 def read_annotations(path: str | os.PathLike) -> AnnotationFile:
-    """Read and check an annotation file; kept from the last reading if the file has not changed since.
+    """Read and check an annotation file. The result is cached until the file changes.
 
     Raises ValueError if the file is missing, is not JSON, or is not an annotation file in COCO format.
     """
@@ -91,7 +91,7 @@ def read_annotations(path: str | os.PathLike) -> AnnotationFile:
 
 @lru_cache(maxsize=16)
 def annotations_of(path: str, modified: int, size: int) -> AnnotationFile:
-    """Check a file in a certain state, given by its time of change and its size in bytes."""
+    """Check a file in one state, given by its time of change and its size in bytes."""
     raw, findings = read_content(path)
     content = Content.from_json(raw)
     categories = names_by_id(path, raw)

@@ -12,7 +12,7 @@ TOLERANCE = 1.0  # pixels by which rounding may move a box over the border
 
 
 def check_boxes(content: Content) -> Iterator[Finding]:
-    """Find what is wrong with the boxes of a file; boxes in another format have no other finding."""
+    """Find faults of the boxes in a file. Boxes in another format get no other finding."""
     boxless = [content.place(x) for x in content.objects if not is_box(x.get("bbox"))]
     what = "annotations have no bbox [x, y, width, height] of numbers"
     yield from Finding.counted("no box", Severity.ERROR, what, boxless)
@@ -54,7 +54,7 @@ def corner_finding(content: Content, severity: Severity) -> Finding:
 def check_single_boxes(content: Content) -> Iterator[Finding]:
     """Find boxes that are inverted, empty, outside their image or tiny."""
     error, warning = Severity.ERROR, Severity.WARNING
-    # Boxes and sizes without a usable value have a finding of their own, and compare as false here.
+    # Boxes and sizes without a usable value have their own finding; comparisons with them are false here.
     with np.errstate(invalid="ignore", over="ignore"):
         low, high = content.boxes[:, :2], content.boxes[:, :2] + content.boxes[:, 2:]
         inverted = (content.boxes[:, 2:] < 0).any(axis=1)

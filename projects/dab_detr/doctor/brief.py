@@ -31,7 +31,7 @@ def check_datasets(
     """Check that datasets fit each other, the model and Detectron2; returns the number of classes.
 
     Annotation files are checked in full; some thousands of the images are opened. Warnings go to the log. A dataset
-    whose annotation file is absent, or that has none in COCO format, is checked by its metadata.
+    without an annotation file in COCO format on this machine is checked by its metadata.
 
     train: registered name of the dataset to train on.
     val: registered names of the datasets to evaluate on.
@@ -65,7 +65,7 @@ def check_datasets(
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedSplit:
-    """A registered dataset as the check sees it; `file` is None if only its metadata is known."""
+    """A registered dataset; `file` is None if only its metadata is known."""
 
     label: str
     names: list[str]
@@ -87,7 +87,7 @@ class CheckedSplit:
 
 def compare(train: CheckedSplit, val: CheckedSplit) -> list[tuple[str, Severity]]:
     """Findings about two datasets together, as sentences."""
-    if train.ids is None or val.ids is None:  # without ids, only the order has to agree
+    if train.ids is None or val.ids is None:  # without ids, only the order must agree
         train_names, val_names = (dict(enumerate(split.names)) for split in (train, val))
     else:
         train_names, val_names = (dict(zip(split.ids, split.names, strict=True)) for split in (train, val))
@@ -99,7 +99,7 @@ def compare(train: CheckedSplit, val: CheckedSplit) -> list[tuple[str, Severity]
 
 
 def checked_split(name: str) -> CheckedSplit:
-    """A registered dataset, with its annotation file if that is on this machine."""
+    """A registered dataset, with its annotation file if it is on this machine."""
     metadata = MetadataCatalog.get(registered_name(name))
     json_file = metadata.get("json_file") if metadata.get("evaluator_type") == "coco" else None
     names = metadata.get("thing_classes")

@@ -1,4 +1,4 @@
-"""Check images on disk: whether they are there, can be read, and have the size that the annotations say."""
+"""Check images on disk: whether they exist, can be read, and have the annotated size."""
 
 import math
 import os
@@ -28,7 +28,7 @@ TOO_THIN = 500  # aspect ratio from which an image may shrink to a side of 0 pix
 
 
 class ImageEntry(NamedTuple):
-    """An image as the annotation file has it: size in pixels, number of objects without crowd regions."""
+    """An image in the annotation file: size in pixels, number of objects without crowd regions."""
 
     id: int | str
     file_name: str
@@ -56,7 +56,7 @@ class Look:
 
 
 def check_files(root: str, entries: Sequence[ImageEntry], *, opened: int | None = None) -> Iterator[Finding]:
-    """Find what is wrong with the images in the folder `root`.
+    """Find faults of the images in the folder `root`.
 
     opened: how many images, evenly spread, to open for their size. Images whose file does not end as complete ones do
         are decoded too, for some seconds at most. None opens every image and decodes it to its last pixel.
@@ -88,14 +88,14 @@ def look_at(path: str, *, short: bool = False, until: float = math.inf) -> Look:
     """
     try:
         with PathManager.open(path, "rb") as file, Image.open(file, formats=formats()) as image:
-            exif = Image.Image.getexif(image) if short else image.getexif()  # PNG's own decodes the whole image
+            exif = Image.Image.getexif(image) if short else image.getexif()  # PNG's own method decodes the whole image
             look = Look(image.size, exif.get(ORIENTATION, 1), image.mode)
             check_numbers(image)
             if not (short and is_complete(file, image.format)) and time.monotonic() < until:
                 file.seek(0)
                 decode(file.read())
             return look
-    except Exception as error:  # whatever Pillow stumbles over, the image cannot be used
+    except Exception as error:  # any error of Pillow means that the image cannot be used
         return Look(problem=f"{type(error).__name__}: {error}".replace(path, "it"))
 
 
@@ -109,7 +109,7 @@ def is_complete(file: BinaryIO, form: str) -> bool:
 
 
 def check_leftovers(root: str, entries: Sequence[ImageEntry]) -> list[Finding]:
-    """Find images in the folder that the annotation file does not know."""
+    """Find images in the folder that are missing from the annotation file."""
     known = {os.path.normpath(x.file_name) for x in entries}
     images = suffixes()
     found = (name for name in files_below(root) if os.path.splitext(name)[1].lower() in images)
@@ -151,7 +151,7 @@ def digest(path: str) -> bytes:
 
 
 def check_readable(looks: Sequence[tuple[ImageEntry, Look]]) -> Iterator[Finding]:
-    """Find images that cannot be decoded, or lose precision."""
+    """Find images that cannot be decoded, and images that lose precision."""
     broken = [f"{x}: {look.problem:.100}" for x, look in looks if look.problem]
     yield from Finding.counted("corrupt image", Severity.ERROR, "images cannot be read", broken)
     deep = [f"{x} {look.mode}" for x, look in looks if not look.problem and look.mode not in EIGHT_BITS]
@@ -160,7 +160,7 @@ def check_readable(looks: Sequence[tuple[ImageEntry, Look]]) -> Iterator[Finding
 
 
 def check_sizes(looks: Sequence[tuple[ImageEntry, Look]]) -> Iterator[Finding]:
-    """Find images whose size is not the annotated one, or that EXIF data turn or mirror."""
+    """Find images whose size differs from the annotated one, and images that EXIF data turn or mirror."""
     turned, other, mirrored = [], [], []
     for x, look in looks:
         stated, read = (x.width, x.height), look.size_as_read
@@ -186,7 +186,7 @@ def check_sizes(looks: Sequence[tuple[ImageEntry, Look]]) -> Iterator[Finding]:
 
 
 def check_thin(entries: Sequence[ImageEntry]) -> Iterator[Finding]:
-    """Find images whose annotated width and height differ so much that resizing leaves little of them."""
+    """Find images that are so long and thin that resizing leaves little of them."""
     aspects = [(x, aspect_ratio(x.width, x.height)) for x in entries]
     too_thin = [f"{x} {x.width}x{x.height}" for x, aspect in aspects if aspect > TOO_THIN]
     what = f"images are more than {TOO_THIN} times as long as wide, and cannot be resized for a model"

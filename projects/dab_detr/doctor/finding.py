@@ -21,9 +21,9 @@ class Finding:
 
     kind: the fault in a few words, the same for every dataset.
     severity: how bad it is.
-    text: what is wrong, as a sentence.
-    places: where, usually "annotation 7 (image.jpg)"; empty if it concerns the file as a whole.
-    advice: what to do about it, or what else is known; may be empty.
+    text: the fault, as a sentence.
+    places: the places, usually "annotation 7 (image.jpg)"; empty if it concerns the file as a whole.
+    advice: a remedy, or further facts; may be empty.
     """
 
     kind: str

@@ -56,7 +56,7 @@ def normalized_format(content: Content) -> Format | None:
 
 
 def corner_severity(content: Content) -> Severity | None:
-    """Whether the boxes look like x1, y1, x2, y2: an error if that is certain, a warning if it may be."""
+    """The severity of boxes that look like x1, y1, x2, y2: an error if it is certain, a warning if it is possible."""
     chosen = usable(content) & ~looks_normalized(content)
     boxes, sizes = content.boxes[chosen], content.image_sizes[chosen]
     with np.errstate(over="ignore"):

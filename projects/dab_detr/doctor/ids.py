@@ -34,7 +34,7 @@ def mend_categories(categories: list[dict], done: Counter) -> None:
 
 
 def mend_references(content: Content, done: Counter) -> None:
-    """Undo a shift of the category ids by one, and write each id in the way of the entry that it refers to."""
+    """Undo a shift of the category ids by one, and write each id as the entry that it refers to has it."""
     by = shift_by(content)
     for x in content.objects if by else ():
         if is_id(x.get("category_id")):
@@ -51,7 +51,7 @@ def mend_references(content: Content, done: Counter) -> None:
 
 
 def mend_annotation_ids(annotations: list[dict], done: Counter) -> None:
-    """Give new ids to annotations without one, with one that tools misread, or with that of another annotation."""
+    """Give new ids to annotations without an id, with an id that tools misread, or with another annotation's id."""
     holders = defaultdict(list)
     for x in annotations:
         i = as_int(x.get("id"))

@@ -1,4 +1,4 @@
-"""Write a mended copy of a dataset's annotations: put right what can be, leave out or keep what cannot.
+"""Write a mended copy of a dataset's annotations: correct faults where possible, otherwise leave out or keep the entry.
 
 The rules:
 
@@ -39,7 +39,7 @@ TURNS: dict[int, Callable[[float, float, int, int], tuple[float, float]]] = {
 def mend(raw: dict, root: str) -> tuple[dict, Counter]:
     """Mend the content of an annotation file whose images are in the folder `root`.
 
-    Returns the mended content, and how often each thing was done, by a description of it.
+    Returns the mended content, and the number of changes by their description.
 
     Raises ValueError if no image or no annotation would be left, and says why.
     """
@@ -101,7 +101,7 @@ def mend_images(raw: dict, root: str, done: Counter) -> dict:
 
 
 def mend_file_names(images: list[dict], root: str, done: Counter) -> None:
-    """Write file names as the files below `root` are called, if they are paths of another system."""
+    """Replace file names from another system by the names of the files below `root`."""
     missing = [x for x in images if not is_there(root, x["file_name"])]
     elsewhere = found_by_base_name(root, [x["file_name"] for x in missing])
     for image in missing:

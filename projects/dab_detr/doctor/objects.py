@@ -1,4 +1,4 @@
-"""Check annotations apart from their ids and boxes: crowds, areas, duplicates, and how many objects an image has."""
+"""Check everything in annotations except ids and boxes: crowds, areas, duplicates, and the number of objects."""
 
 import math
 from collections import defaultdict
@@ -11,7 +11,7 @@ from .files import ImageEntry
 from .finding import Finding, Severity
 from .outlines import check_outlines, is_kept, is_mask
 
-LEAST_AREA = 0.01  # share of its box that an object covers at least
+LEAST_AREA = 0.01  # smallest share of its box that an object covers
 
 
 def trained_objects(content: Content) -> np.ndarray:
@@ -28,7 +28,7 @@ def evaluated_objects(content: Content) -> np.ndarray:
 
 
 def check_objects(content: Content) -> Iterator[Finding]:
-    """Find what is wrong with annotations for training and evaluation."""
+    """Find faults of annotations for training and evaluation."""
 
     def places(condition) -> list[str]:
         return [content.place(x) for x in content.objects if condition(x)]
@@ -58,7 +58,7 @@ def check_objects(content: Content) -> Iterator[Finding]:
 
 
 def check_ground_truth(content: Content) -> Iterator[Finding]:
-    """Find what stops pycocotools when the first evaluation has already detected everything."""
+    """Find faults that stop pycocotools in the first evaluation, after it has detected everything."""
     for kind, what, is_wrong in (
         (
             "no area",
@@ -84,7 +84,7 @@ def check_queries(images: Iterable[ImageEntry], num_queries: int) -> list[Findin
 
 
 def check_areas(content: Content) -> list[Finding]:
-    """Find areas that nothing inside the box can have; a mask may be much smaller than its box."""
+    """Find areas that are impossible for an object in the box. A mask may be much smaller than its box."""
     areas = [x.get("area") for x in content.objects]
     stated = np.array(list(map(number, areas)))
     with np.errstate(invalid="ignore", over="ignore"):

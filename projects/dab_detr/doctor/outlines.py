@@ -1,4 +1,4 @@
-"""Check masks and key points: boxes need neither, but Detectron2 reads them, and stops if it cannot."""
+"""Check masks and key points. Boxes need neither, but Detectron2 reads them and stops if it cannot."""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ LARGEST_MASK = 2**31 - 1  # pixels, as pycocotools counts them
 
 
 def check_outlines(content: Content) -> Iterator[Finding]:
-    """Find masks and key points that stop Detectron2, and masks that make it leave annotations out."""
+    """Find masks and key points that stop Detectron2, and masks whose annotations it leaves out."""
     for kind, severity, what, is_wrong in (
         (
             "segmentation",

@@ -1,4 +1,4 @@
-"""Find image files: which are there, and where those are that the annotation file looks for in vain."""
+"""Find image files: which ones exist, and where the missing ones may be."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from ..data.content import first_few
 
 
 def files_present(root: str, names: Sequence[str]) -> dict[str, bool]:
-    """Whether each file is there: by one listing per folder on this machine, by one request per file elsewhere."""
+    """Whether each file exists. Local folders are listed once each; elsewhere each file is one request."""
     if "://" in root:
         return {name: PathManager.isfile(os.path.join(root, name)) for name in names}
     listings: dict[str, set[str]] = {}
@@ -33,7 +33,7 @@ def files_below(root: str) -> Iterator[str]:
 
 
 def place_hint(root: str, missing: Sequence[str]) -> str:
-    """The place of missing images if it is near, or an empty string."""
+    """A hint where missing images are, or an empty string."""
     if not missing or "://" in root:
         return ""
     name = missing[0]

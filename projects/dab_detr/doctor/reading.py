@@ -1,4 +1,4 @@
-"""Read an annotation file for the checks, whatever its encoding, and say what other readers would stumble over."""
+"""Read an annotation file in any encoding, and report what other readers would not accept."""
 
 import os
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ LISTS = ("images", "annotations", "categories")
 
 
 def read_content(path: str | os.PathLike) -> tuple[dict, tuple[Finding, ...]]:
-    """The content of an annotation file, whose entries have the keys that COCO's format asks for, and findings.
+    """The content of an annotation file, whose entries have the keys that COCO's format requires, and findings.
 
-    The findings are about the file itself: its encoding, and lists that it has twice. Such lists are joined here.
+    The findings are about the file itself: its encoding, and repeated lists. Such lists are joined here.
 
     Raises ValueError if the file is missing, is not JSON, or is not an annotation file in COCO format.
     """
@@ -29,7 +29,7 @@ def read_content(path: str | os.PathLike) -> tuple[dict, tuple[Finding, ...]]:
 
 
 def check_format(path: str, content: Any) -> None:
-    """Raise ValueError if the content cannot be that of an annotation file in COCO format."""
+    """Raise ValueError if the content does not come from an annotation file in COCO format."""
     images = entries(path, content, "images", {"id", "file_name"})
     names_by_id(path, content)
     wrong = f"{path} is not an annotation file in COCO format: "
@@ -50,7 +50,7 @@ def is_file_name(name: Any) -> bool:
 
 
 def check_encoding(text: str, encoding: str) -> Iterator[Finding]:
-    """Find an encoding that pycocotools, which training and evaluation read with, does not take."""
+    """Find an encoding that pycocotools cannot read. Training and evaluation use pycocotools."""
     if encoding == "utf-8":
         return
     if encoding == "utf-8-sig":
@@ -72,7 +72,7 @@ def check_encoding(text: str, encoding: str) -> Iterator[Finding]:
 
 
 def check_keys(repeated: dict[str, list[int]]) -> Iterator[Finding]:
-    """Find lists that a file has several times: `repeated` gives their lengths."""
+    """Find repeated lists; `repeated` has their lengths."""
     for key, lengths in repeated.items():
         said = f"it has the key {key!r} {len(lengths)} times, with {' and '.join(map(str, lengths))} entries: "
         advice = "join the lists, or let tools/check_dataset.py --fix do it"

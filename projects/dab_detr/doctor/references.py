@@ -10,12 +10,12 @@ from ..data.content import Content, as_int, first_few, has_size, ids_by_number, 
 from .finding import Finding, Severity
 
 BACKGROUND = {"background", "__background__", "_background_", "bg"}
-EXACT = 2**53  # integers up to here are exact as the doubles that other tools hold JSON's numbers in
+EXACT = 2**53  # other tools read JSON's numbers as doubles, which are exact for integers up to here
 LARGEST = 2**63 - 1  # NumPy holds ids in 64 bits
 
 
 def check_references(content: Content) -> Iterator[Finding]:
-    """Find what is wrong with the ids and the names of a file."""
+    """Find faults of the ids and names in a file."""
     yield from check_categories(content)
     yield from check_category_ids(content)
     yield from check_images(content)
@@ -59,7 +59,7 @@ def check_categories(content: Content) -> Iterator[Finding]:
 
 
 def is_text(name: Any) -> bool:
-    """Whether a name is text that files and logs can hold; JSON's escapes can hold half a character."""
+    """Whether files and logs can hold a name. (JSON's escapes can hold half a character.)"""
     return isinstance(name, str) and not any("\ud800" <= x <= "\udfff" for x in name)
 
 
@@ -70,7 +70,7 @@ def check_large(what: str, entries: list[dict]) -> list[Finding]:
 
 
 def check_category_ids(content: Content) -> list[Finding]:
-    """Find annotations of a category that the file does not have."""
+    """Find annotations with a category that the file lacks."""
     known = content.category_ids
     strays = [x for x in content.objects if not is_id(x.get("category_id"), known)]
     return Finding.counted(
@@ -88,7 +88,7 @@ def quoted(value) -> str:
 
 
 def shift_by(content: Content) -> int:
-    """1 or -1 if every category_id in use, and not all without it, would be a category by adding that; else 0."""
+    """1 or -1 if adding it makes every category_id in use a category, although not all are one now; otherwise 0."""
     used = {as_int(x["category_id"]) for x in content.objects if is_id(x.get("category_id"))}
     if used <= content.category_ids:
         return 0
@@ -102,7 +102,7 @@ def shift_hint(content: Content) -> str:
 
 
 def number_hint(strays: list, known: Iterable) -> str:
-    """A hint that unknown ids are known ones, written as text instead of numbers or the other way round."""
+    """A hint that unknown ids are known ids with text and numbers mixed up."""
     numbers = ids_by_number(known)
     found = [i for i in strays if is_id(i) and as_int(i) in numbers]
     return f"{len(found)} of them would be known if numbers and text were not mixed up" if found else ""

@@ -8,7 +8,7 @@ from .finding import Finding, Severity
 
 
 def check_categories(train: tuple[str, dict[int, str]], val: tuple[str, dict[int, str]]) -> list[Finding]:
-    """Find how the categories of two datasets differ; each is a label and names by id, in the order of the classes."""
+    """Find differences between the categories of two datasets. Each is a label and names by id, in class order."""
     (first, first_names), (second, second_names) = train, val
     if first_names == second_names:
         return []
@@ -36,7 +36,7 @@ def check_categories(train: tuple[str, dict[int, str]], val: tuple[str, dict[int
 def check_overlap(
     train: tuple[str, Sequence[ImageEntry]], val: tuple[str, Sequence[ImageEntry]], *, content: bool
 ) -> list[Finding]:
-    """Find images that both datasets have; each is an image folder and entries. `content` compares the files too."""
+    """Find images that both datasets have. Each is an image folder and entries. `content`: compare the files too."""
     both = []
     for group in same_files([train, val], content=content):
         trained, evaluated = ([x for number, x in group if number == split] for split in (0, 1))
@@ -51,7 +51,7 @@ def check_overlap(
 
 
 def check_unlearned(train: tuple[str, Collection[str]], val: tuple[str, Collection[str]]) -> list[Finding]:
-    """Find categories with objects in the validation set and none in the training set; each is a label and names."""
+    """Find categories with objects in the validation set but not in the training set. Each is a label and names."""
     (first, learned), (second, evaluated) = train, val
     return Finding.counted(
         "category never learned",

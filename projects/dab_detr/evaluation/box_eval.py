@@ -14,10 +14,10 @@ LARGEST = 1e5  # pixels per side, as in pycocotools
 
 
 class BoxEval(COCOeval):
-    """The official evaluation, whose `stats` and printed table hold for limits other than 100 too.
+    """The official evaluation. Its `stats` and printed table are also right for limits other than 100.
 
-    truth, detections: as pycocotools' COCO has read the first, and its `loadRes` the second.
-    max_detections: how many detections of an image count, the best first.
+    truth, detections: results of pycocotools' `COCO` and of its `loadRes`.
+    max_detections: the number of an image's best detections that count.
     area_sides: roots of the areas, in pixels, at which small objects end and large ones begin.
     """
 
@@ -48,7 +48,7 @@ class BoxEval(COCOeval):
             print(f" Average {measure:9} @[ IoU={iou:9} | area={area:>6} | maxDets={limit:>3} ] = {mean:.3f}")
 
     def _mean(self, measure: str, iou: float | None, area: str, limit: int) -> float:
-        """Mean over the classes (and the overlaps, if `iou` is None); -1 if there is nothing to take it over."""
+        """Mean over the classes (and the overlaps, if `iou` is None); -1 if there are no values."""
         overlaps = slice(None) if iou is None else np.isclose(self.params.iouThrs, iou)
         values = self.eval[measure][overlaps][..., AREAS.index(area), limit]
         values = values[values > -1]
@@ -59,7 +59,7 @@ def numbered(truth: COCO, detections: list[dict]) -> tuple[COCO, list[dict], dic
     """Copies of ground truth and detections whose images and annotations are numbered from 1.
 
     pycocotools reads the annotation id 0 as "no match", keeps one of several annotations with the same id, and sorts
-    ids as NumPy arrays. With numbers of our own, the metrics do not depend on the ids of a file.
+    ids as NumPy arrays. With our own numbers, the metrics do not depend on the ids of a file.
 
     Returns the ground truth, the detections, and the new number of each image by its id.
     """

@@ -1,4 +1,4 @@
-"""Count which class was detected as which."""
+"""Counts confusions between classes."""
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -8,10 +8,10 @@ OVERLAP = 0.5  # least IoU between a detection and its object
 
 
 def count_confusions(truth: COCO, detections: COCO, score_threshold: float) -> np.ndarray:
-    """Counts of the classes that the objects of each class were detected as.
+    """Count, for each class, the classes that its objects were detected as.
 
     In every image, detections take objects in the order of their scores: each takes the free object with the largest
-    IoU, if that is 0.5 or more, whatever its class. Detections in crowd regions do not count.
+    IoU, if it is 0.5 or more, of any class. Detections in crowd regions do not count.
 
     Returns counts (K + 1, K + 1) by true class and by detected class, in the order of the category ids. The last row is
     background (detections of nothing), the last column is missed objects.

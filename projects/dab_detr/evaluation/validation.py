@@ -14,7 +14,7 @@ from ..losses.batch import EffectiveBatch
 
 
 class ValidationLosses(DatasetEvaluator):
-    """Matching losses of what a detector has just detected: in the same pass as AP, without dropout and denoising.
+    """Matching losses on the validation set: in the same pass as AP, without dropout and denoising.
 
     Each is the mean over images of the image's own loss, weighted as training weights the images of a batch: by their
     number of objects, at least 1. Inputs need `instances`, which `with_objects` adds.
@@ -42,7 +42,7 @@ class ValidationLosses(DatasetEvaluator):
         self.weight += weight
 
     def evaluate(self) -> dict | None:
-        """{"validation": {loss: mean}} with their sum as `total_loss`; None except in the main process."""
+        """Return {"validation": {loss: mean}} with the sum as `total_loss`, or None except in the main process."""
         self.watching.remove()
         self.watching = None
         everywhere = comm.gather((dict(self.sums), self.weight))

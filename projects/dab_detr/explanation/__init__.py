@@ -1,4 +1,4 @@
-"""Explain detections: what the queries behind them saw and did, layer by layer."""
+"""Explains detections: shows the queries behind them, layer by layer."""
 
 from .explanation import Explanation, explain
 

@@ -22,10 +22,10 @@ class Explanation:
     """A record of the queries behind the detections of one image. Coordinates are pixels of the image.
 
     detections: the explained detections, the highest score first.
-    record: what the detector's layers did, see `modeling.recording.Record`.
-    rows: (N,) for each detection the row of its query in `record`. One query may find several objects.
-    truth: the objects of the picture by annotations; None without them.
-    matches: (layers, M) the query that the matcher of training gives each of these objects, -1 for none.
+    record: the record of the detector's layers, see `modeling.recording.Record`.
+    rows: (N,) the row in `record` of each detection's query. One query may find several objects.
+    truth: the annotated objects of the picture; None without annotations.
+    matches: (layers, M) the query that training's matcher assigns to each of these objects, -1 for none.
     """
 
     detections: Detections
@@ -66,7 +66,7 @@ class Explanation:
         return 1 / (1 + np.exp(-logits[:, label]))
 
     def parts(self) -> list[str]:
-        """The maps that this detector has, out of `PARTS`."""
+        """The members of `PARTS` for which this detector has maps."""
         layer = self.record.layers[-1]
         has = {
             "attention": layer.cross_attention.points is None,
@@ -79,7 +79,7 @@ class Explanation:
     def attention(self, detection: int, layer: int, part: str = "attention") -> np.ndarray:
         """(heads, H, W) attention of a detection's query over the cells of the image, each head's sum is 1.
 
-        part: one of `PARTS`: all of it; the softmax of the product of contents, or of positions, alone; or the
+        part: one of `PARTS`: the full attention; the softmax of the contents' or the positions' product alone; or the
             attention without width and height modulation.
 
         Raises ValueError for a part that the detector does not have, such as maps of deformable attention.
@@ -140,7 +140,7 @@ def explain(
     The detector runs twice: once to detect, once to record the queries of the detections alone.
 
     image: as `Predictor.__call__` takes it. threshold: lowest score of a detection.
-    max_objects: how many detections are explained at most, those of the highest scores.
+    max_objects: the largest number of detections to explain. Those with the highest scores are explained.
     annotations: add the picture's objects and their matches in every layer.
 
     Raises ValueError for anything but one image.

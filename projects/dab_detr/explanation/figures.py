@@ -1,4 +1,4 @@
-"""The papers' figures: what temperature and modulation do to positional attention, and where a checkpoint looks."""
+"""The papers' figures: effects of temperature and modulation on positional attention, and a checkpoint's attention."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,8 +24,8 @@ MAP = matplotlib.colormaps["cividis"]
 def positional_kernel(width_ratio: float, height_ratio: float, temperature: float) -> np.ndarray:
     """(CELLS, CELLS) similarity of an anchor at the center with every point of the image, between 0 and 1.
 
-    It is Eq. 6 of the paper without learned projections: PE(x) . PE(x_ref) w_ref / w + PE(y) . PE(y_ref) h_ref / h,
-    as the softmax of attention sees it.
+    It is the softmax of Eq. 6 of the paper without learned projections: PE(x) . PE(x_ref) w_ref / w + PE(y) . PE(y_ref)
+    h_ref / h.
     """
     line = torch.linspace(0, 1, CELLS, dtype=torch.float64)
     points = torch.stack([line, line], -1)
@@ -122,7 +122,7 @@ def outline(axes: Axes, box: np.ndarray, color: str, style: str) -> None:
 
 
 def in_a_row(maps: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
-    """Maps side by side, each from its own lowest to its highest value."""
+    """Draw maps side by side, each scaled from its own lowest to its highest value."""
     figure = Figure(figsize=(2.6 * len(maps), 2.9), layout="constrained")
     for axes, cells, title in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, titles, strict=True):
         axes.imshow(cells, cmap=MAP)
@@ -133,7 +133,7 @@ def in_a_row(maps: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
 
 
 def save_figures(folder: Path, explanation: Explanation | None = None, *, source: str = "") -> list[Path]:
-    """Save all figures as PNG and SVG, those of one explanation only if it is given. Returns their paths.
+    """Save all figures as PNG and SVG. Figures of an explanation are included if it is given. Returns their paths.
 
     source: the checkpoint that the explanation comes from; the figures name it.
     """

@@ -1,4 +1,4 @@
-"""An explanation as one HTML file that opens from the disk, without a server or a network."""
+"""Writes an explanation as one HTML file that opens from the disk, without a server or a network."""
 
 import base64
 from pathlib import Path
@@ -70,7 +70,7 @@ def true_objects(explanation: Explanation) -> list[dict] | None:
 
 
 def corners(anchor: np.ndarray) -> np.ndarray:
-    """cxcywh as xyxy; a point, or nothing, as it is."""
+    """Convert cxcywh to xyxy. A point stays as it is, and so does an empty anchor."""
     if len(anchor) != 4:
         return anchor
     return np.concatenate([anchor[:2] - anchor[2:] / 2, anchor[:2] + anchor[2:] / 2])
@@ -96,7 +96,7 @@ def sampled(explanation: Explanation, i: int, layer: int) -> list[list]:
 
 
 def block_size(explanation: Explanation) -> int:
-    """The side of the blocks of cells that maps are averaged over, so that all maps fit into `MAP_BYTES`."""
+    """The side of the blocks of cells over which maps are averaged, so that all maps fit into `MAP_BYTES`."""
     cells = int(np.prod(explanation.record.shapes[0]))
     maps = len(explanation.detections) * explanation.num_layers * explanation.heads * len(explanation.parts())
     return max(1, int(np.ceil(np.sqrt(cells * maps / MAP_BYTES))))
@@ -118,5 +118,5 @@ def encoded(cells: np.ndarray) -> str:
 
 
 def rounded(values: np.ndarray, digits: int = 1) -> list[float]:
-    """Numbers as JSON writes them shortest."""
+    """Round numbers, so that they are short in JSON."""
     return [round(float(x), digits) for x in values]

@@ -1,4 +1,4 @@
-"""The objects that annotations say are in a picture."""
+"""The annotated objects of pictures."""
 
 import json
 import os
@@ -20,7 +20,7 @@ class Truth:
 class Annotations:
     """The objects of many pictures, from an annotation file in COCO format. Crowd regions are left out.
 
-    Raises ValueError for a file that is not in COCO format, and for categories that the model does not have.
+    Raises ValueError for a file that is not in COCO format, and for categories that the model lacks.
     """
 
     def __init__(self, file: str | os.PathLike, class_names: Sequence[str]):
@@ -43,7 +43,7 @@ class Annotations:
         self.objects = {PurePath(name.replace("\\", "/")).parts: rows for name, rows in found.items()}
 
     def of(self, picture: str) -> Truth:
-        """The objects of a picture: the file names the end of its path. Raises ValueError if the file lacks it."""
+        """The objects of a picture, found by the end of its path. Raises ValueError if the file lacks it."""
         parts = PurePath(picture.replace("\\", "/")).parts
         for start in range(len(parts)):
             if parts[start:] in self.objects:

@@ -82,8 +82,8 @@ def assign_max_iou(anchors: Tensor, boxes: Tensor, low: float, high: float, best
     if it is below `low`.
 
     best_from: if given, an object also gets its best anchors, ties included, when their IoU is at least this number.
-        If two objects claim the same anchor, the last one gets it. (Detectron2's matcher has no such minimum, and leaves
-        the anchor with another object.)
+        If two objects claim the same anchor, the last one gets it. Detectron2's matcher has no such minimum, and leaves
+        the anchor with the other object.
     """
     if not len(boxes):
         return torch.full((len(anchors),), -1, device=anchors.device)
