@@ -6,7 +6,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, get_event_storage
 
 LAUNCHES_ON_CPU = hasattr(comm, "create_local_process_group")
-"""Whether `launch` can start several processes without GPUs. (0.5 asserts that there are.)"""
+"""Whether `launch` can start several processes without GPUs. (0.5 asserts that there are GPUs.)"""
 
 
 def event_storage() -> EventStorage | None:
@@ -20,7 +20,7 @@ def event_storage() -> EventStorage | None:
 def create_local_process_group(size: int) -> None:
     """Tell `comm` the processes of this machine, this number on each. All processes call it together.
 
-    (0.5 leaves that to its launcher, which knows GPUs only.)
+    (In 0.5 only the launcher does this, and only for GPUs.)
     """
     if hasattr(comm, "create_local_process_group"):
         comm.create_local_process_group(size)

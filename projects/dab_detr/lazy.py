@@ -7,8 +7,8 @@ from importlib import import_module
 def lazy_names(package: str, places: Mapping[str, str]) -> Callable[[str], object]:
     """The `__getattr__` of a package, see PEP 562.
 
-    package: its `__name__`. places: the relative module of each public name, {"Predictor": ".predictor"}. A name that
-        is the module's own, {"yacs": ".yacs"}, is the module itself.
+    package: its `__name__`. places: the relative module of each public name, {"Predictor": ".predictor"}. If a name is
+        its module's own name, as in {"yacs": ".yacs"}, it stands for the module itself.
     """
 
     def get(name: str) -> object:

@@ -1,4 +1,4 @@
-"""Names in Detectron2's registries, there as soon as Detectron2's models are imported, and before ours are."""
+"""Registers our names with Detectron2 as soon as its models are imported, without importing ours."""
 
 import sys
 from importlib.abc import MetaPathFinder
@@ -41,7 +41,7 @@ def add_names(modeling: ModuleType) -> None:
 
 
 class AfterImport(MetaPathFinder):
-    """Finds `detectron2.modeling` as Python does, and adds our names after it is executed."""
+    """Finds `detectron2.modeling` as Python does, and adds our names after its execution."""
 
     def find_spec(self, name: str, path=None, target=None) -> ModuleSpec | None:
         if name != REGISTRIES:

@@ -1,4 +1,4 @@
-"""Makes sure that a yaml config is plain data before Detectron2 loads it, which would run what its tags name."""
+"""Checks that a yaml config is plain data before Detectron2 loads it, because its tags could run code."""
 
 import os
 

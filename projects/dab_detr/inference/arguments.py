@@ -31,7 +31,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def predictor_of(args: argparse.Namespace, *, autocast: torch.dtype | None = None) -> Predictor:
     """The Predictor that parsed arguments ask for. Raises ValueError as its constructors do."""
-    from ..config import load  # a command line is read before all this is imported
+    from ..config import load  # imported after the command line is read, so that --help is fast
     from .predictor import Predictor
 
     if args.model:

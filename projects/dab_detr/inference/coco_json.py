@@ -1,4 +1,4 @@
-"""Detections as a file in COCO format, which is whole at any time, however a run ends."""
+"""Writes detections to a file in COCO format. However a run ends, the file is complete or absent."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from .detections import Detections
 
 
 def categories_of(class_names: Sequence[str], category_ids: Sequence[int] | None = None) -> list[dict]:
-    """COCO's categories for the classes of a model; without ids they count from 1."""
+    """COCO's categories for the classes of a model. Without ids, they count from 1."""
     ids = category_ids or range(1, len(class_names) + 1)
     return [{"id": i, "name": name} for i, name in zip(ids, class_names, strict=True)]
 
@@ -64,7 +64,7 @@ class CocoFile:
         self.records: list[dict] = []
 
     def add(self, detections: Detections) -> None:
-        """Add an image; its id is its number, from 1."""
+        """Add an image. Ids count images from 1."""
         self.records.append(record_of(detections, self.ids))
 
     def save(self, path: str | os.PathLike) -> None:
@@ -76,7 +76,7 @@ class CocoFile:
 class Lines:
     """JSON lines of records, to iterate over any number of times; the first line is a header.
 
-    A line that a kill has cut is left out.
+    A line that was cut by a kill is left out.
     """
 
     def __init__(self, path: Path):
@@ -86,7 +86,7 @@ class Lines:
         return islice(self.all(), 1, None)
 
     def all(self) -> Iterator[dict]:
-        """The header, then the records. Raises ValueError, naming the file, for what is not JSON lines."""
+        """The header, then the records. Raises ValueError, naming the file, for anything but JSON lines."""
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
@@ -100,7 +100,7 @@ class Lines:
                 yield record
 
     def cut(self) -> None:
-        """Remove the end of a line that a kill has cut."""
+        """Remove an incomplete last line, which a kill has left."""
         content = 0
         with self.path.open("r+b") as file:
             for line in file:
@@ -114,10 +114,10 @@ class StreamedFile:
     A path that ends in .jsonl gets JSON lines: a header, then a line for each image. Any other gets a file in COCO
     format when `close` is called; until then the lines are in a file beside it, which a kill leaves for `resume`.
 
-    path: the file. head: what resuming must agree on, with `categories` as COCO has them.
+    path: the file. head: settings that a resumed run must share, with COCO's `categories`.
     resume: continue after the images that are in the file already, instead of starting over.
 
-    Raises ValueError for a file to resume that another model or threshold wrote, or that is not of a prediction.
+    Raises ValueError if the file to resume comes from another model or threshold, or not from a prediction.
     """
 
     def __init__(self, path: Path, *, head: Mapping, resume: bool = False):
@@ -142,7 +142,7 @@ class StreamedFile:
             self.write(self.head)
 
     def check(self) -> None:
-        """Take in what was done. Raises ValueError where it does not belong to this run."""
+        """Count the images that are done. Raises ValueError if they belong to another run."""
         found = self.lines.all()
         head = next(found, self.head)
         differing = [name for name in self.head if head.get(name) != self.head[name]]
@@ -164,7 +164,7 @@ class StreamedFile:
         self.file.flush()
 
     def close(self) -> None:
-        """Complete the file with all images so far."""
+        """Complete the file, with all images so far."""
         self.file.close()
         if not self.streams:
             with atomic_write(self.path) as file:
@@ -173,7 +173,7 @@ class StreamedFile:
 
 
 def lines_beside(path: Path) -> Path:
-    """The file of JSON lines that belongs to a file of detections, which may be that itself."""
+    """The file of JSON lines for a file of detections. A .jsonl file is its own."""
     return path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
 
 

@@ -14,11 +14,11 @@ SMALLEST_PICTURE = 480  # pixels of the longer side
 class Detections:
     """The objects found in one image, the surest first.
 
-    name: where the image comes from, a path or URL as it was given; else its number.
+    name: the path or URL of the image as it was given, otherwise its number.
     image: (H, W, 3) uint8, RGB.
-    instances: Detectron2's, on the CPU: `pred_boxes` (N, 4), xyxy in the image's pixels, `scores`, `pred_classes`,
-        `query` (the index of the query that answered).
-    class_names: of the model's classes.
+    instances: Detectron2's Instances on the CPU: `pred_boxes` (N, 4), xyxy in the image's pixels, `scores`,
+        `pred_classes`, `query` (the index of the query that answered).
+    class_names: names of the model's classes.
     """
 
     name: str
@@ -50,7 +50,8 @@ class Detections:
         return [{"label": label, "score": score, "box": box} for label, score, box in found]
 
     def draw(self) -> np.ndarray:
-        """The image with boxes, names and scores, (H, W, 3) uint8, RGB; a small one enlarged, to be readable."""
+        """Draw the image with boxes, names and scores, (H, W, 3) uint8, RGB. Small images are enlarged to be
+        readable."""
         from ..visualization.drawing import draw_boxes  # matplotlib is slow to import
 
         scale = max(1.0, SMALLEST_PICTURE / max(self.image.shape))

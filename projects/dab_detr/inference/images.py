@@ -33,7 +33,7 @@ class Source:
     """An image that has not been read yet.
 
     name: its path or URL as it was given; otherwise its number.
-    load: returns it as (H, W, 3) uint8, RGB; it may raise anything.
+    load: a function that returns the image, (H, W, 3) uint8, RGB. It may raise any exception.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Source:
         """Return the image, (H, W, 3) uint8, RGB. Raises UnreadableImage, which names it."""
         try:
             return self.load()
-        except Exception as error:  # decoders raise all kinds
+        except Exception as error:  # decoders raise exceptions of all kinds
             kind = guess_type(self.name)[0] or ""
             hint = "; a video goes by Video(...) or --video" if kind.startswith("video/") else ""
             raise UnreadableImage(f"cannot read {self.name}: {error}{hint}") from error
@@ -56,7 +56,7 @@ def sources_of(images: Picture | Iterable[Picture | Source]) -> Iterable[Source]
         a tensor (3, H, W) uint8 in RGB, a PIL image; or any number of these.
 
     Raises ValueError for a file that does not exist and for a folder without images, and TypeError for anything that
-    is not an image. For a sequence it does so at once.
+    is not an image. A sequence is checked at once.
     """
     if isinstance(images, Picture) or not isinstance(images, Iterable):
         images = [images]
@@ -81,7 +81,7 @@ def _sources(images: Iterable[Picture | Source]) -> Iterator[Source]:
 
 
 def local_name(path: str) -> str:
-    """Return the path that a URL of a file stands for; any other path as it is."""
+    """Return the path in a file:// URL; any other path unchanged."""
     return url2pathname(urlsplit(path).path) if path.startswith("file://") else path
 
 
@@ -90,7 +90,7 @@ def paths_of(path: str) -> list[str]:
 
     Hidden files and folders are left out, such as the `._a.png` that macOS adds; a log line counts other files.
 
-    Raises ValueError for a path that does not exist or is no regular file, and for a folder without images.
+    Raises ValueError for a path that does not exist or is not a regular file, and for a folder without images.
     """
     path = local_name(path)
     if os.path.isdir(path):

@@ -17,8 +17,7 @@ LONGEST_NAME = 200  # bytes, so that a number and a suffix fit into the 255 of m
 
 
 def stem_of(name: str) -> str:
-    """The name of a file, or of what a URL points to, without its folder and suffix, as a file name of at most 200
-    bytes."""
+    """The name in a path or URL, without folder and suffix, as a file name of at most 200 bytes."""
     if is_url(name):
         name = unquote(re.split("[?#]", name)[0]).rstrip("/")
     stem = re.sub(r"[\0/\\]", "_", Path(name).stem) or "image"
@@ -26,7 +25,7 @@ def stem_of(name: str) -> str:
 
 
 def picture_names(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
-    """A file name for the picture of each image: its own stem, or with a number where another image has it.
+    """A file name for the picture of each image: its stem, with a number if another image has the same.
 
     Names that differ only in upper and lower case clash too, because some file systems do not tell them apart.
 
@@ -51,7 +50,7 @@ class Pictures:
     """Saves pictures into a folder, each whole or not at all.
 
     names: paths or URLs of the images to come. taken: file names that an earlier part of the run has used.
-    share: the images whose pictures are saved here; others in the list are those of other processes.
+    share: the images whose pictures this process saves. Other processes save the others.
     """
 
     def __init__(self, folder: Path, names: Sequence[str], taken: Iterable[str] = (), *, share: slice = slice(None)):
@@ -72,7 +71,7 @@ class Pictures:
 
 
 def check_inputs_are_safe(written: Iterable[Path], read: Iterable[str | os.PathLike]) -> None:
-    """Raise ValueError if a file to be written is one that is read, also by another name: a link, a relative path."""
+    """Raise ValueError if a file to be written is also read, even under another name (a link, a relative path)."""
     inputs = {identity(path): path for path in read}
     for path in written:
         found = inputs.get(identity(path)) if path.exists() else None
@@ -81,7 +80,7 @@ def check_inputs_are_safe(written: Iterable[Path], read: Iterable[str | os.PathL
 
 
 def identity(path: str | os.PathLike) -> tuple[int, int] | str:
-    """The same for every name of a file; for a file that does not exist, the path."""
+    """An identity that all names of a file share. For a file that does not exist, it is the path."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 class Prepared:
     """An image that is ready for the model.
 
-    image: as it was read, (H, W, 3) uint8, RGB.
-    inputs: what the model takes: `image`, resized, (3, h, w), with the `height` and `width` of the original.
+    image: the image as it was read, (H, W, 3) uint8, RGB.
+    inputs: the model's input: `image`, resized, (3, h, w), with the `height` and `width` of the original.
     """
 
     name: str
@@ -31,9 +31,9 @@ class Prepared:
 def read_ahead(
     sources: Iterable[Source], prepare: Callable[[Source], Prepared], *, threads: int, ahead: int
 ) -> Iterator[Prepared | UnreadableImage]:
-    """Prepare the sources in threads, at most `ahead` of them before they are asked for, and yield them in order.
+    """Prepare the sources in threads, at most `ahead` of them in advance, and yield them in order.
 
-    An image that cannot be read is yielded as its error. Without threads each image is read when it is asked for.
+    An image that cannot be read is yielded as its error. Without threads, each image is read when it is needed.
     """
 
     def attempt(source: Source) -> Prepared | UnreadableImage:
@@ -58,7 +58,7 @@ def read_ahead(
 
 
 def readable(images: Iterable[Prepared | UnreadableImage], *, skip: bool) -> Iterator[Prepared]:
-    """Yield the images that could be read. With `skip` the others are named in a warning, otherwise raised."""
+    """Yield the images that could be read. With `skip`, a warning names the others; otherwise their error is raised."""
     for image in images:
         if isinstance(image, Prepared):
             yield image
@@ -78,7 +78,7 @@ def in_groups(
 ) -> Iterator[tuple[Prepared, Any]]:
     """Run images with equal keys together, at most `size` at once, and yield each with its result, in order.
 
-    window: how many images may wait for others with their key.
+    window: the number of images that may wait for others with their key.
 
     An UnreadableImage among `images` is raised after the results of all images before it.
     """

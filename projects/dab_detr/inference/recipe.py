@@ -1,4 +1,4 @@
-"""From a config to what a prediction needs of it: the model, and what is done to an image before."""
+"""Takes from a config what a prediction needs: the model, and the augmentations at test time."""
 
 import copy
 import logging
@@ -51,7 +51,7 @@ def without_downloads(node: Any) -> Any:
 
 
 def recipe_of(cfg: Mapping) -> Recipe:
-    """The recipe of a config, which may be a plain dict. Raises ValueError for one that lacks something."""
+    """The recipe of a config, which may be a plain dict. Raises ValueError for a config that lacks a part of it."""
     try:
         return Recipe(model=cfg["model"], augmentations=cfg["dataloader"]["test"]["mapper"]["augmentations"])
     except (KeyError, TypeError) as error:
@@ -59,7 +59,7 @@ def recipe_of(cfg: Mapping) -> Recipe:
 
 
 def dataset_of(cfg: DictConfig) -> str | None:
-    """Registered name of the dataset that a config evaluates on; None where it is not here, or would be made first."""
+    """Registered name of the dataset that a config evaluates on. None if it is not on this machine or not made yet."""
     try:
         split = OmegaConf.select(cfg, "dataset.val", default={})
         name = split.get("name")
@@ -76,9 +76,9 @@ def dataset_of(cfg: DictConfig) -> str | None:
 def recipe_of_stored(config: Mapping, allow: Collection[str] = ()) -> Recipe:
     """The recipe of the config that a checkpoint carries.
 
-    allow: names that it may build beside those of `checkpoint.allow_list`.
+    allow: names that it may build besides those in `checkpoint.allow_list`.
 
-    Raises ValueError where the config names anything else.
+    Raises ValueError if the config names anything else.
     """
     config = current_names(config)
     if "MODEL" not in config:
@@ -106,7 +106,7 @@ def check_size(recipe: Recipe, weights: Mapping[str, Tensor]) -> None:
     try:
         with torch.device("meta"):
             model, _ = recipe.build()
-    except RuntimeError:  # a part that computes with its numbers when it is built
+    except RuntimeError:  # some parts compute with their numbers when they are built
         return
     have, needed = (sum(x.numel() for x in state.values()) for state in (weights, model.state_dict()))
     if needed > 2 * have + 1_000_000:
@@ -132,11 +132,11 @@ def build_stored(
     *,
     weights: Mapping[str, Tensor] | None = None,
 ) -> tuple[nn.Module, T.AugmentationList]:
-    """Model and augmentations by the config that the checkpoint at `path` carries, see `recipe_of_stored`.
+    """Model and augmentations from the config in the checkpoint at `path`, see `recipe_of_stored`.
 
-    weights: those that the model is built for, to refuse a config that would take far more memory.
+    weights: the weights for the model, to refuse a config that would take far more memory.
 
-    Raises ValueError, which names the file, for anything in it that cannot or must not be built.
+    Raises ValueError, naming the file, for anything in it that cannot or must not be built.
     """
     allow = [allow] if isinstance(allow, str) else allow
     try:
@@ -147,7 +147,7 @@ def build_stored(
         if not hasattr(model, "num_classes"):
             raise ValueError(f"model is of {type(model).__name__}, which is no detector")
         return model, augmentations
-    except Exception as error:  # a config that was edited or damaged fails in any way
+    except Exception as error:  # an edited or damaged config can raise anything
         cause = str(error).partition("\n")[0]
         cause = cause if isinstance(error, ValueError) else f"{type(error).__name__}: {cause}"
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Several processes detect in shares of the images, and their results become one file, as one process writes it."""
+"""Several processes share the images of a run. Their results become one file, the same as from one process."""
 
 import json
 import os
@@ -23,7 +23,7 @@ PATIENCE = timedelta(days=30)
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """The processes of a run: how many there are, and the number of this one, from 0."""
+    """The processes of a run: their number, and the index of this one, from 0."""
 
     rank: int = 0
     count: int = 1
@@ -74,7 +74,7 @@ class SharedFile:
 
     A kill leaves the parts. Any number of processes can resume them.
 
-    names: of all images, in the order of the merged file. head, resume: as in `StreamedFile`.
+    names: the names of all images, in the order of the merged file. head, resume: as in `StreamedFile`.
 
     Raises ValueError as `StreamedFile` does.
     """
@@ -91,7 +91,7 @@ class SharedFile:
             found.file.close()
             self.done += found.done
             self.pictures |= found.pictures
-        processes.wait()  # nobody writes before everybody has read
+        processes.wait()  # no process writes before all have read
         self.file = StreamedFile(part_beside(path, str(processes.rank)), head=head, resume=True)
 
     def prepare(self, resume: bool) -> None:
@@ -103,7 +103,7 @@ class SharedFile:
             earlier = StreamedFile(self.path, head=self.head, resume=True)
             earlier.file.close()
             earlier.lines.path.replace(part_beside(self.path, "earlier"))
-        for part in parts_beside(self.path):  # what a kill has cut off is removed once, here
+        for part in parts_beside(self.path):  # an incomplete line from a kill is removed once, here
             StreamedFile(part, head=self.head, resume=True).file.close()
 
     def add(self, detections: Detections, **more: object) -> None:
@@ -128,9 +128,9 @@ class SharedFile:
 
 
 class OrderedRecords:
-    """The records of several files of JSON lines in the order of the images. It remembers places, not records.
+    """The records of several files of JSON lines in the order of the images. Only places are kept in memory.
 
-    Images that have one name come in the order of their pictures. Records of other images come first.
+    Images with the same name come in the order of their pictures. Records of other images come first.
     """
 
     def __init__(self, paths: Sequence[Path], names: Sequence[str]):
@@ -153,7 +153,7 @@ class OrderedRecords:
 
 
 def offsets(path: Path) -> Iterator[tuple[int, dict]]:
-    """Where each record of a file of JSON lines starts, and the record."""
+    """Yield each record of a file of JSON lines with its offset."""
     start = 0
     with path.open("rb") as file:
         for number, line in enumerate(file):

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def opencv() -> ModuleType:
-    """Raise ImportError that says how to get it."""
+    """Import OpenCV. Raises ImportError with advice if it is missing."""
     try:
         import cv2
     except ImportError as error:
@@ -27,7 +27,7 @@ class Video:
 
     source: a file, a URL that OpenCV can open (http, rtsp), or the number of a camera.
 
-    Raises ValueError for what cannot be opened.
+    Raises ValueError if it cannot be opened.
     """
 
     def __init__(self, source: str | os.PathLike | int):
@@ -42,7 +42,7 @@ class Video:
         self._length = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
 
     def __len__(self) -> int:
-        """Frames, as far as the file says; 0 for a camera or where it does not."""
+        """The number of frames that the file states; 0 for a camera and for files without it."""
         return self._length
 
     def __iter__(self) -> Iterator[Source]:
@@ -64,12 +64,12 @@ class VideoWriter:
     The file gets its name when the block ends, even by an error or Ctrl-C; a kill leaves a file that begins with
     `.incomplete`.
 
-    Raises ValueError where OpenCV cannot write.
+    Raises ValueError if OpenCV cannot write.
     """
 
     def __init__(self, path: str | os.PathLike, frames_per_second: float):
         self.path, self.frames_per_second, self._writer = Path(path), frames_per_second, None
-        self.incomplete = self.path.with_name(f".incomplete.{self.path.name}")  # OpenCV goes by the suffix
+        self.incomplete = self.path.with_name(f".incomplete.{self.path.name}")  # OpenCV looks at the suffix
 
     def __enter__(self) -> "VideoWriter":
         return self

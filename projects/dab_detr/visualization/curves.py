@@ -33,7 +33,7 @@ Series = list[tuple[int, float]]
 class CurvesHook(HookBase):
     """Draw `output_dir/metrics.json` to `output_dir/curves.png` after training, even if the training failed.
 
-    The hook belongs behind the PeriodicWriter, which also writes the last metrics after training.
+    The hook must come after the PeriodicWriter, which also writes the last metrics after training.
 
     period: iterations between drawings during training; 0 draws only at the end.
     """
@@ -113,7 +113,7 @@ def draw_metrics(series: dict[str, Series]) -> Figure:
 
 
 def chosen(series: dict[str, Series], *names: str) -> dict[str, Series]:
-    """The metrics of these names, also of averaged weights and of several validation sets, such as ema/bbox/AP."""
+    """The metrics with these names, including those of averaged weights and of validation sets, such as ema/bbox/AP."""
     return {key: values for key, values in series.items() if any(f"/{key}".endswith(f"/{name}") for name in names)}
 
 
@@ -123,7 +123,7 @@ def draw_curves(axes: Axes, title: str, curves: dict[str, Series], marker: str |
     for label, points in curves.items():
         values = [value if math.isfinite(value) else math.nan for _, value in points]
         gaps += sum(map(math.isnan, values))
-        sparse = sum(map(math.isfinite, values)) < 3  # a line through so few points is hard to see
+        sparse = sum(map(math.isfinite, values)) < 3  # a line through only a few points is hard to see
         axes.plot([i for i, _ in points], values, marker=marker or ("o" if sparse else None), markersize=4, label=label)
     if not any(curves.values()):
         axes.text(0.5, 0.5, "not in the metrics", ha="center", va="center", transform=axes.transAxes, color="gray")

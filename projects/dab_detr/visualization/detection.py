@@ -15,7 +15,7 @@ DRAWN = 80  # the most classes that a matrix shows
 def draw_precision_recall(
     names: Sequence[str], recall: np.ndarray, overlaps: np.ndarray, precision: np.ndarray
 ) -> Figure:
-    """Precision over recall: for each class at the lowest IoU, and averaged over the classes at several.
+    """Draw precision over recall: for each class at the lowest IoU, and averaged over the classes at several IoUs.
 
     recall (R,); overlaps (T,); precision (T, R, K), NaN for classes without objects.
     """
@@ -37,7 +37,7 @@ def draw_precision_recall(
 
 
 def draw_classes(axes: Axes, names: Sequence[str], recall: np.ndarray, precision: np.ndarray) -> None:
-    """A curve for each class of precision (R, K); with many classes, only the best and worst three have names."""
+    """Draw a curve for each class of precision (R, K). With many classes, only the best and worst three have names."""
     ranks = [
         k for k in np.argsort(-np.nan_to_num(precision.mean(axis=0), nan=-1)) if not np.isnan(precision[:, k]).all()
     ]
@@ -58,7 +58,7 @@ def percent(values: np.ndarray) -> str:
 
 
 def draw_confusions(names: Sequence[str], counts: np.ndarray, score_threshold: float) -> Figure:
-    """The matrix of `count_confusions`: counts (K + 1, K + 1), colored by the share of their row.
+    """Draw the matrix of `count_confusions`: counts (K + 1, K + 1), colored by their share of the row.
 
     If there are too many classes, only those with the most confusions are drawn.
     """

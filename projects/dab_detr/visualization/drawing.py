@@ -17,7 +17,7 @@ COLORS = colormap(rgb=True, maximum=1)  # by class
 def draw_boxes(
     image: np.ndarray, boxes: np.ndarray, *, labels: Sequence[int], texts: Sequence[str], colors: np.ndarray = COLORS
 ) -> np.ndarray:
-    """`image` (H, W, 3), RGB, with boxes (N, 4), xyxy in its pixels, in the colors (C, 3) of their labels.
+    """Draw boxes (N, 4), xyxy in pixels, on `image` (H, W, 3), RGB, in the colors (C, 3) of their labels.
 
     `colors` are RGB from 0 to 1. They repeat if there are more classes.
     """
@@ -49,7 +49,7 @@ def make_readable(drawn: VisImage) -> None:
 def free_step(extent: Bbox, placed: Sequence[Bbox], height: float) -> float:
     """Pixels down (negative: up) to the nearest place in the picture that no placed label covers; 0 if there is none.
 
-    extent: of the label, in pixels from below, as matplotlib has it.
+    extent: matplotlib's extent of the label, in pixels from the bottom.
     """
     step = extent.height + 4
     for number in range(1, 2 * int(height / step) + 2):

@@ -1,4 +1,4 @@
-"""Pictures of ground truth beside predictions: what a model has learned, for a person to look at."""
+"""Pictures of ground truth beside predictions."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ __all__ = ["PreviewHook", "draw_preview"]
 
 logger = logging.getLogger(__name__)
 
-TITLE_HEIGHT, GAP, NARROWEST = 30, 8, 280  # pixels; a title is readable from the narrowest width on
+TITLE_HEIGHT, GAP, NARROWEST = 30, 8, 280  # pixels; at the narrowest width a title is still readable
 BACKGROUND = (32, 32, 32)
 
 
@@ -94,7 +94,7 @@ def draw_preview(
     dataset: Detectron2's dataset dicts; `annotations` may be missing.
     mapper: turns a dataset dict into the model's input, as in the test loader.
     output_dir: folder for the PNG files; made if missing.
-    metadata: the dataset's, for `thing_classes` and `thing_colors`; without it, classes are numbers.
+    metadata: the dataset's metadata with `thing_classes` and `thing_colors`; without it, classes are numbers.
     score_threshold: lowest score of a detection that is drawn.
     side: pixels of an image's longer side in the pictures, so that small images are readable too.
     sheet: file name of the contact sheet.
@@ -136,7 +136,7 @@ class Style:
     def panel(
         self, image: np.ndarray, title: str, boxes: np.ndarray, labels: list[int], texts: list[str]
     ) -> np.ndarray:
-        """`image` (H, W, 3) with boxes (N, 4), xyxy in its pixels, and a title above, enlarged to the side."""
+        """Draw boxes (N, 4), xyxy in pixels, on `image` (H, W, 3), with a title above, enlarged to the side."""
         scale = self.side / max(image.shape[:2])
         height, width = (max(1, round(x * scale)) for x in image.shape[:2])
         resized = np.asarray(Image.fromarray(image).resize((width, height)))
@@ -148,7 +148,7 @@ class Style:
 
 
 def title_strip(title: str, width: int) -> np.ndarray:
-    """A title of one line, (TITLE_HEIGHT, width, 3), in the largest size up to 12 points that fits."""
+    """Draw a title of one line, (TITLE_HEIGHT, width, 3), in the largest size up to 12 points that fits."""
     strip = VisImage(np.full((TITLE_HEIGHT, width, 3), BACKGROUND, np.uint8))
     text = strip.ax.text(width / 2, TITLE_HEIGHT / 2, title, size=12, color="w", ha="center", va="center")
     extent = text.get_window_extent(strip.canvas.get_renderer())
@@ -168,7 +168,7 @@ def draw_picture(record: dict, detections: Instances, score_threshold: float, st
         labels,
         [style.name(label) + ("|crowd" if x.get("iscrowd") else "") for x, label in zip(objects, labels, strict=True)],
     )
-    detections = detector_postprocess(detections, *image.shape[:2])  # in case the record has no height and width
+    detections = detector_postprocess(detections, *image.shape[:2])  # the record may have no height and width
     shown = detections[detections.scores >= score_threshold]
     labels = shown.pred_classes.tolist()
     title = f"predictions of score {score_threshold:.2g} or more: {len(shown)}"

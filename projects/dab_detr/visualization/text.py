@@ -1,4 +1,4 @@
-"""Text in pictures: any class name, in fonts that have its characters, and no failure that ends a training."""
+"""Text in pictures: any class name, in fonts that have its characters. No failure here ends a training."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def drawing(what: str) -> Iterator[None]:
-    """Draw something that a training must survive: if it fails, a warning says that `what` is missing."""
+    """Keep a failed drawing from ending a training: a warning then says that `what` is missing."""
     try:
         yield
     except Exception as error:
@@ -27,7 +27,7 @@ def drawing(what: str) -> Iterator[None]:
 
 @contextmanager
 def plain_text(texts: Iterable[str]) -> Iterator[None]:
-    """matplotlib takes `$` and `\\` as they are, and looks for the characters of these texts in all installed fonts.
+    """Let matplotlib draw `$` and `\\` unchanged, and find the characters of these texts in all installed fonts.
 
     Figures must also be saved inside, because matplotlib makes some texts only then.
     """
@@ -39,8 +39,8 @@ def plain_text(texts: Iterable[str]) -> Iterator[None]:
 def readable(text: str, number: int, *, longest: int = LONGEST) -> str:
     """A class name, or a text about an object of a class, that can be drawn.
 
-    "?" replaces characters that no installed font has, "class" and the number of the class a text without any others.
-    A text of more than `longest` characters is cut.
+    "?" replaces characters that no installed font has. "class" and the number of the class replace a text with no other
+    characters. A text of more than `longest` characters is cut.
     """
     _, missing = fonts_for(text)
     drawn = "".join("?" if x in missing else " " if x.isspace() else x for x in text)
@@ -76,5 +76,5 @@ def characters_of(path: str) -> frozenset[str]:
     """The characters of a font file; none if it cannot be read."""
     try:
         return frozenset(map(chr, FT2Font(path).get_charmap()))
-    except Exception:  # whatever is wrong with a font of this machine, another one may do
+    except Exception:  # one bad font on this machine should not matter
         return frozenset()

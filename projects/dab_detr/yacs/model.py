@@ -69,8 +69,8 @@ def yacs_backbone(*, settings: Mapping) -> Backbone:
 
 
 def set_channels(model: DictConfig) -> None:
-    """Tell the neck how many channels the feature maps have. The model itself complains of a map that is missing."""
-    with torch.device("meta"):  # only the shapes are asked for
+    """Set the neck's numbers of channels to those of the feature maps. The model itself reports a missing map."""
+    with torch.device("meta"):  # only shapes are needed
         shapes = instantiate(model.backbone).output_shape()
     neck = model.neck
     if "feature" in neck:

@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 def translate(cfg: CfgNode) -> DictConfig:
-    """The nodes of a yacs config. Keys that set nothing here are named in a warning.
+    """The nodes of a yacs config. A warning names the keys that have no effect here.
 
-    Raises ValueError for values that nothing here can do.
+    Raises ValueError for values that are not supported here.
     """
     flat = dict(values_of(cfg))
     for key, value in FIXED_KEYS.items():
@@ -44,7 +44,7 @@ def translate(cfg: CfgNode) -> DictConfig:
 
 
 def datasets(cfg: CfgNode) -> DictConfig:
-    """The node `dataset`: files, or else names in Detectron2's catalog."""
+    """The node `dataset`: files, otherwise names in Detectron2's catalog."""
     node = dataset_node()
     for split, key in (("train", "TRAIN"), ("val", "TEST")):
         names = list(cfg.DATASETS[key])
@@ -74,7 +74,7 @@ def schedule(cfg: CfgNode) -> DictConfig:
 
 
 def set_augmentations(loaders: DictConfig, cfg: CfgNode) -> None:
-    """Tell the loaders what INPUT says of sizes, flips and crops."""
+    """Give the sizes, flips and crops in INPUT to the loaders."""
     given, resize = cfg.INPUT, LazyCall(ResizeShortestEdge)
     train = []
     if given.RANDOM_FLIP != "none":
@@ -97,7 +97,7 @@ def set_augmentations(loaders: DictConfig, cfg: CfgNode) -> None:
 
 
 def warn_of_unused(values: Mapping[str, object]) -> None:
-    """Name the keys of a yacs config that were set, and that nothing here reads."""
+    """Warn of keys that a yacs config sets but that have no effect here."""
     read = {*MODEL_KEYS, *OTHER_KEYS, *READ_KEYS, *FIXED_KEYS}
     sections = ("SOLVER.", "INPUT.", "DATASETS.", "DATALOADER.", "TEST.")
     defaults = dict(values_of(yacs_defaults()))
@@ -113,7 +113,7 @@ def warn_of_unused(values: Mapping[str, object]) -> None:
 def register_datasets(cfg: CfgNode) -> None:
     """Register the datasets that DATASETS names by their files, and set DATASETS.TRAIN and TEST to them.
 
-    Scripts with Detectron2's own trainer need it; `load` does not.
+    Scripts with Detectron2's own trainer need it. `load` does not.
     """
     for split in ("TRAIN", "TEST"):
         annotations, images = cfg.DATASETS[f"{split}_ANNOTATIONS"], cfg.DATASETS[f"{split}_IMAGES"]
