@@ -10,6 +10,13 @@ from .rename import RenameTable, Rule
 TRANSFORMER = "query_head.transformer"
 HEADS = {"rcnn": "roi_head.0.bbox_head.fc_cls.weight", "atss": "bbox_head.0.atss_cls.weight"}  # in their order
 
+ENCODINGS = {  # of the samples of a head
+    "aux_pos_trans": "box.0",
+    "aux_pos_trans_norm": "box.1",
+    "pos_feats_trans": "feature.0",
+    "pos_feats_norm": "feature.1",
+}
+
 
 def detector(num_layers: int, num_maps: int) -> Iterator[Rule]:
     """The parts that detect, except the backbone. num_layers: layers of the decoder. The heads after those of the last
@@ -45,12 +52,7 @@ def auxiliary_heads(heads: Sequence[str]) -> Iterator[Rule]:
     """
     ours = "collaboration"
     yield Rule("query_head.downsample.{i}.{p}", f"{ours}.pyramid.coarser.0.{{i}}.{{p}}")
-    for theirs, encoding in {
-        "aux_pos_trans": "box.0",
-        "aux_pos_trans_norm": "box.1",
-        "pos_feats_trans": "feature.0",
-        "pos_feats_norm": "feature.1",
-    }.items():
+    for theirs, encoding in ENCODINGS.items():
         for i, head in enumerate(heads):
             yield Rule(f"{TRANSFORMER}.{theirs}.{i}.{{p}}", f"{ours}.encodings.{head}.{encoding}.{{p}}")
     for theirs, regions in {
@@ -74,9 +76,11 @@ def auxiliary_heads(heads: Sequence[str]) -> Iterator[Rule]:
     }.items():
         yield Rule(f"bbox_head.0.{theirs}.{{p}}", f"{ours}.heads.atss.{dense}.{{p}}")
     yield Rule("bbox_head.0.scales.{i}.scale", f"{ours}.heads.atss.scales.{{i}}")
-    # other heads, and a vector per head that the released Co-Deformable-DETR has by mistake: not in our models
-    for theirs in ("rpn_head", "roi_head", "bbox_head", "mask_head", f"{TRANSFORMER}.head_pos_embed"):
-        yield Rule(f"{theirs}.{{r}}", f"{ours}.{theirs.rpartition('.')[2]}.{{r}}")
+    # not in our models: other heads, and a number per head that the released Co-Deformable-DETR has by mistake
+    for theirs in ("rpn_head", "roi_head", "bbox_head", "mask_head"):
+        yield Rule(f"{theirs}.{{r}}", f"{ours}.{theirs}.{{r}}")
+    for theirs in (*ENCODINGS, "head_pos_embed"):
+        yield Rule(f"{TRANSFORMER}.{theirs}.{{r}}", f"{ours}.{theirs}.{{r}}")
 
 
 def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:

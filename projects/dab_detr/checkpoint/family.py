@@ -60,9 +60,10 @@ def check_levels(found: Format, weights: Mapping[str, Tensor], model: nn.Module)
     if levels is None or have in (None, len(levels)):
         return
     maps = [x.shape[1] for key, x in weights.items() if key.startswith("neck.projections.") and x.shape[2:] == (1, 1)]
+    hint = "; configs/dino_r50_4scale_12ep.py has 4 levels, configs/dino_r50_5scale_12ep.py has 5"
     raise ValueError(
         f"the weights of {found.name} need model.neck.num_levels={len(levels)} with maps of {maps} channels (now "
-        f"{have}); configs/dino_r50_4scale_12ep.py has 4 levels, configs/dino_r50_5scale_12ep.py has 5"
+        f"{have}){hint if 'DINO' in found.name else ''}"
     )
 
 
