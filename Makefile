@@ -19,13 +19,14 @@ export PYTHONPATH := $(CURDIR)/projects$(if $(PYTHONPATH),:$(PYTHONPATH))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo study test lint setup clean
+.PHONY: help demo study test lint docs setup clean
 
 help:
 	@echo 'make demo    train on generated shapes, evaluate, draw pictures (about 8 minutes on 2 cores)'
 	@echo 'make study   measure the claims of the papers and write docs/study.md (a night on 2 cores; it resumes)'
 	@echo 'make test    run the tests'
 	@echo 'make lint    check style and format'
+	@echo 'make docs    build the pages of docs/ as a site, into site/'
 	@echo 'make setup   only make the environment that the others make too: .venv, 7 GB'
 	@echo 'make clean   remove .venv'
 	@echo
@@ -51,6 +52,10 @@ lint:
 	@$(SETUP) lint
 	$(RUN) -m ruff check $(ARGS) .
 	$(RUN) -m ruff format --check .
+
+docs:
+	@$(SETUP) docs
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict $(ARGS)
 
 setup:
 	@$(SETUP) test

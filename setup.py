@@ -30,7 +30,9 @@ HUB_REQUIREMENTS = ["huggingface-hub>=2.4,<3"]
 VIDEO_REQUIREMENTS = ["opencv-python-headless>=4.8"]
 ONNX_REQUIREMENTS = ["onnx>=1.23", "onnxscript>=0.7", "onnxruntime>=1.32"]
 OPENVINO_REQUIREMENTS = [*ONNX_REQUIREMENTS, "openvino>=2026.4"]
+DOCS_REQUIREMENTS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10"]
 TEST_REQUIREMENTS = [
+    *DOCS_REQUIREMENTS,
     *HUB_REQUIREMENTS,
     *VIDEO_REQUIREMENTS,
     *OPENVINO_REQUIREMENTS,
@@ -62,6 +64,7 @@ setup(
         "video": VIDEO_REQUIREMENTS,
         "onnx": ONNX_REQUIREMENTS,
         "openvino": OPENVINO_REQUIREMENTS,
+        "docs": DOCS_REQUIREMENTS,
         "test": TEST_REQUIREMENTS,
     },
 )

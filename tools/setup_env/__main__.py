@@ -39,7 +39,8 @@ TEST = {
     "transformers": "transformers",
     "timm": "timm",
 }
-NEEDS = {"run": RUN, "test": {**RUN, **TEST}, "lint": {"ruff": "ruff"}}
+DOCS = {"mkdocs": "'mkdocs<2'", "material": "mkdocs-material"}
+NEEDS = {"run": RUN, "test": {**RUN, **TEST, **DOCS}, "lint": {"ruff": "ruff"}, "docs": DOCS}
 
 
 def recipe() -> str:
