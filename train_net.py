@@ -22,10 +22,13 @@ CONFIG = Path(__file__).with_name("configs") / "dab_detr_r50_50ep.py"  # of a fo
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line: Detectron2's options of training, and a folder, which becomes the override `dataset.root`."""
+    """The command line: Detectron2's options of training, and a folder, which asks for a recipe too."""
     parser = command.config_parser(__doc__)
     parser.add_argument(
-        "folder", nargs="*", metavar="FOLDER", help="pictures with labels in any known format; like dataset.root=FOLDER"
+        "folder",
+        nargs="*",
+        metavar="FOLDER",
+        help="pictures with labels in any known format; is dataset.root=FOLDER train.recipe=auto",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
     parser.add_argument("--eval-only", action="store_true", help="evaluate and do not train")
@@ -43,7 +46,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(
             f"give one folder that exists; overrides look like train.max_iter=100; got {' '.join(args.folder)}"
         )
-    args.opts = [*(assignment("dataset.root", x) for x in args.folder), *args.opts]
+    if args.folder:
+        args.opts = [assignment("dataset.root", args.folder[0]), "train.recipe=auto", *args.opts]
     return args
 
 

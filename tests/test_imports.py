@@ -152,6 +152,7 @@ MAY_IMPORT = {
         "modeling.optimization",
         "report",
         "visualization",
+        "zoo.table",
     ),
     "export": (
         "detector",

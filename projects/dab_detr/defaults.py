@@ -27,6 +27,8 @@ def train_node() -> DictConfig:
         {
             "output_dir": "output",
             "init_checkpoint": "detectron2://ImageNetPretrained/torchvision/R-50.pkl",
+            "recipe": None,  # auto: rules set, by the data and the machine, what no override sets (docs/own_data.md)
+            "overfit": 0,  # this many pictures to train and evaluate on, to see whether the model can learn at all
             "init_partially": False,  # True: tensors that do not fit in init_checkpoint start from scratch
             "max_iter": 50 * EPOCH,
             "epochs": None,  # instead of max_iter; evaluations and checkpoints are then one an epoch of the data in use
@@ -115,6 +117,7 @@ def dataloader_node() -> DictConfig:
                 max_side=1333,
                 crop_short_side=[400, 500, 600],
                 crop_side=[384, 600],
+                color=0.0,
             ),
             image_format="${model.input_format}",
         ),

@@ -87,3 +87,13 @@ def test_ordinary_images_are_resized_as_without_a_bound():
     crops_of = [x for _, ts in augmented([random_crop(short_side=[600], crop_side=[384, 600])],
                 np.zeros((48, 640, 3), np.uint8), 20) for x in flat(ts) if hasattr(x, "new_h")]  # fmt: skip
     assert {(x.new_h, x.new_w) for x in crops_of} == {(600, 8000)}
+
+
+def test_colors_vary_by_at_most_the_given_share():
+    image = np.full((8, 8, 3), 100, np.uint8)
+    still = {**DETR, "short_side": [8], "crop_short_side": []}
+    assert len({int(x.mean()) for x, _ in augmented(detr_augmentations(**still), image, 20)}) == 1
+    means = [x.mean() for x, _ in augmented(detr_augmentations(**still, color=0.4), image, 200)]
+    assert 59 <= min(means) < 70 and 130 < max(means) <= 140
+    with pytest.raises(ValueError, match=r"augmentations\.color must be from 0 to below 1, got 1"):
+        detr_augmentations(**still, color=1)

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from ..data.coco import dataset_name
 from ..doctor.brief import check_datasets
+from .auto import use_overfit, use_recipe
 from .description import classes_of
 from .device import available_device
 from .folder import use_folder
@@ -42,12 +43,24 @@ def configure(cfg: DictConfig, args: argparse.Namespace) -> DictConfig:
     if "dataset" in cfg:
         use_folder(cfg, args, touched)
         set_num_classes(cfg, touched, trains=not args.eval_only)
+        fit_to_data(cfg, touched)
     if not args.eval_only:
         count_in_epochs(cfg, touched)
         check_iterations(cfg, touched)
         if comm.is_main_process():
             LazyConfig.save(cfg, f"{cfg.train.output_dir}/config.yaml")
     return cfg
+
+
+def fit_to_data(cfg: DictConfig, touched: Sequence[str]) -> None:
+    """Apply `train.recipe` and `train.overfit` to data that has been checked."""
+    if not cfg.train.recipe and not cfg.train.overfit:
+        return
+    train, val = (registered(cfg.dataset[split]) for split in ("train", "val"))
+    if train is None:
+        raise ValueError("train.recipe and train.overfit need training data: give dataset.root or dataset.train")
+    use_recipe(cfg, train, val, touched)
+    use_overfit(cfg, train, touched)
 
 
 def set_up(cfg: DictConfig, args: argparse.Namespace) -> None:
@@ -102,7 +115,7 @@ def set_num_classes(cfg: DictConfig, touched: Sequence[str], *, trains: bool) ->
         configured=cfg.model.num_classes,
         is_set="model.num_classes" in touched,
         key="model.num_classes",
-        queries=cfg.model.get("queries"),
+        queries=None if cfg.train.recipe else cfg.model.get("queries"),  # a recipe gives as many as the data needs
     )
 
 

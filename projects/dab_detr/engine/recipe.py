@@ -1,0 +1,221 @@
+"""The rules of `train.recipe=auto`: settings that fit a dataset, each with its reason.
+
+`docs/own_data.md` has them as a table. They are a pure function of a `Situation`; `auto` applies them to a config.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..data.summary import DatasetSummary
+
+Weights = Literal["detector", "backbone", "none"]
+
+STEPS = {"detector": 3000, "backbone": 20000, "none": 30000}
+EPOCHS = {"detector": (24, 300), "backbone": (50, 1000), "none": (75, 1500)}  # the fewest and the most
+EVALUATIONS, PATIENCE = 40, 15
+SIDE, ENLARGED = 800, 5 / 3  # the shorter side for COCO, whose pictures have 480
+SIDE_ON_CPU, LEAST_SIDE, STEP = 480, 320, 32
+GIB_PER_PICTURE = 4  # of a GPU's memory, at a shorter side of 800
+AUGMENTATION = "dataloader.train.mapper.augmentations"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """All that the rules look at.
+
+    data: of dataset.train. evaluated: whether there is a dataset.val.
+    weights: what the training starts from: a detector, a backbone, or nothing.
+    released: address of the released weights of the config; None if there are none, or if they are not wanted.
+    learning_rate: the config's, for batches of `base_batch`.
+    queries: the config's number of queries. max_detections: of an image, in the evaluation.
+    batch, iterations, epochs: given by the user; None if the rules decide.
+    memory: of one GPU in GiB; None for a CPU. processes: how many train together.
+    """
+
+    data: DatasetSummary
+    evaluated: bool = True
+    weights: Weights = "backbone"
+    released: str | None = None
+    learning_rate: float = 1e-4
+    base_batch: int = 16
+    queries: int = 300
+    max_detections: int = 100
+    batch: int | None = None
+    iterations: int | None = None
+    epochs: float | None = None
+    memory: float | None = None
+    processes: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A setting, and why it has this value."""
+
+    key: str
+    value: Any
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.value}: {self.reason}"
+
+
+def recipe(situation: Situation) -> list[Rule]:
+    """The settings for a situation."""
+    batch = situation.batch or batch_for(situation)
+    side = side_for(situation)
+    iterations, why = iterations_for(situation, batch)
+    rules = [*start(situation), *steps(situation, batch, side)]
+    if why:
+        rules.append(Rule(key="train.max_iter", value=iterations, reason=why))
+    return [*rules, *schedule(iterations), *averaging(situation, iterations), *sizes(side), *colors(situation),
+            *crowds(situation)]  # fmt: skip
+
+
+def start(situation: Situation) -> Iterator[Rule]:
+    """The weights to start from."""
+    if situation.released:
+        yield Rule(
+            key="train.init_checkpoint",
+            value=situation.released,
+            reason="a detector trained on COCO needs a fraction of the steps that a backbone alone needs",
+        )
+
+
+def batch_for(situation: Situation) -> int:
+    """The largest power of two of at most 16, or 4 on a CPU, with at least five batches in an epoch."""
+    most = max(1, min(16 if situation.memory else 4, situation.data.images // 5))
+    batch = 2 ** int(math.log2(most))
+    return math.ceil(batch / situation.processes) * situation.processes
+
+
+def steps(situation: Situation, batch: int, side: int) -> Iterator[Rule]:
+    """The batch, its parts, and the learning rate that fits it."""
+    if situation.batch is None:
+        reason = f"at least 5 batches in an epoch of {situation.data.images} pictures"
+        reason += "" if situation.memory else ", and at most 4 pictures on a CPU"
+        yield Rule(key="dataloader.train.total_batch_size", value=batch, reason=reason)
+    share = batch // situation.processes
+    fits = max(1, int(situation.memory / GIB_PER_PICTURE * (SIDE / side) ** 2)) if situation.memory else 2
+    parts = next(n for n in range(1, share + 1) if share % n == 0 and share / n <= fits)
+    if parts > 1:
+        reason = f"{share // parts} pictures at a time are what the memory is sure to hold; the steps stay the same"
+        yield Rule(key="train.accumulate", value=parts, reason=reason)
+    rate = float(f"{situation.learning_rate * math.sqrt(batch / situation.base_batch):.2g}")
+    if rate != situation.learning_rate:
+        reason = f"Adam's noise grows with the root of the batch: {situation.learning_rate:g} is for batches of "
+        yield Rule(key="optimizer.lr", value=rate, reason=f"{reason}{situation.base_batch}")
+
+
+def iterations_for(situation: Situation, batch: int) -> tuple[int, str]:
+    """The number of steps, and the reason; no reason where the user has given it."""
+    weights = "detector" if situation.released else situation.weights
+    epoch = max(1, situation.data.images // batch)
+    if situation.iterations or situation.epochs:
+        return situation.iterations or max(1, round(situation.epochs * epoch)), ""
+    least, most = EPOCHS[weights]
+    epochs = min(most, max(least, math.ceil(STEPS[weights] / epoch)))
+    begins = {"detector": "a detector", "backbone": "a backbone alone", "none": "random weights"}[weights]
+    bound = {least: "at least", most: "at most"}.get(epochs)
+    why = f"{bound} {epochs} epochs" if bound else f"about {STEPS[weights]:,} steps"
+    return epochs * epoch, f"{epochs} epochs of {epoch} steps: {why} from {begins}"
+
+
+def schedule(iterations: int) -> Iterator[Rule]:
+    """The course of the learning rate."""
+    yield Rule(
+        key="lr_multiplier",
+        value={
+            "_target_": "fvcore.common.param_scheduler.CosineParamScheduler",
+            "start_value": 1.0,
+            "end_value": 0.01,
+        },
+        reason="the rate falls all the time, so that early stopping does not come before a late drop",
+    )
+    warmup = min(500, iterations // 20)
+    if warmup:
+        reason = "a twentieth of the steps, at most 500, for new class heads and Adam's first estimates"
+        yield Rule(key="train.warmup_iters", value=warmup, reason=reason)
+
+
+def averaging(situation: Situation, iterations: int) -> Iterator[Rule]:
+    """The moving average of the weights, evaluations, and when they end the training."""
+    decay = round(min(0.9998, max(0.9, 1 - 20 / iterations)), 5)
+    reason = "an average over about a twentieth of the steps evens out the noise of small batches"
+    yield Rule(key="train.ema.enabled", value=True, reason=reason)
+    yield Rule(key="train.ema.decay", value=decay, reason=reason)
+    if situation.evaluated:
+        yield Rule(
+            key="train.eval_period",
+            value=math.ceil(iterations / EVALUATIONS),
+            reason=f"{EVALUATIONS} evaluations make a curve",
+        )
+        yield Rule(key="train.best.metric", value="ema/bbox/AP", reason="the average is what will be used")
+        yield Rule(key="train.early_stopping.metric", value="ema/bbox/AP", reason="the same metric as for the best")
+        reason = f"{PATIENCE} of {EVALUATIONS} evaluations without a better one: the training only learns by heart"
+        yield Rule(key="train.early_stopping.patience", value=PATIENCE, reason=reason)
+
+
+def side_for(situation: Situation) -> int:
+    """The shorter side of a picture, a multiple of 32."""
+    most = SIDE if situation.memory else SIDE_ON_CPU
+    side = ENLARGED * situation.data.short_side
+    if situation.data.object_sides[0] and situation.data.object_sides[0] * side / situation.data.short_side < 16:
+        side = most
+    return min(most, max(LEAST_SIDE, STEP * round(side / STEP)))
+
+
+def sizes(side: int) -> Iterator[Rule]:
+    """The sizes of pictures in training and evaluation, and of crops."""
+    reason = f"a shorter side of {side}: 5/3 of the median picture as for COCO, more for small objects"
+    scale, longest = side / SIDE, round(side * ENLARGED)
+    sides = list(range(STEP * math.ceil(0.6 * side / STEP), side + 1, STEP))
+    yield Rule(key=f"{AUGMENTATION}.short_side", value=sides, reason=reason)
+    yield Rule(key=f"{AUGMENTATION}.max_side", value=longest, reason="COCO's bound for long pictures")
+    crops = [STEP * round(x * scale / STEP) for x in (400, 500, 600)]
+    yield Rule(key=f"{AUGMENTATION}.crop_short_side", value=crops, reason="DETR's crops, in proportion")
+    yield Rule(key=f"{AUGMENTATION}.crop_side", value=[round(x * scale) for x in (384, 600)], reason="the same")
+    test = "dataloader.test.mapper.augmentations.0"
+    yield Rule(key=f"{test}.short_edge_length", value=side, reason="the largest size of the training")
+    yield Rule(key=f"{test}.max_size", value=longest, reason="the same bound")
+
+
+def colors(situation: Situation) -> Iterator[Rule]:
+    """How strongly colors change in training."""
+    images = situation.data.images
+    strength = 0.4 if images < 1000 else 0.2 if images < 10_000 else 0.0
+    if strength:
+        reason = f"{images} pictures show few lights and cameras: brightness, contrast and saturation vary"
+        yield Rule(key=f"{AUGMENTATION}.color", value=strength, reason=reason)
+
+
+def crowds(situation: Situation) -> Iterator[Rule]:
+    """Queries, selected detections and evaluated detections for pictures with many objects."""
+    most = situation.data.most_objects
+    wanted = 100 * math.ceil(1.5 * most / 100)
+    if wanted > situation.queries:
+        reason = f"a picture has {most} objects: half as many queries more than that"
+        yield Rule(key="model.queries.num_queries", value=wanted, reason=reason)
+        yield Rule(key="model.selection.num_select", value=wanted, reason="as many as there are queries")
+    if wanted > situation.max_detections:
+        reason = f"COCO's limit of {situation.max_detections} would cut pictures with {most} objects"
+        yield Rule(key="dataloader.evaluator.max_detections", value=wanted, reason=reason)
+
+
+def overfit_rules(pictures: int, batch: int | None, test_augmentations: Any) -> list[Rule]:
+    """The settings with which a training learns a few pictures by heart.
+
+    batch: given by the user. test_augmentations: the node of what is done to pictures in an evaluation.
+    """
+    reason = "learning by heart needs the same pictures each time"
+    still = "nothing that changes the pictures, the weights or the end"
+    return [
+        Rule(key="dataloader.train.total_batch_size", value=batch or min(pictures, 4), reason="small steps are fast"),
+        Rule(key=AUGMENTATION, value=test_augmentations, reason=reason),
+        Rule(key="train.max_iter", value=1000, reason="enough for a model from any weights"),
+        Rule(key="train.eval_period", value=100, reason="a curve of ten evaluations"),
+        Rule(key="train.ema.enabled", value=False, reason=still),
+        Rule(key="train.best.metric", value="bbox/AP", reason=still),
+        Rule(key="train.early_stopping.patience", value=0, reason=still),
+    ]

@@ -1,0 +1,188 @@
+"""The rules of `train.recipe=auto`, for datasets of several sizes, and how they reach a config."""
+
+from pathlib import Path
+
+import pytest
+from detectron2.config import instantiate
+
+from coco_files import content, write
+from dab_detr.data.summary import DatasetSummary
+from dab_detr.engine.auto import kind_of, released_weights, same_branch
+from dab_detr.engine.description import plain_lazy
+from dab_detr.engine.recipe import AUGMENTATION, Situation, recipe
+from dab_detr.engine.training import run
+from folders import yolo
+from tiny import CONFIGS, LAZY, YAML, arguments, configured, model_opts
+
+BATCH = "dataloader.train.total_batch_size"
+
+
+def data(images: int, **numbers) -> DatasetSummary:
+    numbers = {"empty": 0, "objects": {"a": 5 * images, "b": images}, "most_objects": 12, "short_side": 480.0,
+               "long_side": 640.0, "object_sides": (40.0, 80.0, 160.0), **numbers}  # fmt: skip
+    return DatasetSummary(images=images, **numbers)
+
+
+def chosen(summary: DatasetSummary, **options) -> dict:
+    rules = recipe(Situation(data=summary, **{"released": "zoo://x", "memory": 24.0, **options}))
+    assert len({rule.key for rule in rules}) == len(rules) and all(rule.reason for rule in rules)
+    return {rule.key: rule.value for rule in rules}
+
+
+@pytest.mark.parametrize(
+    "images, batch, iterations, rate",
+    [
+        (20, 4, 1500, 5e-5),
+        (50, 8, 1800, 7.1e-5),
+        (100, 16, 1800, None),
+        (278, 16, 3009, None),
+        (20_000, 16, 30_000, None),
+    ],
+)
+def test_the_length_of_a_training_follows_the_number_of_pictures(images, batch, iterations, rate):
+    found = chosen(data(images))
+    assert (found[BATCH], found["train.max_iter"], found.get("optimizer.lr")) == (batch, iterations, rate)
+    assert 38 <= iterations / found["train.eval_period"] <= 40
+    assert found["train.warmup_iters"] == min(500, iterations // 20)
+
+
+@pytest.mark.parametrize("weights, iterations", [("detector", 1500), ("backbone", 5000), ("none", 7500)])
+def test_the_less_the_weights_know_the_longer_it_takes(weights, iterations):
+    assert chosen(data(20), weights=weights, released=None)["train.max_iter"] == iterations
+
+
+def test_released_weights_are_a_detector():
+    found = chosen(data(20), weights="backbone")
+    assert found["train.init_checkpoint"] == "zoo://x" and found["train.max_iter"] == 1500
+    assert "train.init_checkpoint" not in chosen(data(20), released=None)
+
+
+def test_colors_change_less_with_more_pictures():
+    key = f"{AUGMENTATION}.color"
+    assert [chosen(data(n)).get(key) for n in (20, 278, 1000, 10_000)] == [0.4, 0.4, 0.2, None]
+
+
+def test_crowded_pictures_get_queries_and_detections():
+    found = chosen(data(100, most_objects=450))
+    keys = ("model.queries.num_queries", "model.selection.num_select", "dataloader.evaluator.max_detections")
+    assert [found[key] for key in keys] == [700, 700, 700]
+    some = chosen(data(100, most_objects=90))
+    assert [some.get(key) for key in keys] == [None, None, 200]
+
+
+def test_one_class_is_no_special_case():
+    one = data(100, objects={"a": 600})
+    assert chosen(one) == chosen(data(100))
+
+
+@pytest.mark.parametrize(
+    "short, smallest, memory, side",
+    [(480, 40, 24.0, 800), (240, 40, 24.0, 384), (100, 40, 24.0, 320), (360, 4, 24.0, 800), (480, 40, None, 480)],
+)
+def test_the_size_follows_the_pictures_and_the_device(short, smallest, memory, side):
+    found = chosen(data(100, short_side=float(short), object_sides=(float(smallest), 80.0, 160.0)), memory=memory)
+    sides = found[f"{AUGMENTATION}.short_side"]
+    assert sides[-1] == side == found["dataloader.test.mapper.augmentations.0.short_edge_length"]
+    assert all(x % 32 == 0 for x in sides) and 0.6 * side <= sides[0] < 0.6 * side + 32
+
+
+def test_the_sizes_for_coco_are_those_of_detr():
+    found = chosen(data(100_000))
+    assert found[f"{AUGMENTATION}.short_side"] == list(range(480, 801, 32))
+    assert found[f"{AUGMENTATION}.max_side"] == 1333 and found[f"{AUGMENTATION}.crop_side"] == [384, 600]
+
+
+@pytest.mark.parametrize("memory, processes, parts", [(80.0, 1, None), (24.0, 1, 4), (24.0, 8, None), (2.0, 1, 16)])
+def test_a_batch_is_cut_until_the_memory_holds_it(memory, processes, parts):
+    found = chosen(data(1000), memory=memory, processes=processes)
+    assert found.get("train.accumulate") == parts
+    assert found[BATCH] % (processes * (parts or 1)) == 0
+
+
+def test_what_the_user_gives_counts():
+    found = chosen(data(100), batch=2, iterations=200)
+    assert BATCH not in found and "train.max_iter" not in found
+    assert found["train.eval_period"] == 5 and found["optimizer.lr"] == pytest.approx(3.5e-5)
+    assert chosen(data(100), epochs=10)["train.eval_period"] == 2
+
+
+def test_without_validation_nothing_waits_for_it():
+    assert not {"train.eval_period", "train.best.metric", "train.early_stopping.patience"} & set(
+        chosen(data(20), evaluated=False)
+    )
+
+
+def test_weights_by_their_address():
+    kinds = {
+        "": "none",
+        None: "none",
+        "detectron2://ImageNetPretrained/torchvision/R-50.pkl": "backbone",
+        "a.pth": "detector",
+    }
+    assert {x: kind_of(x) for x in kinds} == kinds
+
+
+def test_branches_of_a_config():
+    assert same_branch("a.b", "a.b") and same_branch("a.b.c", "a.b") and same_branch("a", "a.b")
+    assert not same_branch("a.b", "a.bc")
+
+
+def settings(tmp_path: Path, *more: str) -> list[str]:
+    return [f"train.output_dir={tmp_path / 'output'}", "train.device=cpu", *more]
+
+
+@pytest.mark.parametrize("config", [LAZY, YAML])
+def test_a_recipe_is_printed_saved_and_overridden(config, tmp_path):
+    opts = [f"dataset.root={yolo(tmp_path / 'd', 30)}", "train.recipe=auto", "train.ema.decay=0.5"]
+    cfg = configured("--config-file", config, *opts, *settings(tmp_path))
+    assert (cfg.train.recipe, cfg.train.ema.enabled, cfg.train.ema.decay) == (None, True, 0.5)
+    assert cfg.dataloader.train.total_batch_size == 4 and cfg.train.accumulate == 2
+    assert (cfg.train.init_checkpoint == "zoo://dab_detr_r50_50ep") and cfg.train.max_iter == 1800
+    log = (tmp_path / "output/log.txt").read_text()
+    assert "train.ema.decay: left as you set it" in log and "train.max_iter=1800: 300 epochs of 6 steps" in log
+    again = configured("--config-file", tmp_path / "output/config.yaml")
+    for part in ("train", "dataloader", "lr_multiplier"):
+        assert plain_lazy(again)[part] == plain_lazy(cfg)[part]
+    assert instantiate(again.lr_multiplier)(0.5) == pytest.approx(0.505)
+
+
+def test_released_weights_are_for_the_config_as_it_is(tmp_path):
+    opts = [f"dataset.root={yolo(tmp_path / 'd')}", *settings(tmp_path)]
+    cfg = configured("--config-file", LAZY, *opts)
+    assert released_weights(cfg, []) == "zoo://dab_detr_r50_50ep"
+    assert released_weights(cfg, ["model.neck.dim"]) is released_weights(cfg, ["train.init_checkpoint"]) is None
+    cfg.source.file = "own.py"
+    assert released_weights(cfg, []) is None
+
+
+def test_what_a_config_lacks_is_left_out(tmp_path):
+    opts = [f"dataset.root={yolo(tmp_path / 'd')}", "train.recipe=auto", "model.num_classes=2", *settings(tmp_path)]
+    cfg = configured("--config-file", CONFIGS / "demo_shapes.py", *opts)
+    assert f"{AUGMENTATION}.short_side: left out" in (tmp_path / "output/log.txt").read_text()
+    assert cfg.train.init_checkpoint == "" and cfg.optimizer.lr == pytest.approx(6e-4 / 4)  # a batch of 1
+
+
+def test_another_recipe_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="train.recipe must be auto or null, got 'car'"):
+        configured(str(yolo(tmp_path / "d")), *settings(tmp_path, "train.recipe=car"))
+
+
+def test_a_few_pictures_are_learned_by_heart(tmp_path):
+    files = {x: write(tmp_path, x, content(num_images=6)) for x in ("train", "val")}
+    opts = [f"dataset.{x}.{key}={value}" for x in files for key, value in files[x].items()]
+    opts += [*model_opts(), "train.overfit=3", "train.max_iter=2", "train.init_checkpoint=", "dataloader.num_workers=0"]
+    opts += ["train.report=False", "train.preview.num_images=0", *settings(tmp_path)]
+    args = arguments("--config-file", LAZY, *opts)
+    cfg = configured("--config-file", LAZY, *opts)
+    train, val = (instantiate(cfg.dataloader[x].dataset) for x in ("train", "test"))
+    assert train == val and len(train) == 3 and all(x["annotations"] for x in train)
+    assert cfg.train.overfit == 0 and cfg.dataloader.train.total_batch_size == 3 and cfg.train.max_iter == 2
+    images = [instantiate(cfg.dataloader.train.mapper)(train[0])["image"] for _ in range(3)]
+    assert all((x == images[0]).all() for x in images)
+    assert "AP" in run(cfg, args)["bbox"]
+
+
+def test_no_pictures_to_learn_by_heart_is_an_error(tmp_path):
+    root = yolo(tmp_path / "d")
+    with pytest.raises(ValueError, match="got -1"):
+        configured(str(root), *settings(tmp_path, "train.overfit=-1"))
