@@ -1,4 +1,4 @@
-# Each of these sets up its own environment first; see `make help`.
+# Each target sets up its environment first; see `make help`.
 
 VENV ?= .venv
 PYTHON ?=
@@ -13,7 +13,7 @@ SETUP = "$(or $(PYTHON),python3)" -m tools.setup_env \
 	$(if $(filter-out file,$(origin VENV)),--venv "$(VENV)") \
 	$(if $(PYTHON),--python "$(PYTHON)") $(if $(DETECTRON2),--detectron2 $(DETECTRON2)) --for
 
-# In an environment of the user's own dab_detr is not installed; it is found in the checkout.
+# The user's own environment does not have dab_detr installed, so Python finds it in the checkout.
 ifneq ($(origin VENV),file)
 export PYTHONPATH := $(CURDIR)/projects$(if $(PYTHONPATH),:$(PYTHONPATH))
 endif
@@ -27,12 +27,12 @@ help:
 	@echo 'make test    run the tests'
 	@echo 'make lint    check style and format'
 	@echo 'make docs    build the pages of docs/ as a site, into site/'
-	@echo 'make setup   only make the environment that the others make too: .venv, 7 GB'
+	@echo 'make setup   make the environment and nothing else: .venv, 7 GB'
 	@echo 'make clean   remove .venv'
 	@echo
-	@echo 'VENV=path          use an environment of your own as it is; it has to have detectron2'
+	@echo 'VENV=path          use your own environment as it is; it must have detectron2'
 	@echo 'PYTHON=python3.12  build .venv on this Python (3.10, 3.11 or 3.12)'
-	@echo 'DETECTRON2=github  insist on this way to detectron2 (github or index)'
+	@echo 'DETECTRON2=github  install detectron2 only this way (github or index)'
 	@echo 'ARGS="..."         more arguments for train_net.py, pytest or ruff check'
 
 demo:

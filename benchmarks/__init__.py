@@ -1,1 +1,1 @@
-"""Measures detectors: time, memory and arithmetic of inference, training, criterion and transformer, against others."""
+"""Measures the time, memory and arithmetic of detectors in inference and training, and compares them with others."""

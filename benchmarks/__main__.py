@@ -1,6 +1,6 @@
 """python -m benchmarks TASK [--peer] [--precision bf16] [--size 800 1066] [--batch 1] [key=value ...]
 
-Times a piece of work in its forms, one run of each in turn, and prints a table; --json also writes it.
+Times the forms of a task in turns and prints a table. --json also writes it to a file.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace) -> dict:
-    """Times of all forms of args.task, with what they need to be understood."""
+    """Times of all forms of args.task, with the settings behind them."""
     model = build(args)
     forms = TASKS[args.task](model, args)
     times = alternate(forms, runs=args.runs, device=args.device)

@@ -1,4 +1,4 @@
-"""Average precision of a trained model in its precisions."""
+"""Average precision of a trained model in fp32 and bf16."""
 
 import argparse
 
@@ -11,7 +11,7 @@ from dab_detr.config import load
 
 
 def accuracy(args: argparse.Namespace) -> dict:
-    """AP on the config's validation set: of the model, and of its copy for inference in fp32 and bf16."""
+    """AP of the model, and of its copy for inference in fp32 and bf16, on the config's validation set."""
     cfg = load(args.config_file, args.opts)
     model = instantiate(cfg.model).to(args.device).eval()
     DABDETRCheckpointer(model, strict=True).load(str(args.weights))

@@ -1,4 +1,4 @@
-"""The growth of the cost of inference and of the criterion with image size, queries and objects."""
+"""Growth of the time of inference and of the criterion with image size, queries and objects."""
 
 import argparse
 import copy

@@ -1,4 +1,4 @@
-"""The difference between gradients of a batch of 8 that is split in several ways, in double and single precision.
+"""Differences between the gradients of a batch of 8 that is split in several ways, in fp64 and fp32.
 
 python -m benchmarks.effective_batch
 """
@@ -30,7 +30,7 @@ def images(sizes: list[tuple[int, int]]) -> list[dict]:
 
 
 def detector(dtype: torch.dtype, groups: int) -> torch.nn.Module:
-    """The demo's, with the statistics of its batch norms frozen and no dropout."""
+    """The demo's detector, with frozen batch norm statistics and without dropout."""
     node = load("configs/demo_shapes.py").model
     node.backbone.norm, node.denoising.groups = "FrozenBN", groups
     torch.manual_seed(0)
@@ -45,13 +45,13 @@ def gradients(model: torch.nn.Module, batch: list[dict], accumulate: int) -> lis
 
 
 def difference(ours: list[torch.Tensor], whole: list[torch.Tensor]) -> float:
-    """The norm of the difference by that of the gradient, of all parameters together."""
+    """The norm of the difference divided by the norm of the gradient, over all parameters together."""
     flat, expected = (torch.cat([x.flatten() for x in gradient]) for gradient in (ours, whole))
     return float((flat - expected).norm() / expected.norm())
 
 
 def main() -> None:
-    """Prints the table of docs/effective_batch.md."""
+    """Print the table of docs/effective_batch.md."""
     print("| sizes | precision | denoising | 4 x 2 | 2 x 4 | 1 x 8 |\n|---|---|---|---|---|---|")
     for name, sizes in SIZES.items():
         batch = images(sizes)

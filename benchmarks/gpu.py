@@ -1,4 +1,4 @@
-"""Measurements that only a GPU allows: kernels, the gaps between them, and waits of the host for the device."""
+"""Measurements that need a GPU: kernels, the gaps between them, and waits of the host for the device."""
 
 import argparse
 from collections.abc import Callable
@@ -14,8 +14,7 @@ from .tasks import predicting
 
 
 def profile(args: argparse.Namespace) -> dict:
-    """The share of kernels in the time of a forward pass, plain and optimised, and its host syncs: there are none, or
-    torch raises."""
+    """The share of kernels in the time of a forward pass, plain and optimized. Raises RuntimeError for host syncs."""
     model = build(args).eval()
     images = model.preprocess(inputs_for(model, args))
     forms = {}
@@ -33,7 +32,7 @@ def forward_of(model: DABDETR, pixels: torch.Tensor, padding: torch.Tensor) -> C
 
 
 def without_syncs(function: Callable) -> None:
-    """Raises RuntimeError where the host waits for the device."""
+    """Raise RuntimeError if the host waits for the device."""
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -43,7 +42,7 @@ def without_syncs(function: Callable) -> None:
 
 
 def kernels(function: Callable, device: str, runs: int = 10) -> dict[str, float]:
-    """Milliseconds of wall time and in kernels, the share of these, and how many kernels there are."""
+    """Wall time and kernel time in milliseconds, the share of the kernels, and their number."""
     wall = min(seconds(function, device) for _ in range(runs))
     with torch.profiler.profile(activities=[ProfilerActivity.CUDA]) as recorded:
         function()

@@ -1,4 +1,4 @@
-"""Measurements: alternating times, memory above the state before, products, arithmetic peaks."""
+"""Measurements: alternating times, additional memory, multiplications, arithmetic peaks."""
 
 import ctypes
 import gc
@@ -22,7 +22,7 @@ def synchronize(device: str) -> None:
 
 
 def seconds(function: Callable, device: str) -> float:
-    """The wall time of one call, on a GPU until its work is done."""
+    """The wall time of one call. On a GPU, it includes the wait for the result."""
     synchronize(device)
     start = time.perf_counter()
     function()
@@ -31,7 +31,7 @@ def seconds(function: Callable, device: str) -> float:
 
 
 def alternate(forms: Forms, *, runs: int, device: str, warmup: int = 2) -> dict[str, list[float]]:
-    """Seconds of each form, one run of each in turn, so that what slows the machine down for a while slows all."""
+    """Seconds of each form, measured in turns, so that a slow phase of the machine affects all of them."""
     times = {name: [] for name in forms}
     for i in range(warmup + runs):
         for name, function in forms.items():
@@ -54,9 +54,9 @@ def summary(times: list[float], images: int) -> dict[str, float]:
 
 
 def peak_memory(function: Callable, device: str, runs: int = 5) -> int:
-    """Bytes that a call needs at its peak over what the process (on a GPU, torch) held before it.
+    """Bytes that a call needs at its peak, beyond the memory of the process (on a GPU, of torch) before it.
 
-    The median of a few calls: a CPU's allocator finds room for the same tensors in another way each time.
+    It is the median of a few calls, because a CPU's allocator places the same tensors differently each time.
     """
     gc.collect()
     if device.startswith("cuda"):
@@ -72,7 +72,7 @@ def peak_memory(function: Callable, device: str, runs: int = 5) -> int:
 
 
 def peak_resident(function: Callable) -> int:
-    """Bytes that the process grew by at most during a call."""
+    """The largest growth of the process during a call, in bytes."""
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = resident("VmRSS")
@@ -89,7 +89,7 @@ def resident(field: str) -> int:
 
 
 def gmac(function: Callable) -> float:
-    """Multiplications with addition of one call in units of 1e9, by torch's counter; it knows no kernels of oneDNN."""
+    """Multiply-adds of one call in units of 1e9, by torch's counter, which does not know oneDNN's kernels."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         function()
     return counter.get_total_flops() / 2e9
@@ -97,7 +97,7 @@ def gmac(function: Callable) -> float:
 
 @torch.no_grad()
 def matrix_peak(dtype: torch.dtype, device: str, side: int = 2048, runs: int = 10) -> dict[str, float]:
-    """FLOP/s in units of 1e9 of a square product, by torch.matmul and where there is oneDNN by that."""
+    """FLOP/s of a square matrix product in units of 1e9, with torch.matmul and, if available, with oneDNN."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     forms = {"matmul": lambda: a @ b}
     if can_run(a):

@@ -1,4 +1,4 @@
-"""A small DAB-DETR from scratch on generated shapes: what `make demo` trains, in minutes on two CPU cores."""
+"""A small DAB-DETR from scratch on generated shapes. `make demo` trains it in minutes on two CPU cores."""
 
 from detectron2.config import LazyCall as L
 from detectron2.data.transforms import RandomFlip
@@ -13,7 +13,7 @@ from .common.optim import optimizer
 from .common.shapes import shrink
 from .common.train import train
 
-# written once, when first asked for
+# the pictures are written once, when they are first needed
 dataset.train.name = L(shapes_split)(split="train", num_train=12000, num_val=500)
 dataset.val.name = L(shapes_split)(split="val", num_train=12000, num_val=500)
 dataloader.num_workers = 1

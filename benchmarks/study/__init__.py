@@ -1,1 +1,1 @@
-"""The papers' claims, measured on one decoder: experiments as data, runs that resume, a page made from the results."""
+"""Measures the papers' claims on one decoder. Experiments are data, runs resume, and results make the page."""

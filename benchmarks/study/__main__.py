@@ -1,7 +1,7 @@
 """python -m benchmarks.study [ROW ...] [--preset cpu] [--jobs 1] [--output output/study]
 
-Runs the rows that have no result yet, collects all results and writes docs/study.md. A study that was stopped goes on
-where it was. --page only collects and writes.
+Runs the rows that have no result yet, collects all results and writes docs/study.md. A study that was stopped
+continues. --page only collects and writes.
 """
 
 import argparse

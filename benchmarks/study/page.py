@@ -1,4 +1,4 @@
-"""docs/study.md and its plots, made from results.json alone; the same results give the same bytes."""
+"""Writes docs/study.md and its plots from results.json alone. The same results give the same bytes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ def by_row(results: Sequence[Mapping]) -> Runs:
 
 
 def build(results: Sequence[Mapping], folder: Path, preset: str) -> str:
-    """Write the plots into `folder`, which lies beside the page, and return the page."""
+    """Write the plots into `folder`, beside the page, and return the page."""
     runs = by_row(results)
     if BASE not in runs:
         raise ValueError(f"the results have no run of {BASE}, which all rows are compared with")
@@ -45,7 +45,7 @@ def build(results: Sequence[Mapping], folder: Path, preset: str) -> str:
 
 
 def opening(results: Sequence[Mapping], preset: str) -> str:
-    """The head of the page: what was run, where and by which command."""
+    """The head of the page: the runs, the machine and the command."""
     facts = {key: ", ".join(sorted({x[key] for x in results})) for key in ("commit", "machine")}
     hours = sum(x["seconds"] for x in results) / 3600
     return (
@@ -76,7 +76,7 @@ def convergence(runs: Runs) -> str:
 
 
 def reached(curves: Mapping[int, Curve], level: float) -> str:
-    """The steps until a level as text, or how many runs did not reach it."""
+    """The steps until a level as text, or the number of runs that did not reach it."""
     steps = [steps_until(curve, level) for curve in curves.values()]
     found = [x for x in steps if x is not None]
     if not found:
@@ -143,7 +143,7 @@ def missing(runs: Runs) -> str:
 
 
 def draw_curves(runs: Runs, path: Path) -> None:
-    """AP over steps: the mean of the seeds, with a band of one standard deviation."""
+    """Draw AP over steps: the mean of the seeds, with a band of one standard deviation."""
     with plt.rc_context({"svg.hashsalt": "study", "font.size": 9}):
         figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
         for i, (name, curves) in enumerate(runs.items()):
@@ -159,7 +159,7 @@ def draw_curves(runs: Runs, path: Path) -> None:
 
 
 def draw_differences(rows: Sequence[Row], runs: Runs, path: Path) -> None:
-    """The differences in AP to DAB-DETR, with a bar of one standard deviation."""
+    """Draw the differences in AP to DAB-DETR, with a bar of one standard deviation."""
     pairs = [(row, found) for row in rows if (found := difference(runs[row.name], runs[BASE]))]
     with plt.rc_context({"svg.hashsalt": "study", "font.size": 9}):
         figure, axes = plt.subplots(figsize=(7, 0.8 + 0.35 * len(pairs)), layout="constrained")

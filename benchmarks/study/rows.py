@@ -12,9 +12,9 @@ class Row:
 
     question: the part of the page that it belongs to.
     small, coco: its config for the generated shapes and for COCO, below `configs/`.
-    overrides: of the model, on top of the config.
+    overrides: overrides of the model, on top of the config.
     steps: its budget as a multiple of the preset's.
-    core: whether it has the seeds of a core row, which are more.
+    core: whether it is a core row, which has more seeds.
     claim: the sign of the difference in AP to DAB-DETR that the papers report: 1, -1, or 0 for none.
     source: the place of the claim.
     """
@@ -113,9 +113,9 @@ ROWS = {row.name: row for row in [*MEMBERS, *SWEEP, *ABLATIONS, *ADDITIONS, *STA
 class Preset:
     """A size of the study.
 
-    configs: "small" or "coco", the config of a row that it takes.
+    configs: "small" or "coco", the config that it takes from a row.
     steps: the budget of a row; None for the config's own.
-    evaluations: their number in a run. seeds, core_seeds: their number for a row and for a core row.
+    evaluations: their number in a run. seeds, core_seeds: the number of seeds of a row and of a core row.
     overrides: for every run.
     """
 

@@ -1,4 +1,4 @@
-"""The runs of a study: each is one command of train_net.py, and a result that exists is not made again."""
+"""The runs of a study. Each is one command of train_net.py. A run with a result is not repeated."""
 
 import json
 import os
@@ -75,7 +75,7 @@ def train(arguments: Sequence[str], log: Path, threads: int) -> int:
 
 
 def curve(folder: Path) -> list[list[float]]:
-    """[[step, AP], ...] of a training. Of two entries for one step, which a resumed run may have, the last counts."""
+    """[[step, AP], ...] of a training. If a resumed run has two entries for one step, the last one counts."""
     found = {}
     for line in (folder / "metrics.json").read_text().splitlines():
         entry = json.loads(line)

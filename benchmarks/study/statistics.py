@@ -46,7 +46,8 @@ def steps_until(curve: Curve, level: float) -> float | None:
 
 @dataclass(frozen=True)
 class Difference:
-    """Differences in final AP over the seeds that two rows share. p is of a paired t-test, None below three seeds."""
+    """Differences in final AP over the seeds that two rows share. p comes from a paired t-test, None below three
+    seeds."""
 
     spread: Spread
     p: float | None
@@ -64,7 +65,7 @@ def difference(curves: Mapping[int, Curve], base: Mapping[int, Curve]) -> Differ
 
 
 def verdict(claim: int, found: Difference) -> str:
-    """The judgment on a claim: its sign against the difference, if a paired test tells it from noise."""
+    """The verdict on a claim: its sign against the sign of the difference, if a paired test finds it significant."""
     if not claim:
         return "no claim"
     if found.p is None:

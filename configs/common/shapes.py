@@ -8,7 +8,7 @@ WIDTHS = {"res3": 64, "res4": 128, "res5": 256}  # the channels of a ResNet-18 h
 def shrink(model: DictConfig) -> DictConfig:
     """The node of any member, changed in place: 20 queries of 128 channels, 1 + 3 layers, 3 classes, a thin backbone.
 
-    Members on one feature map get the one of stride 8, 12 x 12 cells, for objects are 10 to 56 pixels wide.
+    Members on one feature map get the map of stride 8 with 12 x 12 cells, because objects are 10 to 56 pixels wide.
     """
     if len(model.backbone.out_features) == 1:
         model.backbone.out_features = ["res3"]

@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/extending.md").read_text()
 FILES = dict(re.findall(r"```python\n# (my_project/\S+)\n(.*?)```", PAGE, re.DOTALL))
 CONFIGS = sorted(name for name in FILES if name.endswith("_config.py"))
+NARROWER, ANYWHERE = (
+    re.search(rf"```python\n# {name}\n(.*?)```", PAGE, re.DOTALL).group(1) for name in ("narrower", "from any folder")
+)
 
 
 @pytest.fixture
@@ -43,6 +46,18 @@ def test_the_test_of_the_page_passes(config, folder):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.test_the_model_of_the_config_trains_and_predicts(folder / config)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_narrower_config_from_any_folder(config, folder, monkeypatch):
+    path = folder / config
+    base, *rest = path.read_text().partition('_base = LazyConfig.load("configs/demo_shapes.py")\n')
+    path.write_text(base + ANYWHERE + rest[1] + NARROWER)
+    monkeypatch.chdir(folder)
+    model = instantiate(LazyConfig.load(str(path)).model).eval()
+    assert (model.neck.dim, len(model.encoder.layers), len(model.decoder.layers)) == (64, 1, 2)
+    with torch.no_grad():
+        assert model([{"image": torch.rand(3, 96, 96) * 255}])[0]["instances"].scores.isfinite().all()
 
 
 @pytest.mark.parametrize("config", CONFIGS)

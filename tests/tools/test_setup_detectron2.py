@@ -20,8 +20,8 @@ from tools.setup_env.environment import SetupError
         ("snp.int", "snp.int"),
     ],
 )
-def test_modernise_replaces_only_dead_names(old, new):
-    assert detectron2_patch.modernise(old) == new
+def test_modernize_replaces_only_dead_names(old, new):
+    assert detectron2_patch.modernize(old) == new
 
 
 @pytest.fixture

@@ -85,10 +85,10 @@ setup(
 """
 
 
-def modernise(text: str) -> str:
+def modernize(text: str) -> str:
     """The source `text` with the names that numpy 1.24 and Pillow 10 removed replaced.
 
-    >>> modernise("np.zeros(3, dtype=np.int), np.int64(1), Image.LINEAR")
+    >>> modernize("np.zeros(3, dtype=np.int), np.int64(1), Image.LINEAR")
     'np.zeros(3, dtype=int), np.int64(1), Image.BILINEAR'
     """
     text = re.sub(r"\bnp\.(bool|int|float|object|str)\b", r"\1", text)
@@ -102,7 +102,7 @@ def patch(source: Path) -> None:
     if not init.is_file() or '__version__ = "0.5"' not in init.read_text():
         raise ValueError(f"{source} does not hold the source of Detectron2 0.5")
     for path in source.rglob("*.py"):
-        path.write_text(modernise(path.read_text()))
+        path.write_text(modernize(path.read_text()))
     (package / "_C.py").write_text(STAND_IN)
     with (package / "evaluation" / "fast_eval_api.py").open("a") as evaluator:
         evaluator.write(SLOW_COCO_EVALUATION)

@@ -54,7 +54,7 @@ def place_hint(root: str, missing: Sequence[str]) -> str:
 
 
 def found_by_base_name(root: str, names: Sequence[str]) -> dict[str, str]:
-    """Paths below `root` of images whose annotation file has paths of another machine or of a labelling server.
+    """Paths below `root` of images whose annotation file has paths of another machine or of a labeling server.
 
     An image is found if exactly one file has its base name, and no other image has found that file.
     """

@@ -1,4 +1,4 @@
-"""An exported file in the place of a detector: Detectron2's inputs in, its instances out."""
+"""Runs an exported file behind a detector's interface: Detectron2's inputs in, its instances out."""
 
 import os
 

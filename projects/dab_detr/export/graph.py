@@ -1,4 +1,4 @@
-"""The graph that leaves: from images to detections, with nothing left to do before or after."""
+"""The graph to export, from images to detections. Nothing is left to do before or after it."""
 
 import copy
 
@@ -48,7 +48,7 @@ class DetectionGraph(nn.Module):
         sizes: (B, 2) int64, true height and width of each image.
 
         Returns boxes (B, N, 4) as xyxy in pixels of the images, scores (B, N), labels (B, N) int64, best first, and
-        number (B,) int64: how many of the first are detections. The others have score 0.
+        number (B,) int64: the first `number` of them are detections. The others have score 0.
         """
         model = self.model
         padding = padding_outside(sizes, *images.shape[-2:])
@@ -61,7 +61,7 @@ class DetectionGraph(nn.Module):
         return self.clipped(boxes, scores, labels, sizes)
 
     def to_divisible(self, pixels: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and padding with sides that the backbone can divide, where it asks for that."""
+        """Pad images and padding to sides that the backbone can divide, if it requires that."""
         divisor = self.model.backbone.size_divisibility
         if divisor <= 1:
             return pixels, padding
@@ -72,7 +72,7 @@ class DetectionGraph(nn.Module):
     def clipped(
         self, boxes: Tensor, scores: Tensor, labels: Tensor, sizes: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Boxes within their images; what is empty, not finite or below the threshold goes to the end."""
+        """Clip boxes to their images. Boxes that are empty, not finite or below the threshold move to the end."""
         limits = sizes.flip(-1).repeat(1, 2)[:, None].to(boxes.dtype)
         boxes = torch.minimum(boxes.relu(), limits)
         kept = (boxes[..., 2:] > boxes[..., :2]).all(-1) & (scores >= self.threshold)  # a NaN is neither

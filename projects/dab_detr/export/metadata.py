@@ -17,13 +17,13 @@ OUTPUTS = ("boxes", "scores", "labels", "number")
 class Metadata:
     """Plain data.
 
-    class_names: of the classes, in the order of the labels. category_ids: the ids of the dataset, if known.
+    class_names: names of the classes, in the order of the labels. category_ids: the ids of the dataset, if known.
     short_side, max_size: every image is resized so that its short side has `short_side` pixels and its long side at
         most `max_size`; None keeps images as they are.
     threshold: lowest score of a detection that the graph counts.
     image_type: "uint8" or "float32", the type of the images that go in.
     precision: "fp32", "fp16" (stored weights) or "int8" (convolutions). opset: of ONNX.
-    checkpoint_sha256: of the file that was exported.
+    checkpoint_sha256: hash of the checkpoint that was exported.
     """
 
     class_names: Sequence[str]
@@ -42,7 +42,7 @@ class Metadata:
 
     @classmethod
     def from_json(cls, text: str | None, path: str) -> "Metadata":
-        """Raises ValueError, which names the file, for text that `to_json` did not write."""
+        """Read the result of `to_json`. Raises ValueError, naming the file, for any other text."""
         advice = "tools/export_model.py writes files that this project can run"
         if not text:
             raise ValueError(f"{path} was not exported by this project: it does not describe itself. {advice}")
@@ -59,7 +59,7 @@ class Metadata:
 
 
 def resizing_rule(augmentations: T.AugmentationList) -> tuple[int | None, int | None]:
-    """Short side and largest side of `augmentations`, None and None without resizing.
+    """Short side and largest side of `augmentations`, or None and None without resizing.
 
     Raises ValueError for augmentations other than one ResizeShortestEdge of one length.
     """

@@ -1,4 +1,4 @@
-"""One small face over the runtimes: images and sizes in, boxes, scores, labels and numbers out."""
+"""One interface to all runtimes: images and sizes in, boxes, scores, labels and numbers out."""
 
 import os
 from pathlib import Path
@@ -72,7 +72,7 @@ def openvino(path: str):
     core = Core()
     model = core.read_model(path)
     metadata = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})  # else bf16 on some CPUs
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})  # otherwise bf16 on some CPUs
 
     def run(images: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
         found = compiled(dict(zip(INPUTS, (images, sizes), strict=True)))
@@ -99,5 +99,5 @@ RUNTIMES = {".onnx": onnx, ".xml": openvino, ".pt2": torch}
 
 
 def is_exported(path: str | os.PathLike) -> bool:
-    """Whether the name is that of an exported file."""
+    """Whether a file name belongs to an exported file."""
     return Path(path).suffix in RUNTIMES

@@ -28,7 +28,7 @@ def write(
     shape: tuple[int, int, int] | None = None,
     calibration: Iterable[Batch] = (),
 ) -> None:
-    """Write the graph to `path`, which appears only when all of it is written.
+    """Write the graph to `path`. The file appears only when it is complete.
 
     to: "onnx", "openvino" (two files, .xml and .bin) or "torch".
     shape: batch, height and width if they are fixed; otherwise the file takes any.
@@ -51,7 +51,7 @@ def write(
 
 @torch.no_grad()
 def capture(graph: DetectionGraph, image_type: str, shape: tuple[int, int, int] | None) -> ExportedProgram:
-    """The graph as torch.export records it, for any batch and size unless `shape` is given."""
+    """Record the graph by torch.export, for any batch and size unless `shape` is given."""
     batch, height, width = shape or (2, 224, 288)
     images = torch.zeros(batch, 3, height, width, dtype=getattr(torch, image_type))
     sizes = torch.tensor([[height, width]] * batch)
@@ -61,7 +61,7 @@ def capture(graph: DetectionGraph, image_type: str, shape: tuple[int, int, int] 
 
 
 def write_onnx(program: ExportedProgram, path: Path, metadata: Metadata, calibration: Iterable[Batch]) -> None:
-    """Write ONNX of opset `OPSET`, quantized where the metadata say so."""
+    """Write ONNX of opset `OPSET`, quantized if the metadata say so."""
     import onnx
 
     written = torch.onnx.export(
@@ -107,7 +107,7 @@ def quantized(model, path: Path, calibration: Iterable[Batch]):
 
 
 def write_openvino(source: Path, path: Path, metadata: Metadata) -> None:
-    """Convert an ONNX file to OpenVINO's two files; fp16 stores the weights so."""
+    """Convert an ONNX file to OpenVINO's two files. With fp16, the weights are stored in fp16."""
     import openvino
 
     model = openvino.Core().read_model(source)

@@ -1,7 +1,7 @@
 """The generated dataset "shapes": a COCO-format detection dataset that needs no download.
 
-It serves as the default of the demo and the tests: 1 to 4 discs, boxes and triangles a picture, on
-textured backgrounds. It is written once, and afterwards read like any other COCO-format dataset.
+The demo and the tests use it. A picture has 1 to 4 discs, boxes and triangles on a textured background. The dataset is
+written once, and afterwards read like any other COCO-format dataset.
 """
 
 import json
@@ -24,7 +24,7 @@ __all__ = ["SHAPES_CLASSES", "generate_shapes", "register_shapes", "shapes_split
 logger = logging.getLogger(__name__)
 
 VERSION = 1
-"""Raise it whenever the same parameters give other pictures or annotations."""
+"""Raise this number whenever the same parameters give other pictures or annotations."""
 
 SPLITS = ("train", "val")
 RECORD = "parameters.json"
@@ -106,7 +106,7 @@ def register_shapes(root: str | os.PathLike | None = None, **parameters) -> tupl
     Calling it again with the same parameters changes nothing. With another `root`, the same data is read from there.
 
     root: as for `generate_shapes`. None is the folder `shapes` among Detectron2's datasets: below
-        `$DETECTRON2_DATASETS`, or `./datasets` where that is not set.
+        `$DETECTRON2_DATASETS`, or below `./datasets` if that is not set.
     parameters: as for `generate_shapes`.
 
     Returns the names of the training and the validation split in the catalogs: `shapes_train` and `shapes_val`, with
@@ -153,7 +153,7 @@ def check_record(folder: Path, parameters: Parameters) -> None:
 
 
 def write_dataset(folder: Path, parameters: Parameters) -> None:
-    """Write everything into a sibling of `folder` and give it its name at the very end."""
+    """Write everything into a sibling of `folder`, which gets its final name at the very end."""
     partial = folder.with_name(folder.name + ".partial")
     if partial.exists():
         shutil.rmtree(partial)  # left by an interrupted run

@@ -1,8 +1,8 @@
 """Draws one picture of the "shapes" dataset.
 
-A picture depends on (seed, split, index) alone. The drawing uses a bit stream that NumPy keeps
-stable and no arithmetic beyond `+ - * /` on single elements (an angle is a rational point of the
-unit circle), so that every platform rounds alike and draws the same bytes.
+A picture depends only on (seed, split, index). The drawing uses a bit stream that NumPy keeps stable and no arithmetic
+beyond `+ - * /` on single elements (an angle is a rational point of the unit circle), so that every platform rounds
+alike and draws the same bytes.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from the colors of all other objects of the picture. If no color of 64 is that f
 
 NOISE = (8.0, 40.0)  # greatest deviation of a pixel, in levels; one per picture
 SAMPLES = 4  # per pixel and axis
-TRIES = 50  # to find a place for one object before the picture goes without it
+TRIES = 50  # attempts to find a place for one object before it is left out
 PALETTE = 64  # colors to choose from for one object
 SQRT3 = 1.7320508075688772
 CORNERS = {
@@ -107,12 +107,12 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def below(rng: np.random.Generator, limit: int) -> int:
-    """A whole number from 0 to `limit - 1`."""
+    """A random whole number from 0 to `limit - 1`."""
     return int(rng.random() * limit)
 
 
 def between(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number from `low` to `high`."""
+    """A random number from `low` to `high`."""
     return low + rng.random() * (high - low)
 
 
@@ -167,7 +167,7 @@ def find_place(
 
 
 def choose_side(rng: np.random.Generator, sides: tuple[int, int]) -> int:
-    """A side in pixels, as often between 10 and 20 as between 20 and 40."""
+    """A random side in pixels, as often between 10 and 20 as between 20 and 40."""
     candidates = np.arange(sides[0], sides[1] + 1)
     shares = np.cumsum(1.0 / candidates)
     return int(candidates[np.searchsorted(shares, rng.random() * shares[-1], side="right")])
