@@ -10,7 +10,7 @@ import pytest
 
 from dab_detr.checkpoint import hub
 from dab_detr.checkpoint.hub import hub_path, split_address
-from serving import Hub, use_hub
+from serving import Hub, answering, send, use_hub
 
 FILES = {"config.json": b"{}", "preprocessor_config.json": b"[]", "model.safetensors": b"weights" * 100}
 
@@ -93,6 +93,15 @@ def test_a_server_that_sends_less_than_it_promised_is_not_believed(server, cache
     with pytest.raises(OSError, match="cannot download model.safetensors of hf://me/tiny: "):
         hub_path("hf://me/tiny")
     assert not list(cache.rglob("snapshots/*/model.safetensors"))
+
+
+def test_a_login_page_in_place_of_the_hub_is_not_believed(cache, monkeypatch):
+    page = b"<html>Sign in to the network</html>"
+    with answering(lambda handler: send(handler, "text/html", page)) as address:
+        use_hub(monkeypatch, address, cache)
+        with pytest.raises(OSError, match="hf://me/tiny"):
+            hub_path("hf://me/tiny")
+    assert not list(cache.rglob("snapshots/*/*"))
 
 
 def test_without_huggingface_hub_the_way_to_it_is_named(monkeypatch):

@@ -120,6 +120,11 @@ def test_every_page_is_reached_from_the_readme():
     assert set(PAGES) - reached - {ROOT / "docs/index.md"} == set()
 
 
+def test_the_readme_has_the_table_of_the_family():
+    table = re.search(r"^\| step \|.*?\n\n", (ROOT / "docs/family.md").read_text(), re.DOTALL | re.MULTILINE)[0]
+    assert table in (ROOT / "README.md").read_text(), "the table in README.md is a copy of that in docs/family.md"
+
+
 def test_the_readme_has_150_lines_at_most():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 

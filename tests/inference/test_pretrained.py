@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
+from detectron2.config import instantiate
 from omegaconf import OmegaConf
 
+from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.checkpoint.transformers_config import detection_config, model_overrides, processor_overrides
 from dab_detr.config import load
 from dab_detr.inference import Predictor
@@ -22,6 +25,14 @@ def test_a_name_is_enough(tiny_release):
     assert predictor.class_names[:2] == ["person", "bicycle"] and predictor.category_ids[-1] == 90
     found = predictor(np.zeros((40, 60, 3), np.uint8), threshold=0.0)
     assert len(found) == 300 and set(found.labels) <= set(predictor.class_names)
+
+
+def test_a_training_starts_from_a_name(tiny_release):
+    model = instantiate(load(LAZY, tiny_release.overrides).model)
+    DABDETRCheckpointer(model, strict=True).load("zoo://tiny")
+    expected = Predictor.from_pretrained("tiny", device="cpu").model.state_dict()
+    name = "decoder.class_heads.0.weight"
+    assert torch.equal(model.state_dict()[name], expected[name])
 
 
 @pytest.mark.parametrize(
