@@ -49,7 +49,10 @@ def test_offline_the_cache_is_enough(server, cache, monkeypatch):
 
 def test_offline_without_the_file_the_error_says_what_to_copy(cache, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(OSError, match="hf://me/tiny: the hub cannot be reached.*`hf download me/tiny`.*give its path"):
+    with pytest.raises(
+        OSError,
+        match="hf://me/tiny: the hub cannot be reached.*`hf download me/tiny --local-dir folder`.*give its path",
+    ):
         hub_path("hf://me/tiny")
 
 

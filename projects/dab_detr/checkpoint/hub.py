@@ -62,8 +62,9 @@ def download(address: str, repository: str, revision: str | None, file: str) -> 
         return hf_hub_download(repository, file, revision=revision)
     except errors.LocalEntryNotFoundError as error:
         raise OSError(
-            f"{address}: the hub cannot be reached, and its cache has no {file}. Run `hf download {repository}` where "
-            f"there is a network, copy the folder, and give its path instead ({first_line(error.__cause__ or error)})"
+            f"{address}: the hub cannot be reached, and its cache has no {file}. Where there is a network, run "
+            f"`hf download {repository} --local-dir folder`. Copy the folder, and give its path instead. "
+            f"({first_line(error.__cause__ or error)})"
         ) from error
     except errors.EntryNotFoundError as error:
         raise MissingFileError(f"{address}: the repository has no {file}") from error

@@ -161,7 +161,6 @@ def markdown() -> str:
     """The table of the released models, for the docs."""
     rows = ["| name | model | published AP | published by | weights |", "|---|---|---|---|---|"]
     for model in MODELS:
-        name = model.url.rpartition("/")[2] if model.url else "by hand"
-        source = f"[{name}]({model.url or model.page})"
+        source = f"[{'download' if model.url else 'by hand'}]({model.url or model.page})"
         rows.append(f"| `{model.name}` | {model.what} | {model.ap} | {model.publisher} | {source} |")
     return "\n".join(rows)
