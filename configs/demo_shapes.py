@@ -33,5 +33,5 @@ lr_multiplier = L(WarmupParamScheduler)(
     warmup_length=0.05,
 )
 
-train.update(init_checkpoint="", max_iter=3500, eval_period=3500, output_dir="output/demo_shapes", seed=0)
+train.update(init_checkpoint="", max_iter=3500, eval_period=500, output_dir="output/demo_shapes", seed=0)
 train.checkpointer.update(period=1000, max_to_keep=2)
