@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 
 
 def use_recipe(cfg: DictConfig, train: str, val: str | None, touched: Sequence[str]) -> None:
-    """Set by the rules of `recipe` what no override has set. Afterwards `train.recipe` is None: the config has it all.
+    """Apply the rules of `recipe` to keys that no override has set. Afterwards `train.recipe` is None, because the
+    config has all values.
 
     train, val: registered names of the datasets. touched: the keys that overrides have set.
 
@@ -42,7 +43,7 @@ def use_recipe(cfg: DictConfig, train: str, val: str | None, touched: Sequence[s
 
 
 def situation(cfg: DictConfig, train: str, val: str | None, touched: Sequence[str]) -> Situation:
-    """What the rules look at, from a config, its data and this machine."""
+    """The situation for the rules, from a config, its data and this machine."""
     cuda = torch.device(cfg.train.device).type == "cuda"
     memory = torch.cuda.get_device_properties(cfg.train.device).total_memory / 2**30 if cuda else None
     batch = cfg.dataloader.train.total_batch_size
@@ -64,14 +65,14 @@ def situation(cfg: DictConfig, train: str, val: str | None, touched: Sequence[st
 
 
 def kind_of(checkpoint: str | None) -> Weights:
-    """What the weights of `train.init_checkpoint` fill, by their address."""
+    """The kind of the weights in `train.init_checkpoint`, by their address."""
     if not checkpoint:
         return "none"
     return "backbone" if checkpoint.startswith(BACKBONES) else "detector"
 
 
 def released_weights(cfg: DictConfig, touched: Iterable[str]) -> str | None:
-    """The address of the released weights of this config, where neither the weights nor the model were chosen."""
+    """The address of this config's released weights, if the user has chosen neither the weights nor the model."""
     if (
         any(key.startswith(("train.init_", "model.")) for key in touched)
         or kind_of(cfg.train.init_checkpoint) != "backbone"
@@ -82,7 +83,7 @@ def released_weights(cfg: DictConfig, touched: Iterable[str]) -> str | None:
 
 
 def apply(cfg: DictConfig, rules: Iterable[Rule], touched: Sequence[str]) -> None:
-    """Set the values of rules, and say each. Keys that overrides have set and that the config lacks are left out."""
+    """Set and log the values of rules, except for keys that overrides have set and keys that the config lacks."""
     for rule in rules:
         if any(same_branch(rule.key, key) for key in touched):
             logger.info("  %s: left as you set it", rule.key)
@@ -108,7 +109,7 @@ def same_branch(key: str, other: str) -> bool:
 def use_overfit(cfg: DictConfig, train: str, touched: Sequence[str]) -> None:
     """Train and evaluate on the same few pictures, by `overfit_rules`; afterwards `train.overfit` is 0.
 
-    A model and data that fit each other reach an AP near 100. Where they do not, more pictures do not help.
+    If model and data fit each other, AP gets near 100. If they do not, more pictures will not help.
 
     train: registered name of the dataset.
 

@@ -43,15 +43,15 @@ class NewValues:
 class BestCheckpoint(HookBase):
     """Save the model as `model_best.pth` whenever an evaluation gave the best value of a metric so far.
 
-    The best value so far is that in the file itself. So a resumed training cannot overwrite a better checkpoint, also
-    where it resumes from before that was made. (Detectron2's BestCheckpointer forgets its best value, and makes the
-    best checkpoint the one to resume from.)
+    The best value so far is stored in the file itself. So a resumed training cannot overwrite a better checkpoint, even
+    if it resumes from an earlier iteration. (Detectron2's BestCheckpointer forgets its best value, and makes the best
+    checkpoint the one to resume from.)
 
-    checkpointer: of the training. average: of its weights, if there is any.
+    checkpointer: the training's checkpointer. average: the moving average of its weights, or None.
     metric: as it is called in metrics.json, e.g. "bbox/AP"; where it begins with "ema/", the file has the average in
         place of the model. mode: whether "max" or "min" is best.
 
-    Its place is behind the hook that evaluates, in the main process.
+    The hook must come after the one that evaluates, in the main process.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class BestCheckpoint(HookBase):
     def after_step(self) -> None:
         new = self.values.next(self.trainer.storage)
         if new and (self.best is None or self.better(new[0], self.best)):
-            self.best, iteration = new[0], min(new[1], self.trainer.max_iter - 1)  # at the end there is one more
+            self.best, iteration = new[0], min(new[1], self.trainer.max_iter - 1)  # the last is one more
             self.checkpointer.save(BEST, last=False, iteration=iteration, best={self.metric: self.best})
             logger.info("The best %s so far, %.5g at iteration %d, is %s.pth", self.metric, self.best, iteration, BEST)
 

@@ -1,4 +1,4 @@
-"""Periodic checkpoints, of which the last few are kept."""
+"""Saves checkpoints periodically and keeps the last few."""
 
 import re
 from pathlib import Path

@@ -8,7 +8,7 @@ PARTS = ("backbone", "neck", "encoder", "decoder")
 def compile_parts(model: nn.Module, **options) -> nn.Module:
     """Compile the detector in place: each part becomes one graph for any image size. Its state dict stays.
 
-    What lies between the parts has lists of pictures and objects in it, and is little. `options` are torch.compile's.
+    The code between the parts handles lists of pictures and objects, and is cheap. `options` are torch.compile's.
     """
     for name in PARTS:
         getattr(model, name).compile(fullgraph=True, dynamic=True, **options)

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 class DescribeResults(HookBase):
     """Add the results of the last evaluation to the last checkpoint, which is written before that evaluation.
 
-    It belongs behind the hook that evaluates, in the main process.
+    The hook must come after the one that evaluates, in the main process.
     """
 
     def __init__(self, checkpointer: DABDETRCheckpointer, name: str = "model_final"):
@@ -36,8 +36,8 @@ def describer(
 ) -> Callable[[], dict]:
     """Return a function that describes a model in training, for a checkpoint about to be saved.
 
-    config: gives the config as it is now as plain data; one that cannot be is left out, with a warning.
-    dataset: registered name of what it is trained on, if any. results: gives those of the last evaluation.
+    config: returns the current config as plain data. If it cannot, the config is left out with a warning.
+    dataset: registered name of the training data, or None. results: returns the results of the last evaluation.
     """
     try:
         plain = config()
@@ -63,7 +63,7 @@ def describer(
 
 
 def classes_of(dataset: str | None) -> tuple[list[str] | None, list[int] | None]:
-    """Class names and category ids of a registered dataset in the order of the classes, or None if it has none."""
+    """Class names and category ids of a registered dataset, in the order of the classes. None if it has none."""
     metadata = MetadataCatalog.get(dataset) if dataset else None
     names = metadata and metadata.get("thing_classes")
     ids = metadata and metadata.get("thing_dataset_id_to_contiguous_id")

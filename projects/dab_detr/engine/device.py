@@ -11,9 +11,9 @@ logger = logging.getLogger(__name__)
 
 
 def available_device(wanted: str) -> str:
-    """`wanted`, or "cpu" with a warning where that is CUDA and the machine has none.
+    """The device `wanted`, or "cpu" with a warning if it is CUDA and the machine has none.
 
-    Raises ValueError for what torch knows no device by.
+    Raises ValueError for a name that torch does not know.
     """
     try:
         kind = torch.device(wanted).type
@@ -33,7 +33,7 @@ def distribute(model: nn.Module, **ddp) -> nn.Module:
 
 
 def precision_of(amp: bool, device: str) -> torch.dtype | None:
-    """The type for automatic mixed precision, or None if it is off or the device has none."""
+    """The type for automatic mixed precision, or None if it is off or the device does not support it."""
     if not amp:
         return None
     if torch.device(device).type == "cuda":

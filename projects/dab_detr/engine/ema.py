@@ -9,10 +9,10 @@ from .stopping import FINAL, Stopping
 
 
 class WeightAverage(AveragedModel):
-    """An exponential moving average of all weights and buffers, the statistics of batch norm among them.
+    """An exponential moving average of all weights and buffers, including the statistics of batch norm.
 
-    After n updates it keeps min(decay, (1 + n) / (10 + n)) of itself: it first follows the model closely, so that a
-    short training too has an average of its own weights and not of those that it began with.
+    After n updates it keeps min(decay, (1 + n) / (10 + n)) of itself: it follows the model closely at first, so that
+    the initial weights soon stop mattering, even in a short training.
     """
 
     def __init__(self, model: nn.Module, *, decay: float):
@@ -33,7 +33,7 @@ class WeightAverage(AveragedModel):
 
 
 def weight_average(model: nn.Module, *, enabled: bool = False, decay: float = 0.9998) -> WeightAverage | None:
-    """The average that `train.ema` asks for, if any."""
+    """The average that `train.ema` asks for, or None."""
     return WeightAverage(model, decay=decay) if enabled else None
 
 
@@ -45,7 +45,7 @@ def checkpointables(average: WeightAverage | None) -> dict[str, WeightAverage]:
 class UpdateAverage(HookBase):
     """Update the average with the weights after every step.
 
-    Its place is before the hooks that save and evaluate the average, in all processes.
+    The hook must come before those that save and evaluate the average, in all processes.
     """
 
     def __init__(self, average: WeightAverage, model: nn.Module):
@@ -61,9 +61,9 @@ class UpdateAverage(HookBase):
 class FinalAverage(HookBase):
     """Save the average alone, as `model_final_ema.pth`, when a training ends, early or not.
 
-    Its place is behind the hook that evaluates, in the main process.
+    The hook must come after the one that evaluates, in the main process.
 
-    checkpointer, stopping: of the training.
+    checkpointer, stopping: those of the training.
     """
 
     def __init__(self, average: WeightAverage, checkpointer: DABDETRCheckpointer, stopping: Stopping):

@@ -1,4 +1,4 @@
-"""A folder of pictures with labels, `dataset.root`, as the two splits that a training reads."""
+"""Turns a folder of pictures with labels, `dataset.root`, into the two splits that a training reads."""
 
 import argparse
 import logging
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..conversion import dataset_from_folder
 from ..conversion.damage import DamagedDataset
 
-FOLDER = "dataset"  # of the annotation files, in the output folder
+FOLDER = "dataset"  # the folder of the annotation files, in the output folder
 
 T = TypeVar("T")
 
@@ -24,12 +24,12 @@ def use_folder(cfg: DictConfig, args: argparse.Namespace, touched: Sequence[str]
     """Convert the dataset in `dataset.root` and point `dataset.train` and `dataset.val` to the files.
 
     The annotation files go to `output_dir/dataset`; the pictures stay in place. Afterwards `dataset.root` is None,
-    because the config names the files. A training that resumes keeps the files that it began with, so that no picture
-    moves from one split to the other.
+    because the config names the files. A resumed training keeps its files, so that no picture moves from one split to
+    the other.
 
     touched: the keys that overrides have set.
 
-    Raises ValueError for a folder that is not a dataset, and where the config names the files of a split too.
+    Raises ValueError for a folder that is not a dataset, and if the config also names the files of a split.
     """
     root = OmegaConf.select(cfg, "dataset.root")
     if root is None:
@@ -47,7 +47,7 @@ def use_folder(cfg: DictConfig, args: argparse.Namespace, touched: Sequence[str]
 
 
 def check_alone(dataset: DictConfig, touched: Sequence[str]) -> None:
-    """Raise ValueError where a split is given beside the folder of both."""
+    """Raise ValueError if a split is given besides the folder of both."""
     given = [key for key in touched if key.startswith(("dataset.train", "dataset.val."))]
     given += [f"dataset.{split}.annotations" for split in ("train", "val") if dataset[split].annotations]
     if given:
@@ -75,7 +75,7 @@ def converted(cfg: DictConfig) -> dict[str, dict[str, str]]:
 
 
 def splits_of_earlier(output_dir: str) -> dict[str, dict[str, str]] | None:
-    """The splits of the training in this folder, where it has converted a dataset; else None."""
+    """The splits of an earlier training in this folder that converted a dataset, otherwise None."""
     path, folder = Path(output_dir, "config.yaml"), Path(output_dir, FOLDER).absolute()
     if not path.is_file():
         return None
@@ -87,7 +87,7 @@ def splits_of_earlier(output_dir: str) -> dict[str, dict[str, str]] | None:
 
 
 def from_main(work: Callable[[], T]) -> T:
-    """The result of `work`, which the main process does for all. Its ValueError is raised in every process."""
+    """Run `work` in the main process and return its result everywhere. A ValueError is raised in every process."""
     result = error = None
     if comm.is_main_process():
         try:

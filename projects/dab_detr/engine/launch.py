@@ -17,9 +17,9 @@ VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADD
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Join the processes that torchrun or Slurm started, or check those that Detectron2's standard arguments ask for.
+    """Join the processes that torchrun or Slurm started, or check the number in Detectron2's standard arguments.
 
-    Raises ValueError where they cannot be.
+    Raises ValueError if these processes are not possible.
     """
     if started_from_outside():
         join_processes(args)

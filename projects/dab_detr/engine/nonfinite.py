@@ -21,9 +21,9 @@ logger = logging.getLogger(__name__)
 
 
 class NonFiniteSteps:
-    """Count skipped steps, in all and in a row. A step that is taken ends a row.
+    """Count skipped steps, in total and in a row. A step that is taken ends the row.
 
-    Each is reported in a file in `output_dir`/nonfinite.
+    Each skipped step gets a report in `output_dir`/nonfinite.
     """
 
     def __init__(self, output_dir: str):

@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 def parameter_groups(model: nn.Module, *, lr: float, lr_factors: Mapping[str, float]) -> list[dict]:
     """Trainable parameters by learning rate, for the constructor of an optimizer. Each is in one group.
 
-    lr_factors: the name of a module to the factor of its parameters' learning rate, e.g. {"backbone": 0.1}. The
+    lr_factors: the factor of the learning rate for the parameters of each named module, e.g. {"backbone": 0.1}. The
         first name that is part of a parameter's path decides. Weight decay is the same for all, norms included.
 
     Raises ValueError for a name that is part of no path.
@@ -32,7 +32,7 @@ def parameter_groups(model: nn.Module, *, lr: float, lr_factors: Mapping[str, fl
 
 
 class ClippedAdamW(torch.optim.AdamW):
-    """AdamW that first scales the gradient of all parameters together down to a norm of `max_norm`.
+    """AdamW that first scales the gradient of all parameters together to a norm of at most `max_norm`.
 
     Clipping is part of the step so that it happens in every training loop, after a GradScaler has unscaled the
     gradients. (Detectron2's own SOLVER.CLIP_GRADIENTS clips each parameter by itself.)
@@ -50,9 +50,9 @@ class ClippedAdamW(torch.optim.AdamW):
     def step(self, closure: Callable[[], Tensor] | None = None, *, norm: Tensor | None = None) -> Tensor | None:
         """Clip and step.
 
-        norm: of the whole gradient, from a caller who has it already and knows that it is finite.
+        norm: the norm of the whole gradient, if the caller has it and knows that it is finite.
 
-        Raises FloatingPointError, and leaves the weights, where the gradient is not finite.
+        Raises FloatingPointError, without changing the weights, if the gradient is not finite.
         """
         loss = None
         if closure is not None:

@@ -23,15 +23,15 @@ AUGMENTATION = "dataloader.train.mapper.augmentations"
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """All that the rules look at.
+    """The facts that the rules use.
 
-    data: of dataset.train. evaluated: whether there is a dataset.val.
-    weights: what the training starts from: a detector, a backbone, or nothing.
+    data: the summary of dataset.train. evaluated: whether there is a dataset.val.
+    weights: the kind of weights that the training starts from: a detector, a backbone, or nothing.
     released: address of the released weights of the config; None if there are none, or if they are not wanted.
-    learning_rate: the config's, for batches of `base_batch`.
-    queries: the config's number of queries. max_detections: of an image, in the evaluation.
+    learning_rate: the config's learning rate, for batches of `base_batch`.
+    queries: the config's number of queries. max_detections: the evaluation's limit for an image.
     batch, iterations, epochs: given by the user; None if the rules decide.
-    memory: of one GPU in GiB; None for a CPU. processes: how many train together.
+    memory: the memory of one GPU in GiB; None for a CPU. processes: the number of processes.
     """
 
     data: DatasetSummary
@@ -51,7 +51,7 @@ class Situation:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A setting, and why it has this value."""
+    """A setting with the reason for its value."""
 
     key: str
     value: Any
@@ -109,7 +109,7 @@ def steps(situation: Situation, batch: int, side: int) -> Iterator[Rule]:
 
 
 def iterations_for(situation: Situation, batch: int) -> tuple[int, str]:
-    """The number of steps, and the reason; no reason where the user has given it."""
+    """The number of steps and the reason, which is empty if the user has given the number."""
     weights = "detector" if situation.released else situation.weights
     epoch = max(1, situation.data.images // batch)
     if situation.iterations or situation.epochs:
@@ -140,7 +140,7 @@ def schedule(iterations: int) -> Iterator[Rule]:
 
 
 def averaging(situation: Situation, iterations: int) -> Iterator[Rule]:
-    """The moving average of the weights, evaluations, and when they end the training."""
+    """The moving average of the weights, the evaluations, and early stopping."""
     decay = round(min(0.9998, max(0.9, 1 - 20 / iterations)), 5)
     reason = "an average over about a twentieth of the steps evens out the noise of small batches"
     yield Rule(key="train.ema.enabled", value=True, reason=reason)
@@ -182,7 +182,7 @@ def sizes(side: int) -> Iterator[Rule]:
 
 
 def colors(situation: Situation) -> Iterator[Rule]:
-    """How strongly colors change in training."""
+    """The strength of color changes in training."""
     images = situation.data.images
     strength = 0.4 if images < 1000 else 0.2 if images < 10_000 else 0.0
     if strength:
@@ -206,7 +206,7 @@ def crowds(situation: Situation) -> Iterator[Rule]:
 def overfit_rules(pictures: int, batch: int | None, test_augmentations: Any) -> list[Rule]:
     """The settings with which a training learns a few pictures by heart.
 
-    batch: given by the user. test_augmentations: the node of what is done to pictures in an evaluation.
+    batch: the batch size that the user has given. test_augmentations: the node of the augmentations in an evaluation.
     """
     reason = "learning by heart needs the same pictures each time"
     still = "nothing that changes the pictures, the weights or the end"

@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 class Reproducibility(HookBase):
     """Derive all randomness from the seed and the iteration, so that a checkpoint only keeps the seed.
 
-    Every step begins with the random numbers (Python's, NumPy's, torch's on every device) of its own, and the data goes
-    on with the batch of the first iteration. On a CPU a resumed training is then the same to the bit.
+    Every step seeds the random numbers (Python's, NumPy's, torch's on every device) again, and the data continues with
+    the batch of the first iteration. On a CPU, a resumed training is then bit-identical.
     """
 
     def __init__(self, loader: TrainLoader):

@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 def count_in_epochs(cfg: DictConfig, overridden: Collection[str]) -> None:
     """Turn `train.epochs`, if set, into `train.max_iter`, with an evaluation and a checkpoint each epoch.
 
-    Periods among the overrides stay. An epoch is as many full batches as there are images for; afterwards
-    `train.epochs` is None, for the config has it in iterations.
+    Periods among the overrides stay. An epoch has as many full batches as the images make. Afterwards `train.epochs` is
+    None, because the config has iterations instead.
 
-    Raises ValueError for a number that is not positive, and where `train.max_iter` is given too.
+    Raises ValueError for a number that is not positive, and if `train.max_iter` is given too.
     """
     epochs = cfg.train.epochs
     if epochs is None:
@@ -49,9 +49,10 @@ def check_iterations(cfg: DictConfig, overridden: Collection[str]) -> None:
 def with_warmup(
     scheduler: ParamScheduler, warmup_iters: int, max_iter: int, warmup_factor: float = 0.001
 ) -> ParamScheduler:
-    """Start the scheduler with `warmup_iters` iterations in which the rate rises evenly from `warmup_factor` of it.
+    """Start the scheduler with `warmup_iters` iterations in which the rate rises linearly from `warmup_factor` times
+    itself.
 
-    Raises ValueError where these are not fewer than all.
+    Raises ValueError unless there are fewer of them than of all iterations.
     """
     if not 0 <= warmup_iters < max_iter:
         raise ValueError(

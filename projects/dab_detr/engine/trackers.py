@@ -10,12 +10,12 @@ from types import ModuleType
 from detectron2.utils.events import EventWriter, get_event_storage
 from detectron2.utils.file_io import PathManager
 
-_WINDOW = 20  # iterations of which the median is sent, as Detectron2's other writers do
+_WINDOW = 20  # the median over these iterations is sent, as by Detectron2's other writers
 
 
 class _Tracker(EventWriter):
-    """Send each scalar once, under its iteration. Its name, project and account the tracker takes from its
-    own environment variables.
+    """Send each scalar once, under its iteration. The tracker's own environment variables set name, project and
+    account.
     """
 
     def __init__(self, output_dir: str):
@@ -42,8 +42,8 @@ class _Tracker(EventWriter):
 
 
 class WandbWriter(_Tracker):
-    """Weights & Biases. WANDB_PROJECT, WANDB_MODE and the like are heeded; WANDB_RUN_ID with WANDB_RESUME=allow goes
-    on with a run.
+    """Weights & Biases. It uses WANDB_PROJECT, WANDB_MODE and so on. WANDB_RUN_ID with WANDB_RESUME=allow continues a
+    run.
     """
 
     def _start(self, name: str, config: str | None) -> None:
@@ -59,9 +59,10 @@ class WandbWriter(_Tracker):
 
 
 class MLflowWriter(_Tracker):
-    """MLflow. MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME are heeded; MLFLOW_RUN_ID goes on with a run.
+    """MLflow. It uses MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME. MLFLOW_RUN_ID continues a run.
 
-    MLflow knows fewer characters in names than classes may have, and no NaN: others become "_", NaN is left out.
+    MLflow allows fewer characters in names than classes may have, and no NaN. Other characters become "_", and NaN is
+    left out.
     """
 
     def _start(self, name: str, config: str | None) -> None:
@@ -85,12 +86,12 @@ def check_trackers(names: Sequence[str]) -> None:
     """Raise ValueError for an unknown name and for a library that is not installed."""
     for name in names:
         if name not in TRACKERS:
-            raise ValueError(f"train.writers knows {', '.join(TRACKERS)}, and not {name!r}")
+            raise ValueError(f"unknown writer {name!r} in train.writers; available: {', '.join(TRACKERS)}")
         _imported(name)
 
 
 def trackers(names: Sequence[str], output_dir: str) -> list[EventWriter]:
-    """The writers of these names, each with a run named after `output_dir`, which gets the config.yaml there."""
+    """The writers with these names. Each has a run that is named after `output_dir` and gets the config.yaml there."""
     check_trackers(names)
     return [TRACKERS[name](output_dir) for name in names]
 

@@ -1,4 +1,4 @@
-"""Watch the first epoch for four silent failures of a training, and warn before they cost a night."""
+"""Watches the first epoch for four silent failures of a training, and warns early."""
 
 import logging
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ MESSAGES = {
         "model.criterion and the costs of its matcher pull in different directions."
     ),
     "no AP": (
-        "The loss has fallen from {first:.3g} to {last:.3g}, but AP is {value:.2g}: what is learned is not what is "
-        "evaluated. Most likely the categories of dataset.train and dataset.val differ (ids shifted by one, another "
-        "order), the boxes of one are in another format or unit, or their images are read differently."
+        "The loss has fallen from {first:.3g} to {last:.3g}, but AP is {value:.2g}: the model does not learn "
+        "what is evaluated. Most likely the categories of dataset.train and dataset.val differ (ids shifted by one, "
+        "another order), the boxes of one are in another format or unit, or their images are read differently."
     ),
     "unmatched": (
         "In the first epoch no query was ever matched with an object of {names}: the training data has none, or "
@@ -44,10 +44,10 @@ class Watchdog(HookBase):
     It watches a training from its first iteration and ignores a resumed one. All processes need
     it, after the hook that evaluates.
 
-    images: in the training data; None where that is not known, and classes are not watched.
-    class_names: of the training data.
-    patience: iterations that every training may look like this.
-    window: iterations over whose median it judges.
+    images: number of images in the training data. If it is None, classes are not watched.
+    class_names: the class names of the training data.
+    patience: number of iterations in which any training may look like this.
+    window: number of iterations over whose median it judges.
     """
 
     def __init__(self, *, images: int | None, class_names: Sequence[str], patience: int = 1000, window: int = 100):
@@ -57,7 +57,7 @@ class Watchdog(HookBase):
         self.visits = 0
 
     def after_step(self) -> None:
-        """Classes are judged at the end of the epoch, queries once, and every evaluation from then on."""
+        """Judge the classes at the end of the epoch, the queries once, and every evaluation from then on."""
         if self.trainer.start_iter > 0:
             return
         iteration = self.trainer.iter + 1
@@ -69,12 +69,12 @@ class Watchdog(HookBase):
             self.judge_evaluation()
 
     def after_train(self) -> None:
-        """The last evaluation comes after the last step."""
+        """Judge the last evaluation, which comes after the last step."""
         if self.trainer.start_iter == 0 and self.trainer.iter >= self.patience and comm.is_main_process():
             self.judge_evaluation()
 
     def count_classes(self) -> None:
-        """Judge the classes with the epoch's last batch, in all processes together: each has seen a part."""
+        """Judge the classes at the epoch's last batch, in all processes together, because each has seen a part."""
         batch = getattr(self.trainer, "_trainer", self.trainer).batch
         self.visits += len(batch) * comm.get_world_size()
         for x in batch:
@@ -89,7 +89,7 @@ class Watchdog(HookBase):
         for name, limit, what in (("box_spread", 0.01, "boxes"), ("logit_spread", 0.02, "classes")):
             if name in scalars and (value := scalars[name].median(self.window)) < limit:
                 self.say("collapsed", name=name, value=value, limit=limit, what=what)
-                return  # and the matching is arbitrary then
+                return  # the matching is then arbitrary
         if "match_churn" in scalars and (value := scalars["match_churn"].median(self.window)) > 80:
             self.say("churn", value=value, limit=80)
 
