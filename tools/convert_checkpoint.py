@@ -28,23 +28,25 @@ from dab_detr.config import load
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = command.config_parser(__doc__, "the config of the model, where IN carries none")
+    parser = command.config_parser(__doc__, "the config of the model, for IN without one")
     parser.add_argument(
         "input", metavar="IN", help="a file, a folder of transformers, a URL, zoo://name or hf://owner/repository"
     )
     parser.add_argument("output", metavar="OUT", type=Path, help="a file; for transformers a folder")
     parser.add_argument("--to", required=True, choices=FORMATS)
-    parser.add_argument("--num-classes", type=int, choices=(80, 91), help="COCO's, if the model is to have others")
-    parser.add_argument("--class-names", nargs="+", help="of the model's outputs, for transformers")
+    parser.add_argument("--num-classes", type=int, choices=(80, 91), help="convert COCO's classes to this number")
+    parser.add_argument("--class-names", nargs="+", help="names of the model's outputs, for transformers")
     parser.add_argument("--deploy", action="store_true", help="leave out auxiliary heads, which only training needs")
     parser.add_argument(
-        "--torchvision-names", action="store_true", help="of the backbone, as detrex' models with DC5 have them"
+        "--torchvision-names",
+        action="store_true",
+        help="give the backbone torchvision's names, as in detrex' models with DC5",
     )
     return command.parse(parser, argv)
 
 
 def convert(args: argparse.Namespace) -> None:
-    """Convert, and print what was done. Raises ValueError or OSError for weights that cannot be converted."""
+    """Convert and print a summary. Raises ValueError or OSError for weights that cannot be converted."""
     if args.output.exists():
         raise ValueError(f"{args.output} exists already; nothing was written")
     path = weights_file(local_weights(args.input))
@@ -74,7 +76,7 @@ def convert(args: argparse.Namespace) -> None:
         torchvision_names=args.torchvision_names,
         further={KEY: described(about, names, args.deploy)} if about and KEY in content else None,
     )
-    print(f"{args.output}: {written} tensors as {args.to} has them")
+    print(f"{args.output}: {written} tensors in the format of {args.to}")
 
 
 def described(about: Description, names: Sequence[str] | None, deploy: bool) -> dict:
@@ -88,8 +90,8 @@ def described(about: Description, names: Sequence[str] | None, deploy: bool) -> 
 def nodes(args: argparse.Namespace, about: Description | None) -> tuple[DictConfig | None, list]:
     """The nodes of the model and of its augmentations at test time.
 
-    They come from the config that is given, otherwise from the one in the checkpoint, of which nothing is built and no
-    interpolation followed. Without either, the model is None.
+    They come from the given config, otherwise from the one in the checkpoint. Nothing in the checkpoint's config is
+    built, and no interpolation is followed. Without a config, the model is None.
     """
     if args.config_file:
         cfg = load(args.config_file, args.opts)

@@ -1,11 +1,11 @@
 """Convert a dataset of YOLO, Pascal VOC, LabelMe, CreateML or COCO to annotation files in COCO format.
 
-python tools/convert_dataset.py my/dataset my/coco                     # a folder; what it holds is recognized
-python tools/convert_dataset.py my/dataset my/coco --val-fraction 0.2  # split a validation set off
-python tools/convert_dataset.py my/data.yaml my/coco                   # YOLO, by its yaml file
+python tools/convert_dataset.py my/dataset my/coco                     # a folder in any known format python
+tools/convert_dataset.py my/dataset my/coco --val-fraction 0.2  # split a validation set off python
+tools/convert_dataset.py my/data.yaml my/coco                   # YOLO, by its yaml file
 
 Pictures stay in place. Every picture and object that is not converted is named, here and in my/coco/conversion.txt.
-Ends with status 1 where something was left out or needs a look, 2 where nothing was written.
+The exit status is 1 if something was left out or needs a look, and 2 if nothing was written.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 from dab_detr.conversion import DamagedDataset, convert, recognize
 from dab_detr.conversion.recognition import FORMATS
 
-SHOWN = 20  # places that a finding names on the screen
+SHOWN = 20  # places of a finding on the screen
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,8 +54,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", help="the folder of a dataset, a data.yaml of YOLO, or an annotation file of COCO")
     parser.add_argument("output", help="folder for train.json, val.json, test.json and conversion.txt")
-    parser.add_argument("--val-fraction", type=float, help="part of train that becomes val, if there is no val: 0.2")
-    parser.add_argument("--seed", type=int, default=0, help="decides which pictures become val")
+    parser.add_argument(
+        "--val-fraction", type=float, help="fraction of train that becomes val, if there is no val: 0.2"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed for the pictures of val")
     parser.add_argument("--format", choices=FORMATS, help="for folders with labels of several formats")
     parser.add_argument("--skip-damaged", action="store_true", help="leave out the pictures of damaged files")
     parser.add_argument("--skip-unlabeled", action="store_true", help="leave out pictures without labels")

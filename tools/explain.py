@@ -1,4 +1,4 @@
-"""Show what a detector's queries looked at: one HTML page for each image, which opens from the disk.
+"""Show what a detector's queries look at, in one HTML page for each image. The page opens from the disk.
 
 python tools/explain.py --checkpoint output/mine/model_final.pth street.jpg --output output/explained
 python tools/explain.py --checkpoint output/mine/model_final.pth street.jpg --output output/explained --figures

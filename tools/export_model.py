@@ -39,7 +39,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raises ValueError for arguments that do not go together."""
+    """Raise ValueError for arguments that do not go together."""
     if args.output.suffix != SUFFIXES[args.to]:
         raise ValueError(f"--to {args.to} writes {SUFFIXES[args.to]} files: rename {args.output}")
     if args.output.exists():
@@ -64,7 +64,7 @@ def calibration_batches(paths: Sequence[str], augmentations: T.AugmentationList,
 
 
 def run(args: argparse.Namespace) -> None:
-    """Raises ValueError and OSError for what cannot be exported."""
+    """Export. Raises ValueError and OSError for a model that cannot be exported."""
     check(args)
     predictor = predictor_of(args)
     short_side, max_size = resizing_rule(predictor.augmentations)

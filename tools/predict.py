@@ -17,7 +17,7 @@ from dab_detr.inference.arguments import add_model_arguments
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = command.config_parser(__doc__, "for weights that come without: a LazyConfig or a yacs config")
+    parser = command.config_parser(__doc__, "for weights without an embedded config: a LazyConfig or a yacs config")
     parser.add_argument(
         "images",
         nargs="*",
@@ -30,17 +30,19 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--output", type=Path, help="folder for the pictures or the video (without --json default output/predictions)"
     )
     parser.add_argument(
-        "--json", type=Path, help="file for what was found, in COCO's format; with the suffix .jsonl a line an image"
+        "--json",
+        type=Path,
+        help="file for the detections, in COCO's format; with the suffix .jsonl, one line for each image",
     )
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score of a detection (default 0.3)")
     parser.add_argument(
         "--batch-size",
         type=int,
         default=1,
-        help="images that are read at once; those of one size go through the model together",
+        help="number of images of one size that go through the model together",
     )
     parser.add_argument("--pad", action="store_true", help="put images of different sizes together, padded")
-    parser.add_argument("--skip-unreadable", action="store_true", help="name images that cannot be read and go on")
+    parser.add_argument("--skip-unreadable", action="store_true", help="name images that cannot be read and continue")
     parser.add_argument("--resume", action="store_true", help="continue a run that was stopped, with the same command")
     parser.add_argument("--overwrite", action="store_true", help="replace files that an earlier run has written")
     parser.add_argument("--max-pixels", type=int, help="largest image to read, in pixels (default 179 million)")
@@ -60,7 +62,7 @@ def work(args: argparse.Namespace) -> None:
     """Detect; signals end it as Ctrl-C does."""
     for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):
         signal.signal(getattr(signal, name), interrupt)
-    from detectron2.utils.logger import setup_logger  # --help and wrong arguments need not wait for torch
+    from detectron2.utils.logger import setup_logger  # imported here, so that --help does not wait for torch
 
     from dab_detr.inference.job import run
 

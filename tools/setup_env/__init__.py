@@ -1,6 +1,6 @@
-"""Makes the virtual environment that the Makefile runs in, or checks the one the user brought.
+"""Makes the virtual environment for the Makefile, or checks the user's own.
 
-Standard library only; any Python from 3.8 on runs it, and it looks for one the project can use.
+It uses the standard library only and runs on any Python from 3.8 on. It looks for a Python that the project can use.
 """
 
 import sys

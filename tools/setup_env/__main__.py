@@ -44,7 +44,8 @@ NEEDS = {"run": RUN, "test": {**RUN, **TEST, **DOCS}, "lint": {"ruff": "ruff"}, 
 
 
 def recipe() -> str:
-    """A hash over what decides on the packages: the lock file, setup.py, these scripts and the checkout's path."""
+    """A hash over everything that determines the packages: the lock file, setup.py, these scripts, the checkout's
+    path."""
     total = hashlib.sha256(str(ROOT).encode())
     for path in (LOCK, ROOT / "setup.py", *sorted(Path(__file__).parent.glob("*.py"))):
         total.update(hashlib.sha256(path.read_bytes()).digest())
@@ -52,7 +53,7 @@ def recipe() -> str:
 
 
 def is_current(environment: Environment, python: str | None, detectron2: str | None) -> bool:
-    """Whether our environment was made by today's recipe, with the Python and the Detectron2 that are asked for."""
+    """Whether our environment was made by the current recipe, with the requested Python and Detectron2."""
     made_by, holds = environment.read_stamp()
     wishes = [python and f"Python {python}.", detectron2 and VERSIONS[detectron2]]
     return made_by == recipe() and all(wish in holds for wish in wishes if wish)
@@ -90,7 +91,7 @@ def make(environment: Environment, python: str, detectron2: str | None) -> None:
 
 
 def bring_up_to_date(environment: Environment, python: str | None, detectron2: str | None) -> str:
-    """Make our environment if it is missing or not current. Return a line on what it holds."""
+    """Make our environment if it is missing or not current. Return a line about its contents."""
     python = find_python(python) if python else None
     version = "{}.{}".format(*python_version(python)) if python else None
     if is_current(environment, version, detectron2):
@@ -108,7 +109,7 @@ def bring_up_to_date(environment: Environment, python: str | None, detectron2: s
 
 
 def check(environment: Environment, purpose: str) -> str:
-    """Check that the user's environment has what `purpose` needs. Return a line on what it holds."""
+    """Check that the user's environment has the packages for `purpose`. Return a line about its contents."""
     path, needs = environment.path, NEEDS[purpose]
     if not os.access(environment.python, os.X_OK):
         raise SetupError(f"{path} is not a Python environment: it has no bin/python.")

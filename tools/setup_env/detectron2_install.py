@@ -1,4 +1,4 @@
-"""The two ways to Detectron2: upstream's pinned commit, else the release 0.5 of the index, patched."""
+"""Installs Detectron2: upstream's pinned commit, otherwise the patched release 0.5 of the package index."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SDIST = "detectron2-cdo==0.5 --hash=sha256:53c9e79e9cc943e80419c588ea44b5479507a
 
 
 def install_detectron2(environment: Environment, wish: str | None) -> None:
-    """Install Detectron2 the way asked for, `github` or `index`, else the first that works here.
+    """Install Detectron2 from `github` or `index` as requested, otherwise from the first that works here.
 
-    Raises SetupError if none works, or not the one asked for.
+    Raises SetupError if neither works, or if the requested one does not.
     """
     if wish != "index":
         obstacle = no_compiler() or no_answer(GITHUB)
@@ -42,7 +42,7 @@ def install_from_github(environment: Environment) -> None:
 
 
 def install_from_index(environment: Environment) -> None:
-    """Install release 0.5 from the package index with its source patched, since it cannot be installed as it is."""
+    """Install release 0.5 from the package index with patched source, because the original cannot be installed."""
     say("detectron2 is taken from the package index: its release 0.5, made importable. It lacks")
     for lack in detectron2_patch.LACKS:
         say(f"  - {lack}")

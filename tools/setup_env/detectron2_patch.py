@@ -1,10 +1,10 @@
 """Turn the sdist of Detectron2 0.5 into a package that today's numpy, Pillow and pip can use.
 
 The release of 2021 does not import with numpy 1.24 or Pillow 10 and later, and its C++ code does not
-compile against today's torch. Here the few dead names are replaced by the living ones, the compiled
-module by a stand-in, and its setup.py by one that needs neither torch nor a compiler. What the
-compiled module did for others (rotated boxes, deformable convolution, the fast COCO evaluator) is
-missing; the COCO evaluator falls back to pycocotools, which computes the same.
+compile against today's torch. This module replaces the few removed names by current ones, the compiled module by a
+stand-in, and the setup.py by one that needs neither torch nor a compiler. The functions of the compiled module (rotated
+boxes, deformable convolution, the fast COCO evaluator) are missing. The COCO evaluator falls back to pycocotools, which
+computes the same.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ setup(
 
 
 def modernize(text: str) -> str:
-    """The source `text` with the names that numpy 1.24 and Pillow 10 removed replaced.
+    """Replace the names in the source `text` that numpy 1.24 and Pillow 10 removed.
 
     >>> modernize("np.zeros(3, dtype=np.int), np.int64(1), Image.LINEAR")
     'np.zeros(3, dtype=int), np.int64(1), Image.BILINEAR'

@@ -1,8 +1,8 @@
-"""A virtual environment: whose it is, whether it is complete, and the commands that fill it.
+"""A virtual environment: its owner, its state, and the commands that fill it.
 
 An environment made here holds a stamp. The stamp is empty at first and is filled in by the last step, in one rename, so
-an environment that is half made is never taken for a complete one. An environment without a stamp belongs to the user,
-and nothing in it is ever changed.
+an incomplete environment is never taken for a complete one. An environment without a stamp belongs to the user, and
+nothing in it is ever changed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ print(json.dumps([failed, versions]))
 
 
 class SetupError(Exception):
-    """An error for the user. The text says what is wrong, and the way out."""
+    """An error for the user. The text names the problem and the way out."""
 
 
 def say(text: str) -> None:
@@ -55,7 +55,7 @@ def say(text: str) -> None:
 
 
 def advice(log: str) -> str:
-    """A plain sentence on what went wrong in a failed command's `log`, or an empty string."""
+    """A plain sentence about the error in a failed command's `log`, or an empty string."""
     return next((text for sign, text in ADVICE.items() if sign in log), "")
 
 
@@ -68,7 +68,7 @@ class Environment:
         self.log = path / "setup.log"
 
     def owner(self) -> str:
-        """Its owner: `ours`, `theirs`, or `nobody` where there is no environment."""
+        """Its owner: `ours`, `theirs`, or `nobody` if there is no environment."""
         if self.path.resolve() == OURS.resolve() and (self.path / STAMP).is_file():
             return "ours"
         if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
@@ -76,7 +76,7 @@ class Environment:
         return "nobody"
 
     def read_stamp(self) -> tuple[str, str]:
-        """The recipe that made it and a line on what it holds; both are empty if it is not complete."""
+        """The recipe that made it and a line about its contents. Both are empty if it is not complete."""
         try:
             stamp = json.loads((self.path / STAMP).read_text())
         except (OSError, ValueError):

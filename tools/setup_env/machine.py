@@ -1,4 +1,4 @@
-"""The Python to build on, the compiler and the way to GitHub that this machine has."""
+"""Finds the Python to build on, and checks for a compiler and for a way to GitHub."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def python_version(command: str) -> tuple[int, int] | None:
 
 
 def find_python(wish: str | None) -> str:
-    """The Python to build on: the one asked for, else this one, else a supported one on PATH.
+    """The Python to build on: the requested one, otherwise this one, otherwise a supported one on PATH.
 
-    Its path does not lead through a virtual environment, since the set-up may replace that one. Raises SetupError if
-    there is no such Python, or if it lacks the module venv.
+    Its path does not lead through a virtual environment, because the set-up may replace that environment. Raises
+    SetupError if there is no such Python, or if it lacks the module venv.
     """
     candidates = [wish] if wish else [sys.executable, "python3.12", "python3.11", "python3.10"]
     command = next((name for name in candidates if python_version(name) in PYTHONS), None)
@@ -51,14 +51,14 @@ def find_python(wish: str | None) -> str:
 
 
 def no_compiler() -> str:
-    """Why nothing can be compiled here, or an empty string."""
+    """The reason why nothing can be compiled here, or an empty string."""
     if any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
         return ""
     return "there is no C++ compiler (Debian, Ubuntu: build-essential)"
 
 
 def no_answer(url: str, seconds: float = 5.0) -> str:
-    """Why `url` does not answer, or an empty string."""
+    """The reason why `url` does not answer, or an empty string."""
     host = urllib.parse.urlsplit(url).hostname
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds)
