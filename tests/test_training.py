@@ -16,8 +16,8 @@ SMALL = [
 def test_from_a_folder_to_a_predictor_in_ten_lines(tmp_path):
     root = yolo(tmp_path / "pictures")
     result = dab_detr.train(
-        LAZY, [f"dataset.root={root}", f"train.output_dir={tmp_path / 'output'}", "train.max_iter=4",
-               "train.eval_period=2", *SMALL]
+        LAZY, [f"dataset.root={root}", f"train.output_dir={tmp_path / 'output'}", "train.recipe=auto",
+               "train.max_iter=4", "train.eval_period=2", *SMALL]
     )  # fmt: skip
     predictor = result.predictor(device="cpu")
     detections = predictor(root / "images/train/0.png", threshold=0.0)
@@ -25,7 +25,7 @@ def test_from_a_folder_to_a_predictor_in_ten_lines(tmp_path):
     assert predictor.class_names == list(NAMES) and set(detections.labels) <= set(NAMES) and len(detections) > 0
     assert result.best_checkpoint == tmp_path / "output/model_best.pth"
     assert [row["iteration"] for row in result.evaluations] == [1, 4]
-    assert result.evaluations[-1]["bbox/AP"] == result.metrics["bbox"]["AP"]
+    assert result.evaluations[-1]["ema/bbox/AP"] == result.metrics["ema"]["bbox"]["AP"]
     assert all(set(row) == set(result.evaluations[0]) for row in result.evaluations)
 
 

@@ -104,8 +104,8 @@ def steps(situation: Situation, batch: int, side: int) -> Iterator[Rule]:
         yield Rule(key="train.accumulate", value=parts, reason=reason)
     rate = float(f"{situation.learning_rate * math.sqrt(batch / situation.base_batch):.2g}")
     if rate != situation.learning_rate:
-        reason = f"Adam's noise grows with the root of the batch: {situation.learning_rate:g} is for batches of "
-        yield Rule(key="optimizer.lr", value=rate, reason=f"{reason}{situation.base_batch}")
+        reason = f"{situation.learning_rate:g} is for batches of {situation.base_batch}, and goes with their root"
+        yield Rule(key="optimizer.lr", value=rate, reason=reason)
 
 
 def iterations_for(situation: Situation, batch: int) -> tuple[int, str]:
@@ -117,9 +117,8 @@ def iterations_for(situation: Situation, batch: int) -> tuple[int, str]:
     least, most = EPOCHS[weights]
     epochs = min(most, max(least, math.ceil(STEPS[weights] / epoch)))
     begins = {"detector": "a detector", "backbone": "a backbone alone", "none": "random weights"}[weights]
-    bound = {least: "at least", most: "at most"}.get(epochs)
-    why = f"{bound} {epochs} epochs" if bound else f"about {STEPS[weights]:,} steps"
-    return epochs * epoch, f"{epochs} epochs of {epoch} steps: {why} from {begins}"
+    why = {least: "the fewest epochs", most: "the most epochs"}.get(epochs, f"about {STEPS[weights]:,} steps")
+    return epochs * epoch, f"{epochs} epochs of {epoch} steps, {why} from {begins}"
 
 
 def schedule(iterations: int) -> Iterator[Rule]:

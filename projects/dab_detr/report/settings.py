@@ -11,6 +11,8 @@ from ..version import __version__
 from .section import Section, Table
 
 KEYS = {
+    "training data": "dataset.train.annotations",
+    "validation data": "dataset.val.annotations",
     "starting weights": "train.init_checkpoint",
     "iterations": "train.max_iter",
     "pictures in a batch": "dataloader.train.total_batch_size",
@@ -30,7 +32,8 @@ def settings_section(cfg: DictConfig, folder: Path) -> Section:
     source = cfg.get("source") or {}
     values = {name: OmegaConf.select(cfg, key) for name, key in KEYS.items()}
     rows = [("config", str(source.get("file", ""))), *((name, str(x)) for name, x in values.items() if x is not None)]
-    rows += [(key, text(OmegaConf.select(cfg, key))) for key in source.get("set", []) if key not in KEYS.values()]
+    others = {key: OmegaConf.select(cfg, key) for key in source.get("set", []) if key not in KEYS.values()}
+    rows += [(key, text(value)) for key, value in others.items() if value is not None]
     versions = [("dab_detr", __version__), ("Python", platform.python_version())]
     versions += [(name, installed(name)) for name in PACKAGES]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
