@@ -4,6 +4,7 @@ Times the forms of a task in turns and prints a table. --json also writes it to 
 """
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -61,7 +62,8 @@ def measure(args: argparse.Namespace) -> dict:
     result = {"forms": found}
     if args.task == "inference":
         inputs = inputs_for(model, args)
-        result["gmac"] = gmac(lambda: model.eval()(inputs))
+        frozen = copy.deepcopy(model).eval().requires_grad_(False)  # the counter cannot follow parameters as inputs
+        result["gmac"] = gmac(lambda: frozen(inputs))
         result["parameters"] = sum(p.numel() for p in model.parameters())
         result["peak_gflops"] = matrix_peak(DTYPES[args.precision], args.device)
         for form in found.values():

@@ -1,40 +1,106 @@
-"""Hugging Face transformers' DAB-DETR with the weights of ours, in its fastest setting."""
+"""Hugging Face transformers' detectors with the weights of ours, in their fastest setting."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from detectron2.structures import ImageList
 from torch import Tensor, nn
-from transformers import DabDetrConfig, DabDetrForObjectDetection, TimmBackboneConfig
+from transformers import (
+    DabDetrConfig,
+    DabDetrForObjectDetection,
+    DeformableDetrConfig,
+    DeformableDetrForObjectDetection,
+    TimmBackboneConfig,
+)
 
+from dab_detr.checkpoint.blocks import deformable_attention, mlp, torchvision_resnet
+from dab_detr.checkpoint.rename import RenameTable, Rule
 from dab_detr.checkpoint.transformers import dab_detr_table
 from dab_detr.detector import DABDETR, padding_of
 from dab_detr.modeling.structures import Target
+from dab_detr.modeling.transformer import DeformableEncoder
 
 
-def same_model(ours: DABDETR) -> DabDetrForObjectDetection:
+def same_model(ours: DABDETR) -> nn.Module:
     """Theirs with the weights of ours, on the same device, with the same layers frozen, without dropout.
 
-    It has one way of attention, products and softmax. Raises ValueError where ours is not DAB-DETR on a ResNet-50.
+    It has one way of attention: products and softmax in DAB-DETR, `grid_sample` in Deformable DETR. Raises ValueError
+    if ours is neither of them on a ResNet-50.
     """
+    deformable = isinstance(ours.encoder, DeformableEncoder)
+    theirs, table = deformable_detr(ours) if deformable else dab_detr(ours)
+    state, unknown = table.to_theirs(ours.state_dict())
+    own = ("num_batches_tracked", "decoder.bbox_embed")  # a counter, and the second name of the box head
+    fits = all(x.shape == state[name].shape for name, x in theirs.state_dict().items() if name in state)
+    missing, unexpected = theirs.load_state_dict(state, strict=False) if fits else ((), state)
+    if unknown or unexpected or not all(any(part in name for part in own) for name in missing):
+        raise ValueError(
+            "transformers has the models of configs/dab_detr_r50_50ep.py and configs/deformable_detr_r50_50ep.py only: "
+            "leave out --peer"
+        )
+    for name, parameter in backbone_of(theirs).named_parameters():
+        parameter.requires_grad_(not is_frozen(name))
+    return theirs.to(ours.device).train(ours.training)
+
+
+def dab_detr(ours: DABDETR) -> tuple[DabDetrForObjectDetection, RenameTable]:
+    """Their DAB-DETR, and the table of its weights."""
     config = DabDetrConfig(
-        backbone_config=TimmBackboneConfig(
-            backbone="resnet50", use_pretrained_backbone=False, out_indices=[4], features_only=True
-        ),
+        backbone_config=resnet50([4]),
         num_labels=ours.num_classes,
         num_queries=ours.queries.num_queries,
         dropout=0.0,
         auxiliary_loss=True,
     )
-    theirs = DabDetrForObjectDetection(config)
-    state, unknown = dab_detr_table().to_theirs(ours.state_dict())
-    missing, unexpected = theirs.load_state_dict(state, strict=False)
-    own = ("num_batches_tracked", "decoder.bbox_embed")  # a counter, and the second name of the box head
-    if unknown or unexpected or not all(any(part in name for part in own) for name in missing):
-        raise ValueError("transformers has the model of configs/dab_detr_r50_50ep.py only: leave out --peer")
-    for name, parameter in theirs.model.backbone.conv_encoder.named_parameters():
-        parameter.requires_grad_(not is_frozen(name))
-    return theirs.to(ours.device).train(ours.training)
+    return DabDetrForObjectDetection(config), dab_detr_table()
+
+
+def deformable_detr(ours: DABDETR) -> tuple[DeformableDetrForObjectDetection, RenameTable]:
+    """Their Deformable DETR, and the table of its weights."""
+    layers = {"encoder_layers": len(ours.encoder.layers), "decoder_layers": len(ours.decoder.layers)}
+    config = DeformableDetrConfig(
+        backbone_config=resnet50([2, 3, 4]),
+        num_labels=ours.num_classes,
+        num_queries=ours.queries.num_queries,
+        dropout=0.0,
+        auxiliary_loss=True,
+        **layers,
+    )
+    return DeformableDetrForObjectDetection(config), RenameTable(deformable_rules(layers["decoder_layers"]))
+
+
+def resnet50(maps: list[int]) -> TimmBackboneConfig:
+    """Their backbone with these of its maps."""
+    return TimmBackboneConfig(backbone="resnet50", use_pretrained_backbone=False, out_indices=maps, features_only=True)
+
+
+def deformable_rules(layers: int) -> Iterator[Rule]:
+    """The rules for Deformable DETR as transformers 5.18 names it. layers: of the decoder, which share their heads."""
+    yield from torchvision_resnet("model.backbone.model.", "backbone.")
+    yield Rule("model.input_proj.{i}.{j}.{p}", "neck.projections.{i}.{j}.{p}")
+    yield Rule("model.level_embed", "neck.level_embed")
+    yield Rule("model.query_position_embeddings.weight", ("queries.embed", "queries.content"), axis=1)
+    yield Rule("model.reference_points.{p}", "queries.point_head.0.{p}")
+    for part, attention, norms in (("encoder", "self_attn", 1), ("decoder", "encoder_attn", 2)):
+        theirs, ours = f"model.{part}.layers.{{i}}", f"{part}.layers.{{i}}"
+        own = "attention" if part == "encoder" else "cross_attention"
+        yield from deformable_attention(f"{theirs}.{attention}", f"{ours}.{own}")
+        yield Rule(f"{theirs}.{attention}_layer_norm.{{p}}", f"{ours}.norm{norms}.{{p}}")
+        yield Rule(f"{theirs}.final_layer_norm.{{p}}", f"{ours}.norm{norms + 1}.{{p}}")
+        for name, linear in {"fc1": "linear1", "fc2": "linear2"}.items():
+            yield Rule(f"{theirs}.mlp.{name}.{{p}}", f"{ours}.ffn.{linear}.{{p}}")
+    theirs, ours = "model.decoder.layers.{i}.self_attn", "decoder.layers.{i}"
+    for name, projection in {"q": "query", "k": "key", "v": "value", "o": "out"}.items():
+        yield Rule(f"{theirs}.{name}_proj.{{p}}", f"{ours}.self_attention.{projection}.{{p}}")
+    yield Rule(f"{theirs}_layer_norm.{{p}}", f"{ours}.norm1.{{p}}")
+    copies = range(1, layers)
+    yield Rule("class_embed.0.{p}", "decoder.class_heads.0.{p}", copies=tuple(f"class_embed.{i}.{{p}}" for i in copies))
+    yield from mlp("bbox_embed.0", "decoder.box_heads.0", 3, copies=[f"bbox_embed.{i}" for i in copies])
+
+
+def backbone_of(theirs: nn.Module) -> nn.Module:
+    """The part of theirs that turns pixels and a mask into maps and masks."""
+    return getattr(theirs.model.backbone, "conv_encoder", theirs.model.backbone)
 
 
 def is_frozen(name: str) -> bool:
@@ -44,28 +110,38 @@ def is_frozen(name: str) -> bool:
 
 
 def tensors(images: ImageList) -> tuple[Tensor, Tensor]:
-    """The inputs of the peer: pixels, and a mask that is 1 where there is image."""
+    """The inputs of theirs: pixels, and a mask that is 1 where there is image."""
     return images.tensor, (~padding_of(images)).long()
 
 
 def labels(targets: Sequence[Target]) -> list[dict[str, Tensor]]:
+    """Targets as theirs takes them."""
     return [{"class_labels": target.labels, "boxes": target.boxes} for target in targets]
 
 
 class GivenFeatures(nn.Module):
-    """In the place of their backbone: a feature map (B, C, h, w) that is there already, without padding."""
+    """Stands in for their backbone and returns feature maps (B, C, h, w), computed before, without padding."""
 
-    def __init__(self, features: Tensor):
+    def __init__(self, features: Sequence[Tensor]):
         super().__init__()
-        self.answer = [(features, torch.ones_like(features[:, 0], dtype=torch.bool))]
+        self.answer = [(x, torch.ones_like(x[:, 0], dtype=torch.bool)) for x in features]
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor) -> list[tuple[Tensor, Tensor]]:
         return self.answer
 
 
+def give_features(theirs: nn.Module, features: Sequence[Tensor]) -> None:
+    """Replace their backbone by its maps."""
+    given = GivenFeatures(features)
+    if hasattr(theirs.model.backbone, "conv_encoder"):
+        theirs.model.backbone.conv_encoder = given
+    else:
+        theirs.model.backbone = given
+
+
 @torch.no_grad()
 def check_same(ours: tuple[Tensor, Tensor], theirs: Callable, tolerance: float = 1e-3) -> None:
-    """Raises RuntimeError where the last layer's logits and boxes say that two different models would be compared."""
+    """Raise RuntimeError if the logits and boxes of the last layer differ: two different models would be compared."""
     output = theirs()
     pairs = zip(ours, (output.logits, output.pred_boxes), strict=True)
     apart = max((a - b).abs().max().item() for a, b in pairs)
@@ -74,6 +150,6 @@ def check_same(ours: tuple[Tensor, Tensor], theirs: Callable, tolerance: float =
 
 
 def loss(theirs: nn.Module, logits: Tensor, boxes: Tensor, labels: list[dict[str, Tensor]]) -> Tensor:
-    """Theirs on the answers of all layers, as their training computes it."""
+    """Theirs on the predictions of all layers, as their training computes it."""
     answers = (logits[-1], labels, logits.device, boxes[-1], theirs.config, logits, boxes)
     return theirs.loss_function(*answers)[0]

@@ -44,7 +44,7 @@ def transformer(model: DABDETR, args: argparse.Namespace) -> Forms:
 
         theirs, (pixels, mask) = peer.same_model(model), peer.tensors(images)
         peer.check_same(detect(model, pixels, padding), lambda: theirs(pixels, pixel_mask=mask))
-        theirs.model.backbone.conv_encoder = peer.GivenFeatures(features["res5"])
+        peer.give_features(theirs, features.values())
         quickest = compiled(theirs, args)
         forms["transformers"] = predicting(lambda: quickest(pixels, pixel_mask=mask), args)
     forms["dab_detr"] = predicting(lambda: model.detect(features, padding), args)

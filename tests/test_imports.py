@@ -33,7 +33,9 @@ MAY_IMPORT = {
     "modeling.attention": ("modeling.dot_product", "modeling.part", "modeling.structures"),
     "modeling.positional": ("modeling.boxes", "modeling.layers", "modeling.part"),
     "modeling.onednn": (),
+    "modeling.bag_sampling": ("modeling.boxes",),
     "modeling.deformable": (
+        "modeling.bag_sampling",
         "modeling.boxes",
         "modeling.part",
         "modeling.structures",

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from samples import random_boxes, random_memory, worst
 B, Q, C, HEADS, POINTS = 2, 5, 8, 4, 3
 LEVELS = {1: [[(4, 6), (3, 5)]], 3: [[(4, 6), (3, 5)], [(2, 3), (1, 3)], [(1, 1), (1, 1)]]}
 CHANNELS = C // HEADS
+MKL = torch.backends.mkl.is_available()
 
 
 def bilinear(cells: torch.Tensor, x: float, y: float) -> torch.Tensor:
@@ -91,15 +93,51 @@ def test_infinite_points_read_nothing():
     assert sample_from_bags(value, shapes, points * math.inf, weights).abs().max() == 0
 
 
-def test_many_queries_without_a_gradient_are_sampled_from_bags(monkeypatch):
+@settings(deadline=None, max_examples=40)
+@given(
+    shapes=st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=3),
+    batch=st.integers(1, 3),
+    queries=st.integers(0, 4),
+    coordinates=st.lists(COORDINATES.filter(math.isfinite), min_size=1, max_size=7),
+    mkl=st.booleans(),
+)
+def test_gradients_of_bags_are_those_of_grids_wherever_the_points_lie(shapes, batch, queries, coordinates, mkl):
+    """With MKL's products of sparse matrices, where this torch has them, and without."""
+    value = torch.randn(batch, sum(h * w for h, w in shapes), 2, 3, dtype=torch.float64)
+    shape = batch, queries, 2, len(shapes), 2
+    points = torch.tensor(coordinates, dtype=torch.float64).repeat(2 * math.prod(shape))[: 2 * math.prod(shape)]
+    given = [x.requires_grad_() for x in (value, points.view(*shape, 2), torch.rand(shape, dtype=torch.float64))]
+    grad = torch.randn(batch, queries, 6, dtype=torch.float64)
+    with mock.patch.object(torch.backends.mkl, "is_available", lambda: mkl and MKL):
+        bags, grids = (
+            torch.autograd.grad(form(given[0], tuple(shapes), *given[1:]), given, grad)
+            for form in (sample_from_bags, sample_from_grids)
+        )
+    for a, b in zip(bags, grids, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
+
+
+def test_gradients_of_bags_in_training_with_bf16_are_in_the_types_of_the_inputs():
+    value, shapes, points, weights = sample(3)
+    given = [x.requires_grad_() for x in (value.bfloat16(), points.float(), weights.bfloat16())]
+    out = sample_from_bags(given[0], shapes, *given[1:])
+    grads = torch.autograd.grad(out.sum(), given)
+    exact = [x.detach().double().requires_grad_() for x in given]
+    for a, b, x in zip(
+        grads, torch.autograd.grad(sample_from_grids(exact[0], shapes, *exact[1:]).sum(), exact), given, strict=True
+    ):
+        assert a.dtype == x.dtype
+        assert worst(a.double(), b) < 0.02 * b.abs().max()
+
+
+def test_many_queries_are_sampled_from_bags(monkeypatch):
     value, shapes, points, weights = sample(3)
     monkeypatch.setattr(deformable, "sample_from_bags", lambda *_: "bags")
     monkeypatch.setattr(deformable, "BAG_FROM", Q)
     assert deformable_sample(value, shapes, points, weights) == "bags"
-    assert deformable_sample(value.requires_grad_(), shapes, points, weights) != "bags"
-    with torch.no_grad():
-        assert deformable_sample(value, shapes, points, weights) == "bags"
-    assert deformable_sample(value.detach(), shapes, points[:, :-1], weights[:, :-1]) != "bags"
+    assert deformable_sample(value, shapes, points[:, :-1], weights[:, :-1]) != "bags"
+    monkeypatch.setattr(deformable, "INT32_MAX", 4 * B * Q * HEADS * 3 * POINTS)
+    assert deformable_sample(value, shapes, points, weights) != "bags"
 
 
 def test_bags_in_16_bits_are_those_of_full_precision_rounded():

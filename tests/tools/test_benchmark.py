@@ -62,6 +62,13 @@ def test_against_transformers_the_same_model_is_measured():
         assert next(iter(result["forms"])) == "transformers"
 
 
+def test_against_transformers_the_same_deformable_model_is_measured():
+    layers = ["model.encoder.num_layers=1", "model.decoder.layers.num_layers=2", "model.queries.num_queries=10"]
+    given = ["--peer", "--batch", "1", "--config-file", "configs/deformable_detr_r50_50ep.py", *layers]
+    for task in ("inference", "transformer", "training"):
+        assert next(iter(benchmark.measure(arguments(task, *given))["forms"])) == "transformers"
+
+
 def test_another_model_than_theirs_is_refused():
     with pytest.raises(ValueError, match="leave out --peer"):
         benchmark.measure(arguments("inference", "--peer", "model.queries.num_patterns=3"))

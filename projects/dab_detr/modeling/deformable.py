@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .bag_sampling import sample_from_bags
 from .boxes import full_precision
 from .part import ANCHORS, Part
 from .structures import Look, Memory, Position
 
-# On CPU, one weighted bag of cells is faster than `grid_sample` from about this many queries on.
-BAG_FROM = 2**11
+BAG_FROM = 2**9
+"""Queries from which bags take less CPU time than `grid_sample`, with and without a gradient. See docs/benchmarks.md."""
 INT32_MAX = torch.iinfo(torch.int32).max
 
 
@@ -46,15 +47,11 @@ def has_triton() -> bool:
 
 
 def bag_is_faster(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor) -> bool:
-    """Whether `sample_from_bags` is faster for values (B, S, heads, c).
-
-    We measured: on CPU it is faster for many queries, but not with a gradient, whose scattered sums cost what the bag
-    saves."""
-    wants_gradient = torch.is_grad_enabled() and (value.requires_grad or points.requires_grad)
-    if value.device.type != "cpu" or wants_gradient:
+    """Whether `sample_from_bags` is faster for values (B, S, heads, c): on CPU, for many queries."""
+    if value.device.type != "cpu" or points.shape[1] < BAG_FROM:
         return False
     rows = len(value) * value.shape[2] * sum((height + 2) * (width + 2) for height, width in shapes)
-    return points.shape[1] >= BAG_FROM and rows < INT32_MAX  # the bag counts rows with their borders in int32
+    return max(rows, 4 * points.shape[:5].numel()) < INT32_MAX  # rows and the cells of all bags are counted in int32
 
 
 def sample_from_grids(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor) -> Tensor:
@@ -70,34 +67,6 @@ def sample_from_grids(value: Tensor, shapes: tuple[tuple[int, int], ...], points
     weights = weights.permute(0, 2, 1, 3, 4).flatten(0, 1).flatten(-2)[:, None]
     out = (torch.cat(sampled, -1) * weights).sum(-1)
     return out.view(batch, heads * value.shape[-1], queries).transpose(1, 2)
-
-
-def sample_from_bags(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor) -> Tensor:
-    """`deformable_sample` as one `embedding_bag`: each query and head sums the four cells around each of its points.
-
-    Maps get a border of zeros. Points outside move onto it, so that no corner needs a check. Cells are counted in
-    integers, because fp32 cannot tell the cells of large maps apart. Values may have 16 bits.
-    """
-    batch, queries, heads = points.shape[:3]
-    table, starts = with_borders(value, shapes)
-    side = points.new_tensor([[width, height] for height, width in shapes])[:, None]
-    points = points * side + 0.5  # in cells of the map with its border
-    points = torch.maximum(torch.minimum(points, side + 1), torch.zeros_like(side))
-    low = torch.minimum(points.floor(), side).nan_to_num(nan=0.0)  # the shares keep NaN visible
-    x, y = (points - low).to(value.dtype).unbind(-1)
-    weights = weights.to(value.dtype)
-    upper, lower = weights * (1 - y), weights * y
-    shares = torch.stack([upper - upper * x, upper * x, lower - lower * x, lower * x], -1)
-
-    column, line = low.to(torch.int32).unbind(-1)
-    row = torch.tensor([width + 2 for _, width in shapes], dtype=torch.int32)[:, None]
-    first = torch.arange(batch, dtype=torch.int32)[:, None] * table.shape[1] + torch.tensor(starts, dtype=torch.int32)
-    cell = line * row + column + first[:, None, None, :, None]
-    corners = torch.cat([torch.zeros_like(row), torch.ones_like(row), row, row + 1], -1)[:, None]  # (levels, 1, 4)
-    index = (cell[..., None] + corners) * heads + torch.arange(heads, dtype=torch.int32)[:, None, None, None]
-    bags = (batch * queries * heads, 4 * math.prod(points.shape[3:5]))
-    out = F.embedding_bag(index.view(bags), table.flatten(0, 2), mode="sum", per_sample_weights=shares.view(bags))
-    return out.view(batch, queries, heads * value.shape[-1])
 
 
 def sample_by_gathering(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor) -> Tensor:
@@ -117,16 +86,6 @@ def sample_by_gathering(value: Tensor, shapes: tuple[tuple[int, int], ...], poin
                 corner = level.gather(1, cell.expand(-1, -1, level.shape[-1])).unflatten(1, where.shape[1:3])
                 out = out + (corner * (across * down * share * inside)[..., None]).sum(2)
     return out.unflatten(0, (batch, heads)).transpose(1, 2).flatten(2)
-
-
-def with_borders(value: Tensor, shapes: tuple[tuple[int, int], ...]) -> tuple[Tensor, list[int]]:
-    """Maps (B, S, heads, c) with a border of one zero cell each, (B, S', heads, c), and where each level starts."""
-    cells = [(height + 2) * (width + 2) for height, width in shapes]
-    table = value.new_zeros(value.shape[0], sum(cells), *value.shape[2:])
-    levels = value.split([height * width for height, width in shapes], 1)
-    for level, bordered, (height, width) in zip(levels, table.split(cells, 1), shapes, strict=True):
-        bordered.unflatten(1, (height + 2, width + 2))[:, 1:-1, 1:-1] = level.unflatten(1, (height, width))
-    return table, [sum(cells[:i]) for i in range(len(cells))]
 
 
 class DeformableAttention(Part, nn.Module):
