@@ -65,7 +65,7 @@ def test_against_transformers_the_same_model_is_measured():
 def test_against_transformers_the_same_deformable_model_is_measured():
     layers = ["model.encoder.num_layers=1", "model.decoder.layers.num_layers=2", "model.queries.num_queries=10"]
     given = ["--peer", "--batch", "1", "--config-file", "configs/deformable_detr_r50_50ep.py", *layers]
-    for task in ("inference", "transformer", "training"):
+    for task in ("transformer", "training"):
         assert next(iter(benchmark.measure(arguments(task, *given))["forms"])) == "transformers"
 
 
