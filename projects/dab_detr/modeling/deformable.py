@@ -15,7 +15,7 @@ from .part import ANCHORS, Part
 from .structures import Look, Memory, Position
 
 BAG_FROM = 2**9
-"""Queries from which bags take less CPU time than `grid_sample`, with and without a gradient. See docs/benchmarks.md."""
+"""The number of queries from which bags take less CPU time than `grid_sample`, see docs/benchmarks.md."""
 INT32_MAX = torch.iinfo(torch.int32).max
 
 
