@@ -125,7 +125,14 @@ MAY_IMPORT = {
     "data": ("compat", "data", "download"),
     "doctor": ("data", "doctor"),
     # reads other formats: neither a model nor a framework
-    "conversion": ("checkpoint.writing", "conversion", "data.content", "doctor.finding"),
+    "conversion": (
+        "checkpoint.writing",
+        "conversion",
+        "data.content",
+        "data.folders",
+        "doctor.finding",
+        "doctor.outlines",
+    ),
     "evaluation": ("compat", "data", "evaluation", "losses.batch", "modeling.mode", "visualization"),
     "visualization": ("compat", "data", "modeling.mode", "visualization"),
     # reads what a training and its evaluations wrote

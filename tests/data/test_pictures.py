@@ -4,6 +4,7 @@ import io
 import logging
 import struct
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -132,3 +133,18 @@ def test_what_is_not_a_picture_is_not_started(content):
 def test_formats_that_only_name_a_file_or_start_a_program_are_left_out():
     assert {"PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP"} <= set(formats())
     assert {".png", ".jfif", ".tif"} <= suffixes() and not {".pdf", ".eps", ".ps", ".h5", ".mpg"} & suffixes()
+
+
+@pytest.mark.parametrize("kind", ["gif", "png", "webp", "tiff"])
+def test_of_several_frames_the_first_is_read_and_that_is_said(kind, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("detectron2.utils.logger._LOG_COUNTER", Counter())  # as if nothing had been said before
+    monkeypatch.setattr(logging.getLogger("dab_detr"), "propagate", True)
+    first, second = (Image.fromarray(x) for x in (SMOOTH, SMOOTH[::-1]))
+    lossless = {"lossless": True} if kind == "webp" else {}
+    first.save(tmp_path / f"one.{kind}", **lossless)
+    first.save(tmp_path / f"many.{kind}", save_all=True, append_images=[second, first], **lossless)
+    with caplog.at_level(logging.WARNING):
+        alone = read_image(tmp_path / f"one.{kind}")
+        assert not caplog.text
+        assert np.array_equal(read_image(tmp_path / f"many.{kind}"), alone)
+    assert f"many.{kind} has several frames or pages" in caplog.text

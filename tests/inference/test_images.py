@@ -99,6 +99,18 @@ def test_a_folder_is_all_images_below_it_in_order(tmp_path):
     assert [x.name for x in sources_of([tmp_path, noise()])][-2:] == [str(tmp_path / "sub/c.bmp"), "image 1"]
 
 
+def test_folders_behind_links_are_read_and_a_lost_link_is_an_image_that_cannot_be_read(tmp_path):
+    (tmp_path / "real").mkdir()
+    Image.fromarray(noise()).save(tmp_path / "real" / "a.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to("../real")
+    (tmp_path / "in" / "lost.png").symlink_to("nowhere.png")
+    first, second = sources_of(tmp_path / "in")
+    assert first.name == str(tmp_path / "in/link/a.png") and first.read().shape == (20, 30, 3)
+    with pytest.raises(UnreadableImage, match=r"cannot read .*lost\.png"):
+        second.read()
+
+
 def test_what_is_not_there_is_said_at_once(tmp_path):
     with pytest.raises(ValueError, match="none.jpg does not exist"):
         sources_of([noise(), str(tmp_path / "none.jpg")])

@@ -1,8 +1,10 @@
 """Turns an annotation in COCO format into an object."""
 
+import math
 from typing import Any
 
-from ..data.content import is_id
+from ..data.content import as_int, is_id, number
+from ..doctor.outlines import are_numbers, is_kept, is_mask
 from .coco_file import CocoFile
 from .damage import Damage
 from .items import finite, make_item
@@ -26,6 +28,7 @@ def coco_item(node: dict, content: CocoFile, look: Look, turned: bool, ledger: L
     if node.get("bbox") in (None, []):
         ledger.add(Kind.FROM_OUTLINE, place)
     extra = {key: value for key, value in node.items() if key not in ("bbox", "image_id", "category_id")}
+    keep_usable(extra, place, ledger)
     if turned:
         points = look.turned(points)
         turn_extra(extra, polygons, look, place, ledger)
@@ -58,6 +61,21 @@ def outlines_of(segmentation: Any) -> list[list[float]]:
     if not isinstance(segmentation, list):
         return []
     return [x for x in segmentation if isinstance(x, list) and len(x) >= 6 and len(x) % 2 == 0]
+
+
+def keep_usable(extra: dict[str, Any], place: str, ledger: Ledger) -> None:
+    """Leave out an outline that nothing can decode and an area that is no number; write a flag as 0 or 1."""
+    outline = extra.get("segmentation")
+    polygons = outline if isinstance(outline, list) else []
+    if not (is_mask(outline) and is_kept(outline) and all(map(are_numbers, polygons))):
+        del extra["segmentation"]
+        ledger.add(Kind.BAD_OUTLINE, place)
+    area = number(extra.get("area", 0))
+    if not (math.isfinite(area) and area >= 0):
+        del extra["area"]
+        ledger.add(Kind.AREA, place)
+    if (crowd := as_int(extra.get("iscrowd"))) in (None, 0, 1):
+        extra["iscrowd"] = int(crowd or 0)
 
 
 def turn_extra(extra: dict[str, Any], polygons: list[list[float]], look: Look, place: str, ledger: Ledger) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -53,11 +53,13 @@ def convert(
     account(layout, records, ledger)
     settle_unlabeled(records.pictures, ledger, skip=skip_unlabeled)
     if not any(records.pictures.values()):
-        raise ValueError(f"no picture of {shown(layout.source)} is left to convert")
+        reasons = "; ".join(finding.sentence(3) for finding in ledger.findings())
+        raise ValueError(f"no picture of {shown(layout.source)} is left to convert: {printable(reasons)}")
     if val_fraction is not None:
         train, val = split_off(records.pictures["train"], val_fraction, seed)
         records.pictures.update(train=train, val=val)
     pictures = {name: records.pictures[name] for name in SPLITS if records.pictures.get(name)}
+    check_splits(pictures, ledger)
     check_names(records, pictures, ledger)
     return write(layout, records, pictures, output, ledger)
 
@@ -124,6 +126,21 @@ def settle_unlabeled(pictures: dict[str, list[Picture]], ledger: Ledger, *, skip
                 ledger.add(Kind.UNLABELED_SKIPPED if skip else Kind.UNLABELED, ledger.name(picture.path))
         if skip:
             pictures[name] = [picture for picture in some if picture.labeled]
+
+
+def check_splits(pictures: dict[str, list[Picture]], ledger: Ledger) -> None:
+    """Enter pictures with several entries, pictures in train and in val, and splits without objects."""
+    paths = {name: [picture.path for picture in some] for name, some in pictures.items()}
+    for name, some in paths.items():
+        for path, number in Counter(some).items():
+            if number > 1:
+                ledger.add(Kind.REPEATED, f"{ledger.name(path)} in {name} ({number} entries)")
+    both = set(paths.get("train", ())) & set(paths.get("val", ()))
+    for path in sorted(both):
+        ledger.add(Kind.IN_BOTH, path)
+    for name in ("train", "val"):
+        if name in pictures and not any(picture.items for picture in pictures[name]):
+            ledger.add(Kind.NO_OBJECTS, name)
 
 
 def check_names(records: Records, pictures: dict[str, list[Picture]], ledger: Ledger) -> None:

@@ -82,9 +82,10 @@ def createml_item(node: Any, path: Path, entry: str, size: Size, ledger: Ledger)
         raise Damage(path, entry, "has no label")
     x, y, w, h = (finite(place.get(key), key, path, entry) for key in ("x", "y", "width", "height"))
     points = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
-    return make_item(
-        name=node["label"].strip(), points=points, size=size, place=f"{ledger.name(path)}, {entry}", ledger=ledger
-    )
+    where = f"{ledger.name(path)}, {entry}"
+    if min(w, h) < 0:
+        ledger.add(Kind.SWAPPED, where)
+    return make_item(name=node["label"].strip(), points=points, size=size, place=where, ledger=ledger)
 
 
 def find_createml(inventory: Inventory, source: Path, labels: list[Path]) -> Layout | None:

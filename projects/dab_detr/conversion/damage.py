@@ -1,8 +1,10 @@
 """A fault of one file, in one line."""
 
 import os
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 class Damage(ValueError):
@@ -33,3 +35,8 @@ def printable(text: str) -> str:
     """The text with escapes for characters that a terminal cannot print: line breaks and bytes that are not text."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in text)
+
+
+def brief(value: Any) -> str:
+    """A value as a message shows it, in at most 60 characters and without writing all of a huge one."""
+    return reprlib.repr(value)[:60]

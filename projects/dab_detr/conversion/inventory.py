@@ -6,11 +6,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..data.folders import files_below
+
 # suffixes that Pillow knows but cannot decode by itself, or that do not belong to pictures
 NO_PICTURES = {"PDF", "MPEG", "BUFR", "GRIB", "HDF5", "PALM"}
 # pictures that Pillow cannot open by itself
 FOREIGN = {".heic", ".heif", ".jxl", ".svg", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
-SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "$RECYCLE.BIN"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,22 +47,12 @@ def picture_suffixes() -> set[str]:
 
 
 def take_inventory(folder: Path) -> Inventory:
-    """List all files below a folder. Hidden files and folders, and those of operating systems, are left out."""
+    """List all files below a folder, as `files_below` does."""
     folder = Path(os.path.abspath(folder))
     suffixes = picture_suffixes()
     found: dict[str, list[Path]] = {"pictures": [], "foreign": [], "others": []}
-    for here, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [x for x in folders if not (x.startswith(".") or x in SYSTEM_FOLDERS or leads_up(here, x))]
-        for name in names:
-            if name.startswith("."):
-                continue
-            suffix = os.path.splitext(name)[1].lower()
-            kind = "pictures" if suffix in suffixes else "foreign" if suffix in FOREIGN else "others"
-            found[kind].append(Path(here, name))
+    for path in files_below(folder):
+        suffix = path.suffix.lower()
+        kind = "pictures" if suffix in suffixes else "foreign" if suffix in FOREIGN else "others"
+        found[kind].append(path)
     return Inventory(folder=folder, **{kind: tuple(sorted(paths)) for kind, paths in found.items()})
-
-
-def leads_up(here: str, name: str) -> bool:
-    """Whether a folder in `here` is a link to a folder that contains it. Walking it would never end."""
-    path = os.path.join(here, name)
-    return os.path.islink(path) and os.path.realpath(here).startswith(os.path.realpath(path))

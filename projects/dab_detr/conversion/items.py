@@ -9,6 +9,7 @@ from .ledger import Kind, Ledger
 from .picture import Look, Size
 from .records import Item, Picture, box_of
 
+LARGEST = 1e9  # pixels, more than any picture has on a side
 TOLERANCE = 1.0  # pixels by which rounding may move a box over the border
 
 
@@ -36,13 +37,15 @@ def make_item(
 
 
 def finite(value: Any, what: str, path: Path, entry: str) -> float:
-    """Convert a number, or a text that stands for one, to float. Raises Damage for any other value."""
+    """Convert a number, or a text that stands for one, to float. Raises Damage for others and above LARGEST."""
     try:
         found = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else math.nan
     except (ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
         raise Damage(path, entry, f"{what} is not a number: {value!r:.60}")
+    if abs(found) > LARGEST:
+        raise Damage(path, entry, f"{what} is larger than any picture: {value!r:.60}")
     return found
 
 

@@ -34,6 +34,7 @@ class LabelmeLayout(PairedLayout):
             shape, group = labelme_shape(node, path, number)
             key = (shape.name, str(group)) if group is not None else number
             if key in pieces:
+                pieces[key].pieces += 1
                 pieces[key].points += shape.points
                 pieces[key].outlines += shape.outlines
             else:
@@ -54,7 +55,7 @@ def labelme_shape(node: Any, path: Path, number: int) -> tuple[Shape, Any]:
         raise Damage(path, entry, f"points must be a list of [x, y]: {points!r:.60}")
     flat = [finite(value, "a point", path, entry) for point in points for value in point]
     kind = node.get("shape_type") or "polygon"
-    outlines = [flat] if kind == "polygon" and len(flat) >= 6 else []
+    outlines = [list(flat)] if kind == "polygon" and len(flat) >= 6 else []
     if kind == "circle" and len(flat) == 4:  # the center, and a point on the circle
         x, y = flat[:2]
         radius = math.dist(flat[:2], flat[2:])

@@ -43,6 +43,18 @@ class Kind(Enum):
     RENAMED = (_WARNING, "label files name another picture, but label the one beside them", "")
     SCORES = (_WARNING, "sixth numbers of rows (a score or a track) are left out", "")
     NO_OUTLINE = (_WARNING, "masks that cannot turn with their picture are left out; their boxes are kept", "")
+    BAD_OUTLINE = (_WARNING, "outlines that nothing can decode are left out; their boxes are kept", "")
+    REPEATED = (
+        _WARNING,
+        "pictures have several entries in one split, each with objects of its own",
+        "join the entries: each trains the model to miss the objects of the others",
+    )
+    IN_BOTH = (
+        _WARNING,
+        "pictures are in train and in val, whose AP is then too good",
+        "list other pictures for val, or leave val out and ask for --val-fraction",
+    )
+    NO_OBJECTS = (_WARNING, "splits have no objects", "a model can neither be trained nor be evaluated on them")
     ALIKE = (_WARNING, "class names differ only in case or spaces and stay separate classes", "")
     NOT_IN_TRAIN = (_WARNING, "classes have objects in val and none in train", "training cannot learn them")
     CROWDS = (
@@ -53,6 +65,8 @@ class Kind(Enum):
     FOREIGN = (_NOTE, "paths from another machine were found in the dataset by their last parts", "")
     TURNED = (_NOTE, "pictures were annotated as stored, but EXIF data turn them: their boxes turn with them", "")
     FROM_OUTLINE = (_NOTE, "annotations without a box get the box of their outline", "")
+    PIECES = (_NOTE, "shapes with one label and one group_id become one object with the box of all of them", "")
+    AREA = (_NOTE, "areas that are not numbers are replaced by those of the boxes", "")
     TWICE = (_NOTE, "pictures listed twice in one split are used once", "")
     GROUP = (_NOTE, "categories that only name a group of the others are left out", "")
     RENUMBERED = (_NOTE, "classes with different ids in the splits get new ids, in the order of their names", "")

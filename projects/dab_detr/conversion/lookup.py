@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
+UPLOADED = "^[0-9a-f]{8}-"  # what Label Studio puts before the names of uploaded files
+
 
 class PathIndex:
     """Finds files of a folder by a path whose beginning may come from another machine."""
@@ -25,9 +27,9 @@ class PathIndex:
 
         near: among several files, those in or below this folder are chosen.
         """
-        for parts in (path_parts(text), path_parts(unquote(text))):
-            if not parts:
-                continue
+        plain, unquoted = path_parts(text), path_parts(unquote(text))
+        uploaded = [*unquoted[:-1], re.sub(UPLOADED, "", unquoted[-1])] if unquoted else []
+        for parts in filter(None, (plain, unquoted, uploaded)):
             candidates = self.by_name.get(fold(parts[-1]), [])
             if not candidates and not os.path.splitext(parts[-1])[1]:
                 candidates = self.by_stem.get(fold(parts[-1]), [])
@@ -53,6 +55,8 @@ def path_parts(text: str) -> list[str]:
     """The folders and the name of a path of any system, or of the path inside an address of Label Studio."""
     text = text.strip()
     text = text.split("?d=", 1)[1] if "?d=" in text else text
+    if "://" in text:
+        text = re.sub(r"[?#].*", "", text)
     text = re.sub(r"^([A-Za-z]:|[a-z]+://[^/]*)(?=[\\/])", "", text)
     return [part for part in re.split(r"[\\/]+", text) if part not in ("", ".", "..")]
 

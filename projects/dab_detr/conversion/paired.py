@@ -17,13 +17,17 @@ from .records import Picture, Records, numbered
 
 @dataclass(kw_only=True)
 class Shape:
-    """An object in a label file. points: x, y, x, y, … in pixels. entry: its name in messages."""
+    """An object in a label file.
+
+    points: x, y, x, y, … in pixels. entry: its name in messages. pieces: number of shapes that it is made of.
+    """
 
     name: str
     points: list[float]
     entry: str
     outlines: list[list[float]] = field(default_factory=list)
     swapped: bool = False
+    pieces: int = 1
 
 
 @dataclass(kw_only=True)
@@ -82,6 +86,8 @@ class PairedLayout(Layout):
                 place = f"{ledger.name(label)}, {shape.entry}"
                 if shape.swapped:
                     ledger.add(Kind.SWAPPED, place)
+                if shape.pieces > 1:
+                    ledger.add(Kind.PIECES, f"{place} ({shape.pieces} shapes)")
                 outlines = [turn(outline) for outline in shape.outlines]
                 items.append(
                     make_item(

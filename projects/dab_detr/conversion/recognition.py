@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from ..data.content import first_few
 from .coco import find_coco
 from .coco_content import MARK
 from .createml import find_createml
@@ -37,9 +38,7 @@ def recognize(source: str | os.PathLike, *, format: str | None = None) -> Layout
         return recognize_file(source)
     yamls = yaml_files(source)
     if len(yamls) > 1:
-        raise ValueError(
-            f"{shown(source)} has several YAML files of YOLO, {' and '.join(map(shown, yamls))}: give one of them"
-        )
+        raise ValueError(f"{shown(source)} has several YAML files of YOLO, {first_few(yamls, shown)}: give one of them")
     if yamls and format in (None, "yolo"):
         return find_yolo(yamls[0])
     inventory = take_inventory(source)

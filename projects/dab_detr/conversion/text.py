@@ -2,10 +2,13 @@
 
 import codecs
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from .damage import Damage
+
+GZIP = b"\x1f\x8b"  # its first bytes
 
 # utf-32 comes first: its little-endian mark begins with that of utf-16
 MARKS = {
@@ -17,19 +20,33 @@ MARKS = {
 }
 
 
-def decode(data: bytes, path: Path) -> str:
+def decode(data: bytes, path: Path, stated: str | None = None) -> str:
     """Return the text of a file's bytes.
 
-    The byte order mark decides. Without one, it is UTF-16 if every other byte is zero, otherwise UTF-8. Text that is
-    not UTF-8 is read as Windows' cp1252. Raises Damage, naming the file, if its mark is wrong.
+    The byte order mark decides. Without one, it is UTF-16 if every other byte is zero, otherwise the encoding that the
+    file states (`stated`), otherwise UTF-8. Text that is not UTF-8 is read as Windows' cp1252. Raises Damage, naming
+    the file, if its mark is wrong or it is compressed.
     """
+    if data.startswith(GZIP):
+        raise Damage(path, "", "is compressed with gzip: unpack it (gunzip)")
     encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), None) or unmarked(data)
+    if encoding == "utf-8" and stated and extends_ascii(stated):
+        with suppress(UnicodeDecodeError):
+            return data.decode(stated)
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding != "utf-8":
             raise Damage(path, "", f"is not {encoding}, as its first bytes say ({error.reason})") from error
     return data.decode("cp1252", errors="replace")
+
+
+def extends_ascii(encoding: str) -> bool:
+    """Whether an encoding is known and writes ASCII as it is, so that a file in it can state it."""
+    try:
+        return "<?xml".encode(encoding) == b"<?xml"
+    except LookupError:
+        return False
 
 
 def unmarked(data: bytes) -> str:

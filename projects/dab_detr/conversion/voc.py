@@ -42,7 +42,7 @@ class VocLayout(PairedLayout):
         if all(stated):
             width, height = (int(finite(value, "size", path, "")) for value in stated)
             sheet.size = (width, height) if width > 0 and height > 0 else None
-        for number, node in enumerate(root.findall("object"), 1):
+        for number, node in enumerate(root.iter("object"), 1):  # some tools put them into an <objects>
             sheet.shapes.append(voc_shape(node, path, number))
         return sheet
 
@@ -77,7 +77,9 @@ def parse_xml(path: Path) -> ElementTree.Element:
         try:
             root = ElementTree.fromstring(data)
         except (ElementTree.ParseError, LookupError, ValueError):  # the stated encoding may be wrong
-            text = re.sub(r"^\s*<\?xml[^>]*\?>", "", decode(data, path).lstrip("\ufeff"))
+            stated = re.match(rb"""\s*<\?xml[^>]*encoding\s*=\s*["']([\w.-]+)""", data)
+            text = decode(data, path, stated[1].decode() if stated else None)
+            text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text.lstrip("\ufeff"))
             root = ElementTree.fromstring(text)
     except OSError as error:
         raise Damage(path, "", f"cannot be read ({error.strerror or error})") from error
@@ -94,8 +96,8 @@ def voc_shape(node: ElementTree.Element, path: Path, number: int) -> Shape:
     name = (node.findtext("name") or "").strip()
     if not name:
         raise Damage(path, entry, "has no <name>")
-    if node.find("bndbox") is None:
-        raise Damage(path, entry, "has no <bndbox>")
+    if len(node.findall("bndbox")) != 1:
+        raise Damage(path, entry, f"has {len(node.findall('bndbox')) or 'no'} <bndbox>")
     x1, y1, x2, y2 = (
         finite((node.findtext(f"bndbox/{key}") or "").strip(), f"<{key}>", path, entry) for key in CORNERS
     )

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .damage import Damage, shown
+from .damage import Damage, brief, shown
 from .inventory import Inventory, picture_suffixes, take_inventory
 from .layout import SPLITS, Layout, Split, common
 from .ledger import Kind
@@ -57,7 +57,7 @@ class SplitReader:
         """The folder that `path:` means. The folder of data.yaml if it is blank or comes from another machine."""
         stated = self.content.get("path") or ""
         if not isinstance(stated, str):
-            raise Damage(self.path, "path", f"must be one folder, got {stated!r:.60}")
+            raise Damage(self.path, "path", f"must be one folder, got {brief(stated)}")
         if not stated.strip():
             return self.path.parent
         found = Path(os.path.normpath(self.path.parent / os.path.expanduser(stated)))
@@ -95,7 +95,7 @@ class SplitReader:
     def entry(self, entry: Any, key: str) -> tuple[list[Path], Path]:
         """Return the pictures of one entry of a split, and the folder that they lie in."""
         if not isinstance(entry, str) or not entry.strip():
-            raise Damage(self.path, key, f"must be a folder, a list of folders or a .txt file: {entry!r:.60}")
+            raise Damage(self.path, key, f"must be a folder, a list of folders or a .txt file: {brief(entry)}")
         found, foreign = locate(os.path.expanduser(entry.strip()), [self.root, self.path.parent])
         if found is None:
             raise Damage(

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from .damage import Damage
+from .damage import Damage, brief
 from .text import read_lines, read_text
 
 PATHS = ("path", "train", "val", "valid", "validation", "test")
@@ -30,7 +30,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         entry = f"line {mark.line + 1}" if mark else ""
-        raise Damage(path, entry, f"is not YAML ({getattr(error, 'problem', None) or error})") from error
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise Damage(path, entry, f"is not YAML ({problem})") from error
     except RecursionError as error:
         raise Damage(path, "", "is nested too deeply") from error
     if not isinstance(content, dict):
@@ -58,7 +59,7 @@ def read_names(content: dict[str, Any], path: Path) -> dict[int, str]:
     if isinstance(names, list):
         names = {str(i): name for i, name in enumerate(names)}
     if not isinstance(names, dict) or not names:
-        raise Damage(path, "names", f"must be a list of names, or names by their numbers; it is {names!r:.60}")
+        raise Damage(path, "names", f"must be a list of names, or names by their numbers; it is {brief(names)}")
     wrong = next((key for key in names if not re.fullmatch(r"\d+", key)), None)
     if wrong is not None:
         raise Damage(path, "names", f"the key {wrong!r} is not a class number")
@@ -81,7 +82,7 @@ def checked_names(names: dict[int, str], path: Path) -> dict[int, str]:
     holders: dict[str, int] = {}
     for number, name in sorted(names.items()):
         if not isinstance(name, str) or not name.strip():
-            raise Damage(path, "names", f"class {number} has no name: {name!r:.60}")
+            raise Damage(path, "names", f"class {number} has no name: {brief(name)}")
         if name in holders:
             raise Damage(path, "names", f"the classes {holders[name]} and {number} are both called {name!r}")
         holders[name] = number

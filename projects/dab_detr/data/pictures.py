@@ -47,17 +47,24 @@ def read_image(path: str | os.PathLike, image_format: str = "RGB") -> np.ndarray
     Raises ValueError or OSError for a file that cannot be read to its end, and for pixels of other than 8 or 16 bits.
     """
     with open(local_path(os.fspath(path)), "rb") as file:
-        return decode(file.read(), image_format)
+        return decode(file.read(), image_format, name=os.fspath(path))
 
 
-def decode(content: bytes, image_format: str = "RGB") -> np.ndarray:
-    """Decode the bytes of an image file as `read_image` does."""
+def decode(content: bytes, image_format: str = "RGB", name: str = "a picture") -> np.ndarray:
+    """Decode the bytes of an image file as `read_image` does. name: what a warning calls it."""
     try:
         with Image.open(io.BytesIO(content), formats=formats()) as image:
             if image.format == "PNG":
                 image.verify()  # the checksums that are stored beside the pixels; decoding ignores them
         with Image.open(io.BytesIO(content), formats=formats()) as image:
-            return to_array(image, image_format)
+            pixels = to_array(image, image_format)
+            if image.format != "MPO" and getattr(image, "is_animated", False):  # phones write MPO, with a preview
+                log_first_n(
+                    logging.WARNING,
+                    f"{name} has several frames or pages, and only the first of such pictures is read",
+                    name=__name__,
+                )
+            return pixels
     except UnidentifiedImageError as error:
         raise ValueError("it is empty" if not content else "it is not an image that Pillow reads") from error
     except Image.DecompressionBombError as error:

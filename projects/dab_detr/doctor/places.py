@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from detectron2.utils.file_io import PathManager
 
+from ..data import folders
 from ..data.content import first_few
 
 
@@ -27,9 +28,9 @@ def files_present(root: str, names: Sequence[str]) -> dict[str, bool]:
 
 def files_below(root: str) -> Iterator[str]:
     """Paths, relative to the local folder `root`, of all files in it and in its sub-folders, except hidden ones."""
-    for folder, _, names in os.walk(root):
-        for name in sorted(x for x in names if not x.startswith(".")):
-            yield os.path.relpath(os.path.join(folder, name), root)
+    for path in sorted(folders.files_below(root)):
+        if path.is_file():  # no link that leads nowhere
+            yield os.path.relpath(path, root)
 
 
 def place_hint(root: str, missing: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..data.folders import files_below
 from ..data.pictures import decode, read_image, suffixes, to_array
 from ..download import fetch, is_url
 
@@ -88,7 +89,8 @@ def local_name(path: str) -> str:
 def paths_of(path: str) -> list[str]:
     """Return the path itself, or for a folder the paths of all images in it and below, sorted.
 
-    Hidden files and folders are left out, such as the `._a.png` that macOS adds; a log line counts other files.
+    Hidden files and folders are left out, such as the `._a.png` that macOS adds. Links to folders are followed, and one
+    to a file that is gone is an image that cannot be read. A log line counts other files.
 
     Raises ValueError for a path that does not exist or is not a regular file, and for a folder without images.
     """
@@ -107,11 +109,8 @@ def paths_of(path: str) -> list[str]:
 def images_below(folder: str) -> list[str]:
     """Return the images in a folder and below, as `paths_of` does."""
     known, found, others = suffixes(), [], []
-    for here, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(here, name) for name in names if not name.startswith(".")]
-        for path in filter(Path.is_file, paths):
-            (found if path.suffix.lower() in known else others).append(str(path))
+    for path in files_below(folder):
+        (found if path.suffix.lower() in known else others).append(str(path))
     if others:
         shown = f"{', '.join(sorted(others)[:5])}{', ...' if others[5:] else ''}"
         logger.info("%s: left out %d files that are not images: %s", folder, len(others), shown)

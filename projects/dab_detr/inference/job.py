@@ -15,7 +15,7 @@ from ..data.pictures import set_pixel_limit
 from .arguments import predictor_of, weights_of
 from .coco_json import StreamedFile, categories_of, lines_beside
 from .detections import Detections
-from .images import Source, local_name, sources_of
+from .images import Source, UnreadableImage, local_name, sources_of
 from .output import Pictures, check_inputs_are_safe, check_nothing_is_replaced, picture_names
 from .predictor import Predictor
 from .shares import Processes, SharedFile, join, parts_beside
@@ -101,6 +101,8 @@ def collect(
                 images, objects = images + 1, objects + len(detections)
     except KeyboardInterrupt as signalled:
         stopped = signalled
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{error}; --skip-unreadable names such images and goes on") from error
     finally:
         if file:
             file.close()
@@ -188,7 +190,9 @@ def check(args: argparse.Namespace, processes: Processes) -> None:
 
 
 def check_folders(args: argparse.Namespace) -> None:
-    """Raise ValueError if pictures would come to lie within a folder that is read, or --json is a folder."""
+    """Raise ValueError if pictures would come to lie within a folder that is read, or a place is of the wrong kind."""
+    if args.output and args.output.exists() and not args.output.is_dir():
+        raise ValueError(f"--output must be a folder, {args.output} is a file")
     if args.json and args.json.is_dir():
         raise ValueError(f"--json must be a file, {args.json} is a folder")
     output = args.output and args.output.resolve()

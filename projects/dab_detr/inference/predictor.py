@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from operator import length_hint
+from typing import Any
 
 import numpy as np
 import torch
@@ -219,7 +221,7 @@ class Predictor:
             window=4 * batch_size if known and batch_size > 1 and not pad else batch_size,
             key=lambda x: None if pad else x.inputs["image"].shape,
         )
-        return (self.detections(image, instances, threshold) for image, instances in found)
+        return (self.detections(image, instances, threshold) for image, instances in until_closed(found, bar))
 
     def prepare(self, source: Source) -> Prepared:
         """Read an image and resize it as Detectron2's DatasetMapper does at test time. Raises UnreadableImage."""
@@ -245,6 +247,12 @@ class Predictor:
         instances = instances[instances.scores.argsort(descending=True)]
         instances = instances[instances.scores >= threshold]
         return Detections(name=image.name, image=image.image, instances=instances, class_names=self.class_names)
+
+
+def until_closed(found: Iterator[Any], bar: tqdm) -> Iterator[Any]:
+    """Yield all, and close the progress bar at the end or at an error, so that a message has a line of its own."""
+    with closing(bar):
+        yield from found
 
 
 def load(model: nn.Module, checkpoint: str | os.PathLike, class_names: Sequence[str] | None) -> None:
