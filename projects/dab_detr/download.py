@@ -73,7 +73,8 @@ def download(url: str, path: Path, check: Callable[[Path], None] | None = None) 
             if not path.is_file():
                 fetch(url, path, check)
     except OSError as error:
-        raise OSError(f"cannot download {url}: {error}") from error
+        reason = error if isinstance(error, HTTPError) else getattr(error, "reason", error)  # of urllib's URLError
+        raise OSError(f"cannot download {url}: {reason}") from error
 
 
 def fetch(url: str, path: Path, check: Callable[[Path], None] | None = None) -> None:
