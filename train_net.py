@@ -31,6 +31,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         help="pictures with labels in any known format; is dataset.root=FOLDER train.recipe=auto",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="train in a folder that holds a training, whose files move aside first"
+    )
     parser.add_argument("--eval-only", action="store_true", help="evaluate and do not train")
     parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, one a GPU")
     parser.add_argument("--num-machines", type=int, default=1)
@@ -53,14 +56,20 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def train(args: argparse.Namespace) -> dict:
     """Train, or with --eval-only evaluate: the work of one process. Returns the metrics by task."""
-    return dab_detr.train(args.config_file, args.opts, resume=args.resume, eval_only=args.eval_only).metrics
+    options = {"resume": args.resume, "overwrite": args.overwrite, "eval_only": args.eval_only}
+    return dab_detr.train(args.config_file, args.opts, **options).metrics
 
 
 def process(args: argparse.Namespace) -> int:
     """Train, with errors in one line. Returns the exit status of this process."""
 
-    def work(args: argparse.Namespace) -> None:
-        train(args)
+    def work(args: argparse.Namespace) -> int:
+        try:
+            train(args)
+        except dab_detr.TrainingError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return command.FINDINGS
+        return 0
 
     return command.run(work, args)
 

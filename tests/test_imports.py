@@ -93,8 +93,10 @@ MAY_IMPORT = {
     "checkpoint.blocks": ("checkpoint.rename",),
     "checkpoint.rename": (),
     "checkpoint.formats": ("checkpoint",),
+    "checkpoint.finite": (),
     "checkpoint.integrity": (),
     "checkpoint.reading": ("checkpoint.hub", "checkpoint.integrity"),
+    "checkpoint.resumable": ("checkpoint.integrity",),
     "checkpoint.writing": (),
     "checkpoint.classes": (),
     "checkpoint.transformers_config": (),
@@ -112,10 +114,12 @@ MAY_IMPORT = {
     "checkpoint.checkpointer": (
         "checkpoint.description",
         "checkpoint.family",
+        "checkpoint.finite",
         "checkpoint.fitting",
         "checkpoint.formats",
         "checkpoint.reading",
         "checkpoint.sources",
+        "checkpoint.resumable",
         "checkpoint.writing",
     ),
     "checkpoint.description": ("checkpoint.reading", "checkpoint.sources", "version"),
@@ -201,6 +205,7 @@ MAY_IMPORT = {
     # the public names
     "": (
         "detector",
+        "engine.training",
         "explanation",
         "lazy",
         "modeling.optimization",

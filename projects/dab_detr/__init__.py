@@ -13,6 +13,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from . import yacs
     from .detector import DABDETR
+    from .engine.training import TrainingError
     from .explanation import explain
     from .modeling.optimization import optimize_for_inference
     from .modeling.transformer import FixedAnchors, RefinedAnchors
@@ -31,6 +32,7 @@ __all__ = [
     "DABDETR",
     "FixedAnchors",
     "RefinedAnchors",
+    "TrainingError",
     "__version__",
     "explain",
     "optimize_for_inference",
@@ -45,6 +47,7 @@ __getattr__ = lazy_names(
         "RefinedAnchors": ".modeling.transformer",
         "explain": ".explanation",
         "optimize_for_inference": ".modeling.optimization",
+        "TrainingError": ".engine.training",
         "train": ".training",
         "yacs": ".yacs",
     },

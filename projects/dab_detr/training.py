@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .config import load
 from .engine.best import BEST
+from .engine.run_folder import claim, release
 from .engine.setup import configure
 from .engine.training import run
 from .inference import Predictor
@@ -54,17 +55,31 @@ class TrainingResult:
 
 
 def train(
-    config: str | os.PathLike, overrides: Sequence[str] = (), *, resume: bool = False, eval_only: bool = False
+    config: str | os.PathLike,
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    eval_only: bool = False,
 ) -> TrainingResult:
     """Train a model by a config, in this process.
 
     config: a LazyConfig or a yacs yaml of Detectron2.
     overrides: `a.b=value` on the config, such as "dataset.root=my/folder".
     resume: go on from the last checkpoint in the output folder.
+    overwrite: train in a folder that holds a training, whose files move to a folder inside first.
     eval_only: evaluate and do not train.
 
-    Raises ValueError for what has to be set right before time is spent: in the config, the overrides or the data.
+    Raises ValueError for what has to be set right before time is spent: in the config, the overrides, the data or the
+    output folder; TrainingError for what ends a training that has begun; and KeyboardInterrupt after Ctrl-C, with
+    everything saved.
     """
     args = argparse.Namespace(config_file=os.fspath(config), opts=list(overrides), resume=resume, eval_only=eval_only)
-    cfg = configure(load(config, overrides), args)
-    return TrainingResult(metrics=run(cfg, args), output_dir=Path(cfg.train.output_dir))
+    cfg = load(config, overrides)
+    if eval_only:
+        return TrainingResult(metrics=run(configure(cfg, args), args), output_dir=Path(cfg.train.output_dir))
+    claim(cfg.train.output_dir, resume=resume, overwrite=overwrite)
+    try:
+        return TrainingResult(metrics=run(configure(cfg, args), args), output_dir=Path(cfg.train.output_dir))
+    finally:
+        release(cfg.train.output_dir)

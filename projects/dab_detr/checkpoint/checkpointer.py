@@ -14,9 +14,11 @@ from torch import nn
 
 from .description import KEY, Description
 from .family import check_family
+from .finite import check_finite
 from .fitting import Fit
 from .formats import to_ours
 from .reading import read, weights_file
+from .resumable import newest, states, tagged
 from .sources import local_weights
 from .writing import WRITER, atomic_write
 
@@ -61,7 +63,8 @@ class DABDETRCheckpointer(DetectionCheckpointer):
 
         last: whether it becomes the checkpoint to resume from.
 
-        Raises OSError if it cannot be written, for example on a full disk. All earlier checkpoints are still there.
+        Raises OSError if it cannot be written, for example on a full disk, and FloatingPointError for numbers that are
+        infinite or NaN. All earlier checkpoints are still there.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -69,6 +72,7 @@ class DABDETRCheckpointer(DetectionCheckpointer):
         about = {KEY: self.description()} if self.description else {}
         content = {**{key: part.state_dict() for key, part in parts.items()}, **about, **kwargs}
         path = Path(self.save_dir, f"{name}.pth")
+        check_finite(content, str(path))
         self.logger.info("Saving checkpoint to %s", path)
         try:
             with atomic_write(path) as file:
@@ -126,6 +130,15 @@ class DABDETRCheckpointer(DetectionCheckpointer):
             self._load_model(dict(content))
         except Exception as error:  # as in `load`
             raise unfit(path, error) from error
+
+    def has_checkpoint(self) -> bool:
+        """Whether the folder has a checkpoint of a training, whole or not."""
+        last = tagged(self.save_dir)
+        return bool(states(self.save_dir)) or last is not None and last.is_file()
+
+    def get_checkpoint_file(self) -> str:
+        """The checkpoint to resume from, see `resumable.newest`; an empty string if there is none."""
+        return str(newest(self.save_dir) or "")
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """Resume or load as Detectron2 does. A checkpoint to resume from must fill the whole model."""

@@ -11,6 +11,8 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from .seeding import Visits, VisitSampler
 
+TIMEOUT = 600  # seconds without a batch after which the workers count as stuck
+
 
 class TrainLoader:
     """Endless batches, each with this process's share of `total_batch_size` images, starting with batch `start`.
@@ -48,13 +50,23 @@ class TrainLoader:
         self.visits.seed = seed
 
     def __iter__(self) -> Iterator[list[dict]]:
-        yield from DataLoader(
+        loader = DataLoader(
             self.visits,
             batch_sampler=self._batches(),
             num_workers=self.num_workers,
             collate_fn=trivial_batch_collator,
             generator=torch.Generator(),  # leaves the training's generator alone
+            timeout=TIMEOUT if self.num_workers else 0,
         )
+        try:
+            yield from loader
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader"):  # a worker's own error
+                raise
+            raise OSError(
+                f"a data worker ended or gave nothing for {TIMEOUT} s ({error}). If shared memory is short (`df -h "
+                "/dev/shm`), give less dataloader.num_workers, or more of it: docker run --shm-size=8g"
+            ) from error
 
     def _batches(self) -> Sampler:
         if self.groups:

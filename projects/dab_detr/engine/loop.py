@@ -117,7 +117,10 @@ class TrainingLoop(SimpleTrainer):
         return state | {"grad_scaler": self.grad_scaler.state_dict()} if self.grad_scaler.is_enabled() else state
 
     def load_state_dict(self, state_dict: dict) -> None:
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         super().load_state_dict(state_dict)
+        for group, now in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(now, initial_lr=now["lr"])  # the config of the resumed training counts
         self.nonfinite.load_state_dict(state_dict.get("nonfinite", {}))
         if self.grad_scaler.is_enabled() and "grad_scaler" in state_dict:
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

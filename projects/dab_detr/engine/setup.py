@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from ..data.coco import dataset_name
 from ..doctor.brief import check_datasets
 from .auto import use_overfit, use_recipe
+from .changes import check_changes
 from .description import classes_of
 from .device import available_device
 from .folder import use_folder
@@ -47,6 +48,8 @@ def configure(cfg: DictConfig, args: argparse.Namespace) -> DictConfig:
     if not args.eval_only:
         count_in_epochs(cfg, touched)
         check_iterations(cfg, touched)
+        if args.resume:
+            check_changes(cfg)
         if comm.is_main_process():
             LazyConfig.save(cfg, f"{cfg.train.output_dir}/config.yaml")
     return cfg

@@ -11,8 +11,13 @@ from detectron2.utils import comm
 
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 
-SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-"""Signals that preemptible machines and job schedulers send before they stop a process."""
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)]
+"""Signals that preemptible machines and job schedulers send before they stop a process, and Ctrl-C."""
+
+CTRL_C = "Ctrl-C"
+
+GRACE = 25
+"""Seconds that a step or an evaluation has to end after a signal. Those that take longer are broken off."""
 
 FINAL = "model_final"
 """The checkpoint of a finished training."""
@@ -23,12 +28,27 @@ _training = False
 
 
 class Stopped(BaseException):
-    """Raised when a training has ended early on request, with everything saved."""
+    """Raised when a training has ended early on request.
+
+    saved: whether a checkpoint has the last step.
+    """
+
+    def __init__(self, reason: str, *, saved: bool = True):
+        super().__init__(reason)
+        self.saved = saved
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C was the reason."""
+        return str(self).startswith(CTRL_C)
 
 
 class Stopping(HookBase):
-    """Save and end the training after the step in which SIGTERM or SIGUSR1 came or a hook asked, whichever process
-    it was in. Data workers, which such signals often reach too, go on.
+    """Save and end the training after the step in which SIGTERM, SIGUSR1 or Ctrl-C came or a hook asked, in any of the
+    processes. Data workers, which such signals often reach too, continue.
+
+    A step that does not end within `GRACE` seconds, for example because it waits for data, is broken off, and so is an
+    evaluation: then the last checkpoint counts. A second Ctrl-C breaks off at once.
 
     Its place is behind all hooks that have a state, and before those that only tell: they do once more after training.
     """
@@ -46,6 +66,7 @@ class Stopping(HookBase):
         global _training
         if threading.current_thread() is threading.main_thread():  # others cannot ask for signals
             self.handlers = {number: signal.signal(number, self._signalled) for number in SIGNALS}
+            self.handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._break_off)
             _training = True
         if reason := self._agreed():
             raise Stopped(reason)
@@ -54,6 +75,7 @@ class Stopping(HookBase):
         iteration = self.trainer.iter
         reason = self._agreed()
         if reason and iteration + 1 < self.trainer.max_iter:
+            signal.alarm(0)
             self.checkpointer.save(self.name or f"model_{iteration:07d}", iteration=iteration)
             logger.info("The training ends after %d iterations: %s", iteration + 1, reason)
             raise Stopped(reason)
@@ -61,11 +83,24 @@ class Stopping(HookBase):
     def after_train(self) -> None:
         global _training
         _training = False
+        signal.alarm(0)
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
 
     def _signalled(self, number: int, _) -> None:
-        self.ask(f"{signal.Signals(number).name} came. --resume goes on from here")
+        name = CTRL_C if number == signal.SIGINT else signal.Signals(number).name
+        if self.reason and name == CTRL_C:
+            self._break_off()
+        self.ask(f"{name}; --resume continues from here")
+        if comm.is_main_process():  # a logger may be in use by the code that the signal interrupted
+            os.write(2, f"\n{name}: the training saves and ends after this step.\n".encode())
+        signal.alarm(GRACE)
+
+    def _break_off(self, *_) -> None:
+        """End the training without a checkpoint of this step."""
+        last = self.checkpointer.get_checkpoint_file()
+        way = f"--resume continues from {last}" if last else "there is no checkpoint yet"
+        raise Stopped(f"{self.reason.partition(';')[0]}, and this step did not end in time; {way}", saved=False)
 
     def _agreed(self) -> str | None:
         """Return the reason to end of the first process that has one."""
@@ -73,10 +108,11 @@ class Stopping(HookBase):
 
 
 def pass_signals_on() -> None:
-    """Let a launching process leave signals to the processes that train, and end after them."""
+    """Let a launching process leave signals to the processes that train, and end after them. A terminal sends Ctrl-C to
+    all of them by itself."""
 
     def pass_on(number: int, _) -> None:
-        for child in multiprocessing.active_children():
+        for child in multiprocessing.active_children() if number != signal.SIGINT else ():
             os.kill(child.pid, number)
 
     for number in SIGNALS:

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-from contextlib import suppress
 
 from detectron2.config import instantiate
 from detectron2.data import MetadataCatalog
@@ -30,8 +29,10 @@ from .evaluation import BEST, EARLY_STOPPING, Evaluation, evaluate, watched_metr
 from .loop import TrainingLoop
 from .progress import progress_writers
 from .reproducibility import reproducibility
+from .run_folder import earlier_run
 from .schedule import with_warmup
 from .setup import class_names, registered
+from .shared_memory import check_shared_memory
 from .stopping import FINAL, Stopped, Stopping
 from .watchdog import watchdog
 
@@ -57,6 +58,10 @@ def run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     return evaluate(cfg, model, average)
 
 
+class TrainingError(RuntimeError):
+    """A fault that ended a training which had begun: data, disk or numbers. Bad settings raise ValueError before."""
+
+
 class Training:
     """All parts of one training, built from the nodes of a config.
 
@@ -78,6 +83,7 @@ class Training:
             optimizer = instantiate(cfg.optimizer)
             del cfg.optimizer.params["model"]  # the config stays plain data
         loader = instantiate(cfg.dataloader.train) if loader is None else loader
+        check_shared_memory(loader)
         if settings.compile:
             compile_parts(model)
         self.loop = TrainingLoop(
@@ -113,15 +119,28 @@ class Training:
         """Load the weights. Returns the iteration to begin with."""
         if resume and self.checkpointer.has_checkpoint():
             self.checkpointer.resume_or_load("", resume=True)
-            return self.loop.iter + 1
+            done, wanted = self.loop.iter + 1, self.cfg.train.max_iter
+            if done > wanted:
+                raise ValueError(
+                    f"{done} iterations are done, and train.max_iter is {wanted}: give {done} to evaluate and end this "
+                    "training, or more to continue it"
+                )
+            return done
         if self.checkpointer.has_checkpoint():
-            logger.warning("%s has checkpoints of another training; --resume would go on.", self.cfg.train.output_dir)
+            raise earlier_run(self.cfg.train.output_dir)
         self.checkpointer.load(self.cfg.train.init_checkpoint, checkpointables=[])
         return 0
 
     def train(self, start: int) -> None:
-        with suppress(Stopped):
+        try:
             self.loop.train(start, self.cfg.train.max_iter)
+        except Stopped as stopped:
+            if stopped.interrupted:
+                raise KeyboardInterrupt(str(stopped)) from None
+            if not stopped.saved:
+                logger.warning("The training ends: %s", stopped)
+        except (ValueError, OSError, FloatingPointError) as error:
+            raise TrainingError(str(error)) from error
         if self.finished and self.cfg.train.report and comm.is_main_process():
             datasets = {x: registered(self.cfg.dataset[x]) if "dataset" in self.cfg else None for x in ("train", "val")}
             with drawing("report.html"):

@@ -1,0 +1,63 @@
+"""The checkpoint that a training is resumed from: the last one, or the newest that is whole."""
+
+import logging
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+
+from .integrity import check_zip
+
+# Checkpoints with the state of the training. model_best and model_final_ema have weights alone.
+STATES = re.compile(r"model_(\d{7}|final)\.pth")
+
+logger = logging.getLogger(__name__)
+
+
+def states(folder: str | Path) -> list[Path]:
+    """The checkpoints in a folder from which a training can be resumed, whole or not, by name."""
+    folder = Path(folder)
+    return sorted(x for x in folder.iterdir() if STATES.fullmatch(x.name)) if folder.is_dir() else []
+
+
+def tagged(folder: str | Path) -> Path | None:
+    """The checkpoint that the file `last_checkpoint` names, whether it exists or not; None without that file."""
+    try:
+        return Path(folder, Path(folder, "last_checkpoint").read_text().strip())
+    except (OSError, ValueError):
+        return None
+
+
+def newest(folder: str | Path) -> Path | None:
+    """The checkpoint to resume from: the one that `last_checkpoint` names if it is whole, otherwise the whole one with
+    the most iterations, with a warning. None for a folder without checkpoints.
+
+    Raises ValueError if there are checkpoints and none is whole.
+    """
+    last, found = tagged(folder), states(folder)
+    if last and is_whole(last):
+        return last
+    if not found:
+        return None
+    whole = {path: iterations(path) for path in found if is_whole(path)}
+    if not whole:
+        raise ValueError(f"{folder} has checkpoints, but none of them can be read: {', '.join(x.name for x in found)}")
+    best = max(whole, key=whole.get)
+    why = f"{last.name} is {'damaged' if last.exists() else 'missing'}" if last else "last_checkpoint is missing"
+    logger.warning("%s: %s. %s is the newest whole one, after %d iterations.", folder, why, best.name, whole[best])
+    return best
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint exists and is as it was written."""
+    try:
+        check_zip(path)
+    except (ValueError, OSError, zipfile.BadZipFile):
+        return False
+    return True
+
+
+def iterations(path: Path) -> int:
+    """The number of iterations before a checkpoint was saved; 0 if it does not say."""
+    return int(torch.load(path, map_location="cpu", mmap=True).get("iteration", -1)) + 1

@@ -1,0 +1,119 @@
+"""The output folder of a run: no run destroys another, and no two runs share a folder at one time."""
+
+import fcntl
+import logging
+import os
+import shlex
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+from detectron2.utils import comm
+
+LOCK = "run.lock"
+# files and folders that a training writes, as patterns; docs/training.md lists them
+RUN_FILES = (
+    "config.yaml",
+    "curves.png",
+    "dataset",
+    "events.out.tfevents.*",
+    "inference*",
+    "last_checkpoint",
+    "log.txt*",
+    "metrics.json",
+    "model_*.pth",
+    "nonfinite",
+    "preview",
+    "report.html",
+)
+# what tells a training from a command that failed before it
+SIGNS = ("last_checkpoint", "metrics.json", "model_*.pth")
+
+logger = logging.getLogger(__name__)
+
+held: dict[str, IO[str]] = {}  # the locks of this process, by folder
+
+
+def claim(folder: str, *, resume: bool, overwrite: bool) -> None:
+    """Take a folder for one training: the main process locks it until `release`.
+
+    resume: the training goes on with what the folder holds. overwrite: it moves an earlier run aside, see `set_aside`.
+
+    Raises ValueError in all processes for a folder that another training is using, and for one that holds a training,
+    unless it is to be resumed or moved aside.
+    """
+    problem = None
+    if comm.is_main_process():
+        try:
+            lock(folder)
+            if overwrite and not resume:
+                set_aside(Path(folder))
+            elif not resume and (error := earlier_run(folder)):
+                raise error
+        except ValueError as error:
+            problem = str(error)
+            release(folder)
+    problem = comm.all_gather(problem)[0]
+    if problem:
+        raise ValueError(problem)
+
+
+def earlier_run(folder: str) -> ValueError | None:
+    """The error for a folder that holds a training; None for any other."""
+    found = [path.name for sign in SIGNS for path in sorted(Path(folder).glob(sign))]
+    if not found:
+        return None
+    return ValueError(
+        f"{folder} holds a training ({', '.join(found[:3])}{' ...' if found[3:] else ''}). Give another "
+        "train.output_dir (in a yaml config OUTPUT_DIR), or continue that training with --resume, or start again with "
+        "--overwrite, which first moves its files to a folder inside"
+    )
+
+
+def lock(folder: str) -> None:
+    """Lock a folder for this process. The lock ends with the process. Raises ValueError if another process has it."""
+    path = Path(folder).resolve() / LOCK
+    if str(path) in held:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip() or "an unknown process"
+        file.close()
+        raise ValueError(
+            f"another training writes to {folder} ({owner}). Give another train.output_dir, or stop that one first"
+        ) from None
+    except OSError as error:  # some network disks have no locks
+        logger.warning("%s cannot be locked (%s): make sure that no other training writes there.", folder, error)
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.ctime()}: {shlex.join(sys.argv)}\n")
+    file.flush()
+    held[str(path)] = file
+
+
+def release(folder: str) -> None:
+    """Unlock a folder that this process has locked."""
+    path = Path(folder).resolve() / LOCK
+    if file := held.pop(str(path), None):
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def set_aside(folder: Path) -> None:
+    """Move all files of an earlier run into the next free folder `earlier_N` beside them. Nothing is deleted."""
+    found = sorted({path for pattern in RUN_FILES for path in folder.glob(pattern)})
+    if not found:
+        return
+    number = 1
+    while (folder / f"earlier_{number}").exists():
+        number += 1
+    aside = folder / f"earlier_{number}"
+    aside.mkdir()
+    for path in found:
+        path.rename(aside / path.name)
+    logger.warning("The files of the earlier training are in %s now.", aside)

@@ -1,0 +1,115 @@
+"""An output folder belongs to one run at a time, and no run destroys another."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import train_net
+from dab_detr.engine import run_folder
+from dab_detr.engine.run_folder import LOCK, RUN_FILES, claim, release
+from tiny import LAZY, lazy_opts
+
+
+@pytest.fixture
+def folder(tmp_path):
+    yield str(tmp_path / "output")
+    release(str(tmp_path / "output"))
+
+
+def fill(folder: str, *names: str) -> None:
+    for name in names:
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as file:
+            file.write(name)
+
+
+@pytest.mark.parametrize("name", ["last_checkpoint", "metrics.json", "model_0000099.pth", "model_best.pth"])
+def test_a_folder_with_a_training_is_refused_with_three_ways_out(folder, name):
+    fill(folder, name)
+    with pytest.raises(ValueError, match=rf"holds a training \({name}\).*train\.output_dir.*--resume.*--overwrite"):
+        claim(folder, resume=False, overwrite=False)
+    claim(folder, resume=True, overwrite=False)
+
+
+def test_what_a_failed_command_leaves_is_no_training(folder):
+    fill(folder, "config.yaml", "log.txt")
+    claim(folder, resume=False, overwrite=False)
+
+
+def test_overwrite_moves_everything_aside_and_deletes_nothing(folder):
+    for number in (1, 2):
+        fill(folder, "model_best.pth", "log.txt", "preview/1.png", "my_notes.txt")
+        claim(folder, resume=False, overwrite=True)
+        moved = os.path.join(folder, f"earlier_{number}")
+        assert sorted(os.listdir(moved)) == ["log.txt", "model_best.pth", "preview"]
+        assert os.path.isfile(os.path.join(moved, "preview", "1.png"))
+    assert sorted(os.listdir(folder)) == ["earlier_1", "earlier_2", "my_notes.txt", LOCK]
+
+
+def test_overwrite_with_resume_resumes(folder):
+    fill(folder, "last_checkpoint")
+    claim(folder, resume=True, overwrite=True)
+    assert "last_checkpoint" in os.listdir(folder)
+
+
+HOLD = """
+import sys, time
+from dab_detr.engine.run_folder import lock
+lock(sys.argv[1])
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_another_process_is_refused_and_told_the_owner_until_that_one_is_gone(folder):
+    owner = subprocess.Popen([sys.executable, "-c", HOLD, folder], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout.readline() == "held\n"
+    with pytest.raises(ValueError, match=rf"another training writes to .*process {owner.pid} on .* since .*-c"):
+        claim(folder, resume=True, overwrite=False)
+    owner.kill()  # a killed process leaves the file, and no lock
+    owner.wait()
+    assert os.path.exists(os.path.join(folder, LOCK))
+    claim(folder, resume=True, overwrite=False)
+
+
+def test_the_lock_is_gone_after_the_run_and_one_process_may_claim_twice(folder):
+    claim(folder, resume=False, overwrite=False)
+    claim(folder, resume=False, overwrite=False)
+    release(folder)
+    assert LOCK not in os.listdir(folder) and not run_folder.held
+
+
+def test_disks_without_locks_are_said(folder, monkeypatch, caplog):
+    def no_locks(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(run_folder.fcntl, "flock", no_locks)
+    claim(folder, resume=False, overwrite=False)
+    assert "cannot be locked" in caplog.text
+
+
+def snapshot(folder) -> dict[str, bytes]:
+    return {str(x.relative_to(folder)): x.read_bytes() for x in folder.rglob("*") if x.is_file()}
+
+
+def test_no_run_replaces_what_another_left(tmp_path, capsys):
+    """A training, its repetition, an evaluation and a training with --overwrite in one folder. All that a training
+    writes is on the list, which --overwrite moves."""
+    opts = ["--config-file", str(LAZY), *lazy_opts(tmp_path), "train.eval_period=2", "train.ema.enabled=True"]
+    output = tmp_path / "output"
+    assert train_net.main(opts) == 0
+    assert all(any(x.match(pattern) for pattern in RUN_FILES) for x in output.iterdir())
+    before = snapshot(output)
+    assert {"model_best.pth", "model_final.pth", "model_final_ema.pth", "metrics.json", "config.yaml"} <= before.keys()
+    assert train_net.main(opts) == 2
+    assert "holds a training" in capsys.readouterr().err
+    assert snapshot(output) == before
+    assert train_net.main(["--eval-only", *opts, f"train.init_checkpoint={output}/model_final.pth"]) == 0
+    after = snapshot(output)
+    assert {x for x in before if before[x] != after.get(x) and not x.startswith(("log.txt", "inference"))} == set()
+    assert train_net.main(["--overwrite", *opts]) == 0
+    kept = snapshot(output / "earlier_1")
+    assert {x for x in before if before[x] != kept.get(x) and not x.startswith(("log.txt", "inference"))} == set()
