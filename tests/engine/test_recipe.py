@@ -148,6 +148,12 @@ def test_a_recipe_is_printed_saved_and_overridden(config, tmp_path):
     assert instantiate(again.lr_multiplier)(0.5) == pytest.approx(0.505)
 
 
+def test_an_evaluation_takes_the_sizes_of_the_recipe_and_no_moving_average(tmp_path):
+    opts = [f"dataset.root={yolo(tmp_path / 'd')}", "train.recipe=auto", *settings(tmp_path)]
+    cfg = configured("--config-file", LAZY, "--eval-only", *opts)
+    assert cfg.dataloader.test.mapper.augmentations[0].short_edge_length == 480 and not cfg.train.ema.enabled
+
+
 def test_released_weights_are_for_the_config_as_it_is(tmp_path):
     opts = [f"dataset.root={yolo(tmp_path / 'd')}", *settings(tmp_path)]
     cfg = configured("--config-file", LAZY, *opts)

@@ -24,11 +24,12 @@ BACKBONES = ("detectron2://ImageNetPretrained", "torchvision://")
 logger = logging.getLogger(__name__)
 
 
-def use_recipe(cfg: DictConfig, train: str, val: str | None, touched: Sequence[str]) -> None:
+def use_recipe(cfg: DictConfig, train: str, val: str | None, touched: Sequence[str], *, trains: bool = True) -> None:
     """Apply the rules of `recipe` to keys that no override has set. Afterwards `train.recipe` is None, because the
     config has all values.
 
     train, val: registered names of the datasets. touched: the keys that overrides have set.
+    trains: otherwise the settings of `train`, such as the moving average, stay as they are.
 
     Raises ValueError for a recipe other than "auto".
     """
@@ -39,7 +40,7 @@ def use_recipe(cfg: DictConfig, train: str, val: str | None, touched: Sequence[s
     cfg.train.recipe = None
     rules = recipe(situation(cfg, train, val, touched))
     logger.info("train.recipe=auto sets what no override sets (docs/own_data.md has the rules):")
-    apply(cfg, rules, touched)
+    apply(cfg, [x for x in rules if trains or not x.key.startswith("train.")], touched)
 
 
 def situation(cfg: DictConfig, train: str, val: str | None, touched: Sequence[str]) -> Situation:

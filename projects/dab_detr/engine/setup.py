@@ -44,7 +44,7 @@ def configure(cfg: DictConfig, args: argparse.Namespace) -> DictConfig:
     if "dataset" in cfg:
         use_folder(cfg, args, touched)
         set_num_classes(cfg, touched, trains=not args.eval_only)
-        fit_to_data(cfg, touched)
+        fit_to_data(cfg, touched, trains=not args.eval_only)
     if not args.eval_only:
         count_in_epochs(cfg, touched)
         check_iterations(cfg, touched)
@@ -55,14 +55,14 @@ def configure(cfg: DictConfig, args: argparse.Namespace) -> DictConfig:
     return cfg
 
 
-def fit_to_data(cfg: DictConfig, touched: Sequence[str]) -> None:
+def fit_to_data(cfg: DictConfig, touched: Sequence[str], *, trains: bool) -> None:
     """Apply `train.recipe` and `train.overfit` to data that has been checked."""
     if not cfg.train.recipe and not cfg.train.overfit:
         return
     train, val = (registered(cfg.dataset[split]) for split in ("train", "val"))
     if train is None:
         raise ValueError("train.recipe and train.overfit need training data: give dataset.root or dataset.train")
-    use_recipe(cfg, train, val, touched)
+    use_recipe(cfg, train, val, touched, trains=trains)
     use_overfit(cfg, train, touched)
 
 
