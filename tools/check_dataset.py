@@ -18,7 +18,7 @@ from detectron2.config import instantiate
 
 from dab_detr import command
 from dab_detr.config import load
-from dab_detr.data.content import Content, is_id
+from dab_detr.data.content import Content, is_id, printable
 from dab_detr.doctor.examine import examine
 from dab_detr.doctor.finding import Finding, Severity
 from dab_detr.doctor.mend import mend
@@ -94,7 +94,7 @@ def tell(found: dict[str, list[Finding]], shown: int | None) -> None:
         print(label)
         for severity in Severity:
             for finding in (x for x in findings if x.severity is severity):
-                print(f"  {severity.value:8} {finding.kind}: {finding.sentence(shown)}")
+                print(f"  {severity.value:8} {finding.kind}: {printable(finding.sentence(shown))}")
         if not findings:
             print("  no problems found")
     counts = [sum(x.severity is severity for findings in found.values() for x in findings) for severity in Severity]
@@ -108,7 +108,7 @@ def tell_objects(annotations: str, anchors: np.ndarray | None) -> None:
     print("", f"{annotations}: {len(content.images)} images, {len(content.objects)} annotations", sep="\n")
     of_category = Counter(x["category_id"] for x in content.objects if is_id(x.get("category_id")))
     for category in raw["categories"]:
-        i, name = category["id"], str(category["name"]).encode("utf-8", "backslashreplace").decode()
+        i, name = category["id"], printable(str(category["name"]))
         print(f"  category {i:>4} {name:20} {of_category[i]:>8} annotations")
     sizes = relative_sizes(content)
     if len(sizes):

@@ -11,6 +11,7 @@ The exit status is 1 if something was left out or needs a look, and 2 if nothing
 import argparse
 import sys
 
+from dab_detr import command
 from dab_detr.conversion import DamagedDataset, convert, recognize
 from dab_detr.conversion.recognition import FORMATS
 
@@ -19,12 +20,15 @@ SHOWN = 20  # places of a finding on the screen
 
 def main(argv: list[str] | None = None) -> int:
     """Convert. Returns the exit status."""
-    args = parse(argv)
+    return command.run(work, parse(argv))
+
+
+def work(args: argparse.Namespace) -> int:
+    """Convert. Returns the exit status; raises ValueError or OSError if nothing was written."""
     shown = None if args.all else SHOWN
     try:
-        layout = recognize(args.dataset, format=args.format)
         report = convert(
-            layout,
+            recognize(args.dataset, format=args.format),
             args.output,
             val_fraction=args.val_fraction,
             seed=args.seed,
@@ -37,16 +41,13 @@ def main(argv: list[str] | None = None) -> int:
             print(f"error: {line}; mend it, or leave its picture out with --skip-damaged", file=sys.stderr)
         if shown and len(error.lines) > shown:
             print(f"error: {len(error.lines) - shown} more damaged files are named with --all", file=sys.stderr)
-        return 2
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return command.BAD_USE
     for line in report.lines(shown):
         print(line)
     if "val" not in report.outputs and "train" in report.outputs:
         print("there is no validation set: --val-fraction 0.2 splits one off")
     print(f"check it: python tools/check_dataset.py {report.arguments()}")
-    return 0 if report.clean else 1
+    return 0 if report.clean else command.FINDINGS
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

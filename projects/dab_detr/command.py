@@ -9,6 +9,7 @@ stderr.
 """
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -57,8 +58,16 @@ def parse(
     return args
 
 
+def print_any_text() -> None:
+    """Let stdout and stderr write escapes for what they cannot encode, such as a file name that is not UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run(work: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> int:
     """Do the work. Returns the exit status; an error that the user can set right is one line on stderr."""
+    print_any_text()
     try:
         return work(args) or 0
     except (ValueError, OSError, ImportError) as error:

@@ -157,3 +157,12 @@ def test_a_url_that_is_not_there_is_named(tmp_path):
         (source,) = sources_of(f"{address}/none.png")
         with pytest.raises(UnreadableImage, match=r"cannot read http://\S+none\.png: HTTP Error 404"):
             source.read()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("a\nb.png", r"a\\nb\.png"), ("\udcff.png", r"\\udcff\.png"), ("\x1b[2J.png", r"\\x1b")]
+)
+def test_a_name_that_no_terminal_prints_is_escaped_in_a_message(name, shown, tmp_path):
+    (tmp_path / name).touch()
+    with pytest.raises(UnreadableImage, match=f"cannot read .*{shown}.*: it is empty"):
+        next(iter(sources_of(tmp_path))).read()

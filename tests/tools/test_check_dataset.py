@@ -139,3 +139,12 @@ def test_queries_and_anchors_of_a_config(tmp_path, capsys):
     assert "more objects" not in capsys.readouterr().out
     assert main([*arguments, "model.queries.number=3"]) == 2
     assert "no key 'model.queries.number'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["\udcff.png", "a\nb.png", "\x1b[2J.png"])
+def test_names_of_files_that_no_terminal_prints(tmp_path, capsys, name):
+    arguments = split(tmp_path, "train", content())
+    Image.new("RGB", (20, 10)).save(tmp_path / "train" / name)
+    assert main(arguments) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "image without entry" in line)
+    assert line.isprintable() and ".png" in line

@@ -1,5 +1,6 @@
 """All tools take a config and its overrides in the same way, and end with the same statuses and one-line errors."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,22 @@ def test_a_picture_may_be_named_like_an_override(tmp_path, monkeypatch):
     Path("MODEL").mkdir()
     args = predict.parse(["a=1.png", *opts, "MODEL", "b.png", "model.neck.dim=8", "train.seed=1"])
     assert (args.images, args.opts) == (["a=1.png", "MODEL", "b.png"], ["model.neck.dim=8", "train.seed=1"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+@pytest.mark.parametrize("text", ["\udcff.png", "猫", "…"])
+def test_text_that_a_terminal_cannot_encode_is_escaped(encoding, text, monkeypatch):
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True) for _ in range(2))
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+
+    def work(_):
+        print(text)
+        raise ValueError(text)
+
+    assert command.run(work, None) == command.BAD_USE
+    escaped = text.encode(encoding, "backslashreplace")
+    assert out.buffer.getvalue() == escaped + b"\n" and err.buffer.getvalue() == b"error: " + escaped + b"\n"
 
 
 def test_ctrl_c_ends_in_one_line(capsys):

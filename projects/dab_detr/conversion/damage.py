@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.content import printable
+
 
 class Damage(ValueError):
     """A file that cannot be read: its path, the entry within it (may be empty), and the problem."""
@@ -29,12 +31,6 @@ def shown(path: Path | str, folder: Path | str | None = None) -> str:
     text = os.path.abspath(path)
     folder = os.path.join(os.path.abspath(folder or os.getcwd()), "")
     return printable(text.removeprefix(folder))
-
-
-def printable(text: str) -> str:
-    """The text with escapes for characters that a terminal cannot print: line breaks and bytes that are not text."""
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in text)
 
 
 def brief(value: Any) -> str:

@@ -88,6 +88,12 @@ def short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def printable(text: str) -> str:
+    """The text with escapes for what no terminal prints: line breaks, control characters and bytes that are no text."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in text)
+
+
 def number(value: Any) -> float:
     """A JSON number as float: infinite if it is too large, NaN if the value is not a number."""
     try:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..data.content import printable
 from ..data.folders import files_below
 from ..data.pictures import decode, read_image, suffixes, to_array
 from ..download import fetch, is_url
@@ -47,7 +48,7 @@ class Source:
         except Exception as error:  # decoders raise exceptions of all kinds
             kind = guess_type(self.name)[0] or ""
             hint = "; a video goes by Video(...) or --video" if kind.startswith("video/") else ""
-            raise UnreadableImage(f"cannot read {self.name}: {error}{hint}") from error
+            raise UnreadableImage(f"cannot read {printable(self.name)}: {error}{hint}") from error
 
 
 def sources_of(images: Picture | Iterable[Picture | Source]) -> Iterable[Source]:
@@ -112,7 +113,7 @@ def images_below(folder: str) -> list[str]:
     for path in files_below(folder):
         (found if path.suffix.lower() in known else others).append(str(path))
     if others:
-        shown = f"{', '.join(sorted(others)[:5])}{', ...' if others[5:] else ''}"
+        shown = printable(f"{', '.join(sorted(others)[:5])}{', ...' if others[5:] else ''}")
         logger.info("%s: left out %d files that are not images: %s", folder, len(others), shown)
     if not found:
         raise ValueError(f"folder {folder} has no images")

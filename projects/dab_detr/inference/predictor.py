@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ..checkpoint.checkpointer import DABDETRCheckpointer
 from ..checkpoint.description import read_described
 from ..config import load as load_config
+from ..data.content import printable
 from ..engine.description import classes_of
 from ..engine.device import available_device
 from ..export.detector import ExportedDetector
@@ -231,7 +232,9 @@ class Predictor:
         try:
             self.augmentations(augmented)
         except Exception as error:  # libraries raise all kinds for sizes below a pixel
-            raise UnreadableImage(f"cannot resize {source.name} of {width} x {height} pixels: {error}") from error
+            raise UnreadableImage(
+                f"cannot resize {printable(source.name)} of {width} x {height} pixels: {error}"
+            ) from error
         tensor = torch.as_tensor(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
         return Prepared(name=source.name, image=image, inputs={"image": tensor, "height": height, "width": width})
 
