@@ -18,7 +18,7 @@ from .subjects import build, compiled, fast, in_precision, inputs_for, with_prec
 
 
 def inference(model: DABDETR, args: argparse.Namespace) -> Forms:
-    """From images to detections; of transformers from normalised pixels to logits and boxes, which is less."""
+    """Time the way from images to detections, for transformers only from normalized pixels to logits and boxes."""
     inputs, plain, quick = inputs_for(model, args), with_precision(model.eval(), args), fast(model, args)
     forms = {}
     if args.peer:
@@ -117,7 +117,7 @@ TASKS = {
 
 
 def random_boxes(*shape: int, generator: torch.Generator) -> Tensor:
-    """(*shape, 4) cxcywh, normalised."""
+    """(*shape, 4) cxcywh, normalized."""
     return 0.1 + 0.3 * torch.rand(*shape, 4, generator=generator)
 
 
@@ -137,7 +137,7 @@ def gradients(loss: Callable[[], Tensor], *inputs: Tensor) -> Callable:
 
 
 def step(loss: Callable[[], Tensor], model: nn.Module) -> Callable:
-    """One step on the loss, with the optimiser of our recipes."""
+    """One step on the loss, with the optimizer of our recipes."""
     optimizer = ClippedAdamW([p for p in model.parameters() if p.requires_grad], max_norm=0.1, lr=1e-6)
 
     def run():

@@ -88,7 +88,7 @@ def reached(curves: Mapping[int, Curve], level: float) -> str:
 
 
 def ratio_sentence(name: str, runs: Runs, level: float) -> str:
-    """How many times the steps of DAB-DETR a member needs to reach an AP."""
+    """A sentence: the steps that a member needs to reach an AP, as a multiple of DAB-DETR's."""
     base = [steps_until(curve, level) for curve in runs[BASE].values()]
     steps = [steps_until(curve, level) for curve in runs[name].values()]
     label = ROWS[name].label

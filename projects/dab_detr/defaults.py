@@ -75,7 +75,7 @@ def optimizer_node() -> DictConfig:
 
 
 def schedule_node(*, drop: int, epochs: int) -> DictConfig:
-    """A drop of the learning rate to a tenth after `drop` of `epochs` epochs, whatever train.max_iter is."""
+    """A drop of the learning rate to a tenth after `drop` of `epochs` epochs, independent of train.max_iter."""
     return L(MultiStepParamScheduler)(values=[1.0, 0.1], milestones=[drop], num_updates=epochs)
 
 

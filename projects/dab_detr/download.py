@@ -160,7 +160,7 @@ class Part:
 
 
 def mark_of(headers) -> str | None:
-    """What proves to a server that its file is still the same: its strong ETag or its date; None without either."""
+    """The mark that shows a server whether its file is still the same: its strong ETag or its date, otherwise None."""
     tag = headers.get("ETag", "")
     return tag if tag.startswith('"') else headers.get("Last-Modified")
 
@@ -175,7 +175,7 @@ def copy(source, file: BinaryIO, *, begun: int, total: int | None) -> None:
 
 
 def refuse_web_page(path: Path) -> None:
-    """Raise OSError for a file that is a web page, whatever type the server gave it."""
+    """Raise OSError for a file that is a web page, even if the server gave it another type."""
     with path.open("rb") as file:
         if file.read(512).lstrip().lower().startswith(PAGE_STARTS):
             raise OSError("the server sends a web page, not a file; it may want a login")

@@ -29,7 +29,7 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
 
 
 def assignment(key: str, value: str) -> str:
-    """The override that sets a key to a text, whatever characters it has."""
+    """The override that sets a key to a text with any characters."""
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)  # a backslash is one only before a quote
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"{key}='{escaped}'"
@@ -102,7 +102,7 @@ def _keys(node: object, prefix: str = "") -> Iterator[str]:
 
 
 def _no_such_key(key: str, known: Iterable[str]) -> str:
-    """The error message, with the keys that look most like the wrong one, or else those that end like it."""
+    """The error message, with the keys that look most like the wrong one, otherwise those that end like it."""
     known = sorted(other for other in known if not other.endswith("_target_"))
     close = difflib.get_close_matches(key, known, n=3, cutoff=0.8)
     if not close:

@@ -44,6 +44,7 @@ class AfterImport(MetaPathFinder):
     """Finds `detectron2.modeling` as Python does, and adds our names after its execution."""
 
     def find_spec(self, name: str, path=None, target=None) -> ModuleSpec | None:
+        """The spec of `detectron2.modeling` whose loader adds our names; None for any other module."""
         if name != REGISTRIES:
             return None
         spec = PathFinder.find_spec(name, path, target)

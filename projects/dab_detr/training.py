@@ -18,7 +18,7 @@ from .visualization.curves import read_metrics
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What a training leaves.
+    """The result of a training.
 
     output_dir: the folder of its checkpoints, metrics and pictures.
     metrics: the last evaluation, as numbers by task and name, such as `metrics["bbox"]["AP"]`; empty without one.
@@ -66,8 +66,8 @@ def train(
 
     config: a LazyConfig or a yacs yaml of Detectron2.
     overrides: `a.b=value` on the config, such as "dataset.root=my/folder".
-    resume: go on from the last checkpoint in the output folder.
-    overwrite: train in a folder that holds a training, whose files move to a folder inside first.
+    resume: continue from the last checkpoint in the output folder.
+    overwrite: train in a folder that holds a training. The earlier files move to a folder inside it first.
     eval_only: evaluate and do not train.
 
     Raises ValueError for what has to be set right before time is spent: in the config, the overrides, the data or the

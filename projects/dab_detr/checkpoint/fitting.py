@@ -36,7 +36,7 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Fit:
-    """How a checkpoint is fitted to a model.
+    """Fits a checkpoint to a model.
 
     num_classes: number of classes of the model. class_names: their names, if known.
     strict: the checkpoint must fill the whole model, all classes included. Evaluating and resuming need this.

@@ -70,7 +70,7 @@ def is_safetensors(head: bytes) -> bool:
 
 
 def what_it_is(head: bytes) -> str:
-    """What an unknown file probably is, to complete an error message."""
+    """The probable kind of an unknown file, to complete an error message."""
     if not head.strip():
         return "(it is empty)"
     if head.startswith(b"version https://git-lfs"):

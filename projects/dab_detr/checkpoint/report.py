@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Fate(Enum):
-    """What happens to a tensor, in the words of the report."""
+    """The fates of tensors, in the words of the report."""
 
     KEPT = "kept as they are"
     CLASSES = "kept, with rows of the model's classes"

@@ -1,4 +1,4 @@
-"""Where weights come from: a path, a URL, the name of a released model, or a repository of the Hugging Face hub."""
+"""Sources of weights: a path, a URL, the name of a released model, or a repository of the Hugging Face hub."""
 
 import json
 import os

@@ -135,7 +135,7 @@ def looks_like_voc(path: Path) -> bool:
 
 
 def image_sets(inventory: Inventory) -> dict[str, Path]:
-    """The lists of splits in ImageSets/Main, or else in ImageSets, by their names in small letters."""
+    """The lists of splits in ImageSets/Main, otherwise in ImageSets, by their names in small letters."""
     found: dict[str, Path] = {}
     for folders in (["imagesets", "main"], ["imagesets"]):
         for path in inventory.named(".txt"):

@@ -7,7 +7,7 @@ from .references import EXACT, is_mixed, is_text, shift_by
 
 
 def mend_image_ids(images: list[dict], done: Counter) -> None:
-    """Turn ids such as 1.0 into integers; if only some are text, turn all into integers, or else all into text."""
+    """Turn ids such as 1.0 into integers; if only some are text, turn all into integers, otherwise all into text."""
     before = [x["id"] for x in images]
     ids = [int(i) if isinstance(i, float) else i for i in before]
     if is_mixed(ids):

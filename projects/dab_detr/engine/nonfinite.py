@@ -14,7 +14,7 @@ ADVICE = (
     "Things to try, the likeliest first: look at the images and boxes that the report names; lower optimizer.lr "
     "(SOLVER.BASE_LR), or warm it up over more iterations; train in single precision (train.amp.enabled=False "
     "model.precision=fp32, SOLVER.AMP.ENABLED False); clip harder by optimizer.max_norm "
-    "(SOLVER.CLIP_GRADIENTS.CLIP_VALUE). Then go on from the last checkpoint with --resume: its weights are finite."
+    "(SOLVER.CLIP_GRADIENTS.CLIP_VALUE). Then continue from the last checkpoint with --resume: its weights are finite."
 )
 
 logger = logging.getLogger(__name__)

@@ -130,7 +130,7 @@ def filmed(found: Iterator[Detections], path: Path, frames_per_second: float) ->
 
 
 def head_of(args: argparse.Namespace, predictor: Predictor) -> dict:
-    """What the files of a run and of its resumption agree on."""
+    """The settings that the files of a run and of its resumption must share."""
     return {
         "info": {"checkpoint": weights_of(args), "threshold": args.threshold},
         "categories": categories_of(predictor.class_names, predictor.category_ids),
@@ -222,7 +222,7 @@ def summary(args: argparse.Namespace, images: int, objects: int, left: int = 0, 
     """The last line of a run: counts and places."""
     parts = [f"{images} images with {objects} objects"]
     if left:
-        parts.append(f"{left} images {'are left, --resume goes on with them' if stopped else 'could not be read'}")
+        parts.append(f"{left} images {'are left, --resume continues with them' if stopped else 'could not be read'}")
     parts += [f"{'video' if args.video else 'pictures'} in {args.output}"] if args.output else []
     parts += [f"detections in {args.json}"] if args.json else []
     return "; ".join(parts)

@@ -18,7 +18,7 @@ from .coco_json import StreamedFile, lines_beside, write_coco
 from .detections import Detections
 
 PATIENCE = timedelta(days=30)
-"""How long a process waits for one with more work."""
+"""The time that a process waits for one with more work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Processes:
             try:
                 distributed.all_reduce(found)
             except RuntimeError as error:
-                raise ValueError("another process of this run has ended; --resume goes on with the run") from error
+                raise ValueError("another process of this run has ended; --resume continues the run") from error
         return found.tolist()
 
     def leave(self) -> None:

@@ -82,7 +82,7 @@ def places(points: Tensor, shapes: Shapes) -> list[tuple[Tensor, Tensor]]:
         side = sides(points, shapes, axis)
         place = (points[..., axis].flatten(3) * side).add_(0.5).clamp_(min=0)
         place = torch.minimum(place, side + 1)
-        low = torch.minimum(place.floor(), side).nan_to_num_(nan=0.0)  # NaN goes on in the shares
+        low = torch.minimum(place.floor(), side).nan_to_num_(nan=0.0)  # the shares keep NaN visible
         found.append((low, place.sub_(low)))
     return found
 

@@ -35,7 +35,7 @@ def commands(folder: Path) -> Section:
             f"python train_net.py --config-file {config} --eval-only "
             f"{override('train.init_checkpoint', str(best))} {override('train.output_dir', again)}",
         ),
-        ("Go on after an interruption:", f"python train_net.py --config-file {config} --resume"),
+        ("Continue after an interruption:", f"python train_net.py --config-file {config} --resume"),
         (
             "Export as one graph from image to boxes:",
             f"python tools/export_model.py --checkpoint {checkpoint} --to onnx {shlex.quote(f'{folder}/model.onnx')}",

@@ -1,4 +1,4 @@
-"""Which pictures of an evaluation went well, and which went wrong."""
+"""Ranks the pictures of an evaluation from the worst to the best."""
 
 import json
 from collections import defaultdict

@@ -61,7 +61,7 @@ READ_KEYS = {
     }.items()
     for key in keys.split()
 }
-# What else has one value that works; another one is refused.
+# Keys with only one value that works; any other value is refused.
 FIXED_KEYS = {
     "INPUT.CROP.TYPE": "absolute_range",
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": "norm",
@@ -89,11 +89,11 @@ def add_dab_detr_config(cfg: CfgNode) -> None:
     cfg.MODEL.DAB_DETR.NUM_CLASSES = 80
     # the member of the family: one of `models.MODELS`
     cfg.MODEL.DAB_DETR.VARIANT = "dab_detr"
-    # for all else in the model: ["decoder.prior.modulate=False", "criterion.weight_giou=3.0"]
+    # for everything else in the model: ["decoder.prior.modulate=False", "criterion.weight_giou=3.0"]
     cfg.MODEL.DAB_DETR.OVERRIDES = []
     # True: tensors in MODEL.WEIGHTS that do not fit start from scratch; otherwise only classes may differ
     cfg.MODEL.DAB_DETR.INIT_PARTIALLY = False
-    # for all else in the training: ["train.ema.enabled=True", "dataloader.evaluator.score_threshold=0.5"]
+    # for everything else in the training: ["train.ema.enabled=True", "dataloader.evaluator.score_threshold=0.5"]
     cfg.OVERRIDES = []
     # learning rate of the backbone, as a factor of BASE_LR
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
