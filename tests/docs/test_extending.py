@@ -45,7 +45,8 @@ def test_the_test_of_the_page_passes(config, folder):
     spec = importlib.util.spec_from_file_location("page_test", folder / "my_project/test_my_parts.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.test_the_model_of_the_config_trains_and_predicts(folder / config)
+    check = module.test_the_model_of_the_config_trains_and_predicts
+    check(folder / config)
 
 
 @pytest.mark.parametrize("config", CONFIGS)

@@ -103,7 +103,7 @@ def test_a_dataset_is_converted_and_checked_by_the_commands_of_the_page(tmp_path
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
 def test_python_compiles(page):
     for number, block in enumerate(blocks(page, "python")):
-        compile(block, f"{page.name}, block {number}", "exec")
+        assert compile(block, f"{page.name}, block {number}", "exec")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))

@@ -22,16 +22,15 @@ from planted import (
     ERROR,
     FAULTS,
     FAULTS_OF_EVALUATION,
-    FAULTS_ON_DISK,
     PAIRS,
     WARNING,
     dataset,
     images_of,
     move,
     rename_image,
-    saved,
     spoilt,
 )
+from planted_files import FAULTS_ON_DISK, saved
 
 
 def diagnose(folder: Path, train, val=None, **kwargs) -> dict[str, Finding]:

@@ -17,8 +17,6 @@ from dab_detr.doctor.mend import clipped, mend
 from planted import (
     FAULTS,
     FAULTS_OF_EVALUATION,
-    FAULTS_ON_DISK,
-    cut,
     dataset,
     every,
     images_of,
@@ -27,6 +25,7 @@ from planted import (
     shares,
     spoilt,
 )
+from planted_files import FAULTS_ON_DISK, cut
 
 BEYOND_MENDING = {  # nobody knows what was meant
     "all objects crowds",

@@ -18,7 +18,7 @@ WAYS = {
     "Label Studio, quoted": "data/local-files/?d=my%20shots%2F{}",
     "uploaded to Label Studio": "/data/upload/3/1a2b3c4d-{}",
     "Windows": "C:\\Users\\me\\shots\\{}",
-    "another machine": "/home/me/shots/{}",
+    "another machine": "/data/me/shots/{}",
     "address": "https://server/shots/{}",
 }
 
