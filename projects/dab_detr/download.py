@@ -36,7 +36,7 @@ def local_path(path: str) -> str:
 
     A URL is downloaded once and kept under a name of its own in Detectron2's cache ($FVCORE_CACHE).
 
-    Raises OSError, naming the URL, for one that cannot be downloaded, or that gives a web page.
+    Raises OSError, naming the URL, if it cannot be downloaded or is a web page.
     """
     if not is_url(path):
         return PathManager.get_local_path(path)
@@ -51,7 +51,7 @@ def cache_folder() -> Path:
 
 
 def cache_name(url: str) -> str:
-    """Return the file name of a URL in the cache: its last part, after a number that differs for every URL."""
+    """Return the file name of a URL in the cache: a number that differs for every URL, then its last part."""
     last = unquote(re.split("[?#]", url)[0]).rpartition("/")[2]
     number = hashlib.sha256(url.encode(errors="surrogatepass")).hexdigest()[:16]
     return f"{number}_{re.sub('[^a-zA-Z0-9_.-]', '_', last)[-LONGEST_NAME:]}"
@@ -78,7 +78,7 @@ def download(url: str, path: Path, check: Callable[[Path], None] | None = None) 
 
 
 def fetch(url: str, path: Path, check: Callable[[Path], None] | None = None) -> None:
-    """Download `url` to the file `path`, which is there afterwards as a whole or not at all.
+    """Download `url` to the file `path`. Afterwards the file is complete or absent.
 
     If a download is interrupted, the next call continues it, provided the server can tell that the file is the same.
 

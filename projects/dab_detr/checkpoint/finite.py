@@ -1,4 +1,4 @@
-"""Tells whether all numbers of a checkpoint are finite."""
+"""Checks that all numbers of a checkpoint are finite."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""The checkpoint that a training is resumed from: the last one, or the newest that is whole."""
+"""Finds the checkpoint to resume from: the last one, or the newest that is whole."""
 
 import logging
 import re
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def states(folder: str | Path) -> list[Path]:
-    """The checkpoints in a folder from which a training can be resumed, whole or not, by name."""
+    """The checkpoints in a folder with the state of a training, whole or not, by name."""
     folder = Path(folder)
     return sorted(x for x in folder.iterdir() if STATES.fullmatch(x.name)) if folder.is_dir() else []
 
@@ -59,5 +59,5 @@ def is_whole(path: Path) -> bool:
 
 
 def iterations(path: Path) -> int:
-    """The number of iterations before a checkpoint was saved; 0 if it does not say."""
+    """The number of iterations before a checkpoint was saved; 0 if it is not stated."""
     return int(torch.load(path, map_location="cpu", mmap=True).get("iteration", -1)) + 1

@@ -35,7 +35,7 @@ def local_weights(path: str | os.PathLike) -> str:
 def released_weights(model: ReleasedModel) -> str:
     """The file of a released model in the cache, downloaded if it is not there, and checked.
 
-    Raises OSError, which says which file to put where, if it cannot be downloaded, and for a file that is another one.
+    Raises OSError if it cannot be downloaded, and for a wrong file. The message names the file and its place.
     """
     path = cache_folder() / "zoo" / f"{model.name}.pth"
     if not path.is_file():
@@ -68,7 +68,7 @@ def check_download(path: Path, *, model: ReleasedModel, record: Path) -> None:
 
 
 def differences_of(path: Path, model: ReleasedModel, record: Path) -> str:
-    """Compare a file with the size and hash in the table; what that lacks, with those of the first file of this name.
+    """Compare a file with the size and hash in the table, or, where it has none, with those of the first download.
 
     Returns the differences in words, empty for none. The first file leaves its size and hash in `record`.
     """

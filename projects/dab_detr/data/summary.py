@@ -14,7 +14,7 @@ class DatasetSummary:
 
     images: number of images. empty: those without objects.
     objects: number of objects by class name.
-    most_objects: in the fullest image.
+    most_objects: the number of objects in the fullest image.
     short_side, long_side: medians over the images, in pixels.
     object_sides: the 10th, 50th and 90th percentile of the square root of a box's area, in pixels; zeros without
         objects.

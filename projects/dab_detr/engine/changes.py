@@ -1,4 +1,4 @@
-"""Settings that a resumed training has changed: which may, and which may not."""
+"""Checks the settings that a resumed training has changed."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The training loop: one step is one effective batch, whether it is cut into micro-batches, processes or neither."""
+"""The training loop: one step is one effective batch, even if micro-batches or processes divide it."""
 
 import math
 import time
@@ -22,8 +22,8 @@ class TrainingLoop(SimpleTrainer):
     """Detectron2's loop with steps of several micro-batches. It skips steps that are not finite.
 
     accumulate: micro-batches that each process cuts its share of the batch into.
-    precision: of automatic mixed precision, torch.float16 (with a GradScaler) or torch.bfloat16; None is without.
-    output_dir: of the reports of steps that were not finite; without one they are only logged.
+    precision: type for automatic mixed precision, torch.float16 (with a GradScaler) or torch.bfloat16; None for none.
+    output_dir: folder for the reports of steps that were not finite. Without it, these steps are only logged.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class TrainingLoop(SimpleTrainer):
     def fetch(self, losses: list[dict[str, Tensor]], norm: Tensor) -> tuple[list[dict[str, Tensor]], bool, bool]:
         """Return the losses on the CPU, and whether they and the gradient are finite in all processes.
 
-        Beyond what the model itself does, it is the one place of a step that waits for the device.
+        Apart from the model itself, this is the only place in a step that waits for the device.
         """
         values = torch.stack([torch.stack(list(x.values())) for x in losses])
         finite = torch.stack([values.isfinite().all(), norm.isfinite()]).to(values)

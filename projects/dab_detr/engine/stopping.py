@@ -1,4 +1,4 @@
-"""Stop a training before its last iteration, by a signal or because a hook asks for it."""
+"""Stops a training before its last iteration, on a signal or at the request of a hook."""
 
 import logging
 import multiprocessing
@@ -50,7 +50,8 @@ class Stopping(HookBase):
     A step that does not end within `GRACE` seconds, for example because it waits for data, is broken off, and so is an
     evaluation: then the last checkpoint counts. A second Ctrl-C breaks off at once.
 
-    Its place is behind all hooks that have a state, and before those that only tell: they do once more after training.
+    The hook must come after all hooks with a state, and before those that only report, which report once more after
+    training.
     """
 
     def __init__(self, checkpointer: DABDETRCheckpointer):

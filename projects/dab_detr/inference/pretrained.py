@@ -1,4 +1,4 @@
-"""Finds what a released model needs: its config, its weights and the names of its classes."""
+"""Finds the config, the weights and the class names of a released model."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Pretrained:
 
 
 def pretrained(name: str) -> Pretrained:
-    """Return what the model of a name needs, downloaded if it is not here; see `Predictor.from_pretrained`."""
+    """Return the parts of a released model by its name, downloaded if needed; see `Predictor.from_pretrained`."""
     if name.startswith(hub.PREFIX) or Path(name, hub.CONFIG).is_file():
         return of_transformers(local_weights(name))
     model = released(name)
@@ -35,7 +35,7 @@ def pretrained(name: str) -> Pretrained:
 
 
 def of_transformers(folder: str) -> Pretrained:
-    """Return what the model in a folder of transformers needs. Raises ValueError for one that cannot be built."""
+    """Return the parts of the model in a folder of transformers. Raises ValueError if it cannot be built."""
     path = Path(folder, hub.CONFIG)
     config, processor = read_json(path), read_json(Path(folder, hub.PROCESSOR))
     try:

@@ -29,7 +29,7 @@ def sample_from_bags(value: Tensor, shapes: Shapes, points: Tensor, weights: Ten
 
 
 class Bags(torch.autograd.Function):
-    """Bags as one differentiable function of values, points and weights. It keeps these alone for the gradient."""
+    """Bags as one differentiable function of values, points and weights. It stores only these for the gradient."""
 
     @staticmethod
     def forward(ctx, value: Tensor, points: Tensor, weights: Tensor, shapes: Shapes) -> Tensor:
@@ -68,7 +68,7 @@ def sides(points: Tensor, shapes: Shapes, axis: int) -> Tensor:
 
 
 def inside(along: Tensor, points: Tensor, shapes: Shapes, axis: int) -> Tensor:
-    """The gradient of the points on one axis from that in cells, (B, Q, heads, T): zero for points outside."""
+    """The gradient of the points on one axis from the gradient in cells, (B, Q, heads, T): zero for points outside."""
     side = sides(points, shapes, axis)
     place = points[..., axis].flatten(3) * side + 0.5
     return torch.where((place >= 0) & (place < side + 1), along * side, 0.0)
@@ -132,7 +132,7 @@ def products(table: Tensor, index: Tensor, grad: Tensor) -> Tensor:
 
 
 def transposed(table: Tensor, index: Tensor, share: Tensor, grad: Tensor) -> Tensor:
-    """The gradient of the table from that of the bags (N, c): the bags as a sparse matrix, transposed."""
+    """The gradient of the table from the gradient (N, c) of the bags: the bags as a sparse matrix, transposed."""
     from scipy.sparse import csr_array  # slow to import, and inference does not need it
 
     starts = np.arange(0, index.numel() + 1, index.shape[1], dtype=np.int32)

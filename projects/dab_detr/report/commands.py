@@ -1,4 +1,4 @@
-"""The commands that use what a training has left."""
+"""The commands that use the results of a training."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ CHECKPOINTS = ("model_best.pth", "model_final.pth")
 
 
 def checkpoint_in(folder: Path) -> Path:
-    """The best checkpoint of a training, or where it was never evaluated, its last."""
+    """The best checkpoint of a training, or its last one if it was never evaluated."""
     return next((folder / x for x in CHECKPOINTS if (folder / x).is_file()), folder / CHECKPOINTS[-1])
 
 

@@ -11,5 +11,5 @@ TEMPLATE = Path(__file__).with_name("report.html")
 
 
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """The HTML of a report. lead: what a reader wants to know first."""
+    """The HTML of a report. lead: a sentence at the top."""
     return filled(TEMPLATE, {"title": title, "lead": lead, "sections": [asdict(x) for x in sections]})

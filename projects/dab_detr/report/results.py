@@ -31,7 +31,7 @@ def metrics_section(metrics: Mapping[str, dict]) -> Section | None:
 
 
 def classes_section(folder: Path) -> Section | None:
-    """The results of each class, as the evaluation wrote them to classes.csv; None where it did not."""
+    """The results of each class from the evaluation's classes.csv; None without that file."""
     path = folder / "classes.csv"
     if not path.is_file():
         return None
@@ -61,7 +61,7 @@ def pictures_sections(
 ) -> list[Section]:
     """The pictures with the lowest and with the highest F1, ground truth beside predictions.
 
-    There are none where the evaluation wrote no detections.
+    There are none if the evaluation wrote no detections.
     """
     path = folder / "coco_instances_results.json"
     if not path.is_file() or not records:

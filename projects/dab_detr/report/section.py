@@ -1,4 +1,4 @@
-"""The parts that a report is made of. All text in them is plain; the page escapes it."""
+"""The parts of a report. All text in them is plain; the page escapes it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,8 +25,8 @@ class Section:
     """A part of a report with a title.
 
     note: a sentence or two below the title.
-    commands: pairs of what a command does and the command.
-    folded: a long text, and what it is; the reader unfolds it.
+    commands: pairs of a description and a command.
+    folded: the title of a long text, and the text, which the reader unfolds.
     """
 
     title: str
@@ -38,7 +38,7 @@ class Section:
 
 
 def number(value: float | str | None, digits: int = 1) -> str:
-    """A number as a report shows it; a dash for one that does not exist."""
+    """A number as text for a report, or a dash for a missing one."""
     try:
         value = float(value)
     except (TypeError, ValueError):

@@ -49,7 +49,7 @@ def text(value: object) -> str:
 
 
 def installed(package: str) -> str:
-    """The version of a package, as far as it is known."""
+    """The version of a package, if it is known."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -30,9 +30,9 @@ def write_report(
 ) -> Path:
     """Write `report.html` to the output folder. Returns its path.
 
-    cfg: as the training ran. model: as it ended.
+    cfg: the config of the training. model: the trained model.
     datasets: registered names of train and val; those that are None have no pictures in the report.
-    metrics: of the last evaluation, by task.
+    metrics: the metrics of the last evaluation, by task.
     """
     folder = Path(cfg.train.output_dir)
     names = {split: name for split, name in datasets.items() if name}
@@ -64,7 +64,7 @@ def lead(cfg: DictConfig, folder: Path) -> str:
 
 
 def data_sections(splits: Mapping[str, list[dict]], names: Mapping[str, str]) -> list[Section]:
-    """The section about the data, where the classes have names."""
+    """The section about the data, if the classes have names."""
     if not splits:
         return []
     metadata = MetadataCatalog.get(next(iter(names.values())))

@@ -13,7 +13,7 @@ PLACE = "__DATA__"
 
 
 def filled(template: Path, content: Any) -> str:
-    """The text of a template with `content` as JSON in its place, a script element of the type application/json."""
+    """Fill a template: `content` as JSON goes into its script element of the type application/json."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     # inside a script element only this could end it; json reads the escape as the character
     return template.read_text(encoding="utf-8").replace(PLACE, text.replace("<", "\\u003c"), 1)

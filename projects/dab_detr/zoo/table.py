@@ -1,4 +1,4 @@
-"""The released models that go by name: where their weights lie, and which config they fit."""
+"""The released models by name, with the places of their weights and their configs."""
 
 import difflib
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ PREFIX = "zoo://"
 DETREX = "https://github.com/IDEA-Research/detrex-storage/releases/download/"
 ORIGINAL = "https://drive.google.com/drive/folders/1wmiZKfOg_DIGIwyQedV4rzNqUwHVTkUv"
 CONFIGS = (
-    Path(__file__).parents[1] / "configs",  # of an installed package
-    Path(__file__).parents[3] / "configs",  # of a clone
+    Path(__file__).parents[1] / "configs",  # in an installed package
+    Path(__file__).parents[3] / "configs",  # in a clone
 )
 
 
@@ -17,13 +17,13 @@ CONFIGS = (
 class ReleasedModel:
     """One model whose weights others have published.
 
-    name: what a user types. what: the model in words.
+    name: the name that a user types. what: the model in words.
     config: the file in configs/, without its ending, and `overrides` of it.
     url: address of the file; None if a server gives it only to a browser. page: the web page to find it on then.
     publisher: who trained or converted the weights.
     ap: AP on COCO val2017 that the publisher gives, not measured by us.
     dataset: registered name of a dataset with its classes.
-    size, sha256: of the file, in bytes and as hexadecimal digits; None if not known. See `sources.verify`.
+    size, sha256: size in bytes and hash of the file; None if unknown. See `sources.verify`.
     """
 
     name: str
