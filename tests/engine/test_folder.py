@@ -63,6 +63,15 @@ def test_a_resumed_training_keeps_its_splits(tmp_path):
     assert len(file_names(configured(str(root), *settings(tmp_path)).dataset.val.annotations)) == 2
 
 
+def test_an_evaluation_leaves_the_splits_of_the_training(tmp_path):
+    root = yolo(tmp_path / "d")
+    before = Path(configured(str(root), *settings(tmp_path)).dataset.val.annotations)
+    names = file_names(before)
+    yolo(root, 12)
+    after = Path(configured("--eval-only", str(root), *settings(tmp_path)).dataset.val.annotations)
+    assert file_names(before) == names and after.parent.name == "dataset_evaluation" and len(file_names(after)) == 2
+
+
 def test_a_folder_and_files_at_once_are_an_error(tmp_path):
     files = write(tmp_path, "val", content())
     with pytest.raises(ValueError, match="leave out it or dataset.val.annotations"):

@@ -14,6 +14,7 @@ from ..conversion import dataset_from_folder
 from ..conversion.damage import DamagedDataset
 
 FOLDER = "dataset"  # the folder of the annotation files, in the output folder
+EVALUATED = "dataset_evaluation"  # the same of an evaluation, so that it leaves those of a training
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ def use_folder(cfg: DictConfig, args: argparse.Namespace, touched: Sequence[str]
     if splits:
         logger.info("dataset.root: this resumed training keeps the splits in %s.", Path(cfg.train.output_dir, FOLDER))
     else:
-        splits = from_main(lambda: converted(cfg))
+        splits = from_main(lambda: converted(cfg, EVALUATED if args.eval_only else FOLDER))
     for split in ("train", "val"):
         files = splits.get(split, {"annotations": None, "images": None})
         cfg.dataset[split].update(name=None, **files)
@@ -54,13 +55,13 @@ def check_alone(dataset: DictConfig, touched: Sequence[str]) -> None:
         raise ValueError(f"dataset.root is a folder with both splits: leave out it or {given[0]}")
 
 
-def converted(cfg: DictConfig) -> dict[str, dict[str, str]]:
-    """Convert the dataset. Returns the annotation file and the image folder of each split."""
+def converted(cfg: DictConfig, folder: str) -> dict[str, dict[str, str]]:
+    """Convert the dataset into a folder in the output folder. Returns the annotation file and the image folder of each split."""
     settings = cfg.dataset
     try:
         outputs = dataset_from_folder(
             settings.root,
-            Path(cfg.train.output_dir, FOLDER),
+            Path(cfg.train.output_dir, folder),
             val_fraction=settings.val_fraction,
             seed=settings.split_seed,
             tell=lambda line: logger.info("%s", line),

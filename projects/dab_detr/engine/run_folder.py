@@ -17,7 +17,7 @@ LOCK = "run.lock"
 RUN_FILES = (
     "config.yaml",
     "curves.png",
-    "dataset",
+    "dataset*",
     "events.out.tfevents.*",
     "inference*",
     "last_checkpoint",

@@ -39,13 +39,13 @@ def configure(cfg: DictConfig, args: argparse.Namespace) -> DictConfig:
     set_up(cfg, args)
     cfg.train.device = available_device(cfg.train.device)
     if not args.eval_only:
-        check_batch_size(cfg.dataloader.train.total_batch_size, cfg.train.accumulate)
         check_trackers(cfg.train.writers)
     if "dataset" in cfg:
         use_folder(cfg, args, touched)
         set_num_classes(cfg, touched, trains=not args.eval_only)
         fit_to_data(cfg, touched, trains=not args.eval_only)
     if not args.eval_only:
+        check_batch_size(cfg.dataloader.train.total_batch_size, cfg.train.accumulate)
         count_in_epochs(cfg, touched)
         check_iterations(cfg, touched)
         if args.resume:

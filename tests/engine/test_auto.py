@@ -1,4 +1,4 @@
-"""The rules of `train.recipe=auto`, for datasets of several sizes, and how they reach a config."""
+"""The rules of `train.recipe=auto` in engine/recipe.py, for datasets of several sizes, and how they reach a config."""
 
 from pathlib import Path
 
@@ -168,6 +168,11 @@ def test_what_a_config_lacks_is_left_out(tmp_path):
     cfg = configured("--config-file", CONFIGS / "demo_shapes.py", *opts)
     assert f"{AUGMENTATION}.short_side: left out" in (tmp_path / "output/log.txt").read_text()
     assert cfg.train.init_checkpoint == "" and cfg.optimizer.lr == pytest.approx(6e-4 / 4)  # a batch of 1
+
+
+def test_a_batch_of_the_recipe_that_cannot_be_cut_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="batch of 1 images .* cannot be cut into 3"):
+        configured(str(yolo(tmp_path / "d")), *settings(tmp_path, "train.accumulate=3"))
 
 
 def test_another_recipe_is_an_error(tmp_path):
