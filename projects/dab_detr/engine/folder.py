@@ -56,7 +56,10 @@ def check_alone(dataset: DictConfig, touched: Sequence[str]) -> None:
 
 
 def converted(cfg: DictConfig, folder: str) -> dict[str, dict[str, str]]:
-    """Convert the dataset into a folder in the output folder. Returns the annotation file and the image folder of each split."""
+    """Convert the dataset into a folder in the output folder.
+
+    Returns the annotation file and the image folder of each split.
+    """
     settings = cfg.dataset
     try:
         outputs = dataset_from_folder(
