@@ -16,6 +16,7 @@ import train_net
 from counting import Linear
 from dab_detr.checkpoint.checkpointer import DABDETRCheckpointer
 from dab_detr.engine import stopping
+from dab_detr.engine.loop import TrainingLoop
 from dab_detr.engine.stopping import Stopped, Stopping
 from tiny import LAZY, arguments, lazy_opts
 
@@ -88,6 +89,35 @@ def train_in_two(rank: int, folder) -> None:
         trainer.train(0, 500)
     except Stopped as stopped:
         (folder / f"rank{rank}").write_text(f"{trainer.iter} {stopped}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_step_that_does_not_end_is_broken_off(number, training, tmp_path, monkeypatch):
+    monkeypatch.setattr(stopping, "GRACE", 1)
+    start = time.monotonic()
+    trainer = training(2, lambda hook: os.kill(os.getpid(), number) or time.sleep(30))
+    assert trainer.stopped and time.monotonic() - start < 20
+    assert not list(tmp_path.glob("*.pth")) and signal.alarm(0) == 0
+
+
+def test_a_second_ctrl_c_breaks_off_at_once(training):
+    start = time.monotonic()
+    trainer = training(2, lambda hook: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)] + [time.sleep(30)])
+    assert trainer.stopped and time.monotonic() - start < 20
+
+
+def test_ctrl_c_ends_train_net_in_one_line_with_everything_saved(tmp_path, monkeypatch, capsys):
+    step = TrainingLoop.run_step
+
+    def interrupted(self):
+        step(self)
+        if self.iter == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(TrainingLoop, "run_step", interrupted)
+    assert train_net.main(["--config-file", str(LAZY), *lazy_opts(tmp_path)]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "stopped by Ctrl-C; --resume continues from here"
+    assert (tmp_path / "output" / "last_checkpoint").read_text() == "model_0000001.pth"
 
 
 def test_two_processes_end_after_the_same_step(tmp_path):
