@@ -73,8 +73,17 @@ MAY_IMPORT = {
     ),
     # variants share nodes and builders, and do not know each other; the package knows them all
     "models": ("models",),
-    "models.*": ("detector", "losses", "modeling", "models.backbones", "models.builders", "models.nodes"),
+    "models.*": (
+        "detector",
+        "losses",
+        "modeling",
+        "models.backbones",
+        "models.builders",
+        "models.collaborating",
+        "models.nodes",
+    ),
     "models.backbones": ("modeling",),
+    "models.collaborating": ("models.nodes",),
     "models.nodes": ("losses", "modeling", "models.builders"),
     "models.builders": ("modeling",),
     # the nodes of a training name its parts, but the engine is given nodes and knows no kind of config

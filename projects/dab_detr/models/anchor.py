@@ -13,6 +13,7 @@ from ..modeling.transformer import Decoder, FixedAnchors
 from . import nodes
 from .backbones import resnet_node
 from .builders import row_column_encoder, row_column_layers
+from .collaborating import single_scale_collaboration
 
 
 def anchor_detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
@@ -38,7 +39,7 @@ def anchor_detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
             eps=1e-5,
             xavier=False,
         ),
-        collaboration=nodes.single_scale_collaboration(dilated, anchor_dim=2),
+        collaboration=single_scale_collaboration(dilated, anchor_dim=2),
         criterion=nodes.criterion_node(weight_class=2.0),
         selection=nodes.selection_node(100),
         num_classes=80,

@@ -15,6 +15,7 @@ from ..modeling.transformer import Decoder, FixedAnchors
 from . import nodes
 from .backbones import resnet_node
 from .builders import conditional_layers, plain_encoder, plain_layers
+from .collaborating import single_scale_collaboration
 
 
 def mlp(*, dims: list[int]) -> MLP:
@@ -40,7 +41,7 @@ def detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
             refinement=L(FixedAnchors)(),
             eps=1e-5,
         ),
-        collaboration=nodes.single_scale_collaboration(dilated, anchor_dim=0),
+        collaboration=single_scale_collaboration(dilated, anchor_dim=0),
         criterion=nodes.criterion_node(weight_class=1.0, classification=SoftmaxLoss, cost_class=1.0),
         selection=nodes.selection_node(build=BestClasses),
         num_classes=80,
@@ -75,7 +76,7 @@ def conditional_detr(*, depth: int = 50, dilated: bool = False) -> DictConfig:
             refinement=L(FixedAnchors)(),
             eps=1e-5,
         ),
-        collaboration=nodes.single_scale_collaboration(dilated, anchor_dim=2, learned_positions=True),
+        collaboration=single_scale_collaboration(dilated, anchor_dim=2, learned_positions=True),
         criterion=nodes.criterion_node(weight_class=2.0),
         selection=nodes.selection_node(100),
         num_classes=80,

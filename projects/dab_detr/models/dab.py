@@ -11,6 +11,7 @@ from ..modeling.transformer import Decoder, RefinedAnchors
 from . import nodes
 from .backbones import resnet_node
 from .builders import conditional_layers, scaled_encoder
+from .collaborating import single_scale_collaboration
 
 
 def anchor_prior(
@@ -82,7 +83,7 @@ def dab_detr(
             refinement=L(RefinedAnchors)(),
             eps=1e-3,
         ),
-        collaboration=nodes.single_scale_collaboration(dilated),
+        collaboration=single_scale_collaboration(dilated),
         criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6),
         selection=nodes.selection_node(300),
         num_classes=80,

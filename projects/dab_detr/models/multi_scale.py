@@ -19,6 +19,7 @@ from ..modeling.transformer import Decoder, DetachedAnchors, FixedAnchors, Refin
 from . import nodes
 from .backbones import resnet_node
 from .builders import deformable_encoder, deformable_layers
+from .collaborating import collaboration_node
 
 
 def deformable_prior(
@@ -90,7 +91,7 @@ def deformable_detr(
         eps=1e-5,
         queries=nodes.proposal_node(proposals, class_agnostic=True, dense=True) if two_stage else queries,
         denoising=nodes.denoising_node(anchor_dim=0),
-        collaboration=nodes.collaboration_node(
+        collaboration=collaboration_node(
             stride=8, anchor_dim=4 if two_stage else 2, learned_positions=True, see_features=mixed
         ),
         criterion=nodes.criterion_node(weight_class=2.0, class_agnostic=two_stage),
@@ -125,7 +126,7 @@ def dab_deformable_detr(
         eps=1e-3,
         queries=nodes.proposal_node(ProposalQueries) if two_stage else queries,
         denoising=nodes.denoising_node(),
-        collaboration=nodes.collaboration_node(stride=8),
+        collaboration=collaboration_node(stride=8),
         criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6, class_agnostic=False),
         selection=nodes.selection_node(300),
     )
@@ -168,7 +169,7 @@ def dino(
         eps=1e-3,
         queries=nodes.proposal_node(MixedProposalQueries),
         denoising=nodes.contrastive_node(),
-        collaboration=nodes.collaboration_node(stride=4 if five_scale else 8),
+        collaboration=collaboration_node(stride=4 if five_scale else 8),
         criterion=nodes.criterion_node(weight_class=1.0, eps=1e-6, class_agnostic=False),
         selection=nodes.selection_node(300),
     )
