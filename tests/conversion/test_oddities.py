@@ -28,6 +28,8 @@ def test_hidden_files_are_no_pictures(tmp_path):
     "yaml",
     [
         "path:\ntrain: images/train\nnames: [cat]\n",
+        "path: ~\ntrain: images/train\nval: null\ntest:\nnames: [cat]\n",
+        "path: ''\ntrain: images/train\nval: Null\nnames: [cat]\n",
         "path: C:\\data\\set\ntrain: images\\train\nnames: [cat]\n",
         'path: "C:\\Users\\me"\ntrain: "C:\\Users\\me\\images\\train"\nnames: [cat]\n',
         "path: /content/drive\ntrain: ../images/train\nnames: {0: cat}\n",

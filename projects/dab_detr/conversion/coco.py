@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.content import has_size
 from .coco_file import CocoFile, read_coco
 from .coco_item import coco_item
 from .damage import Damage, shown
@@ -64,9 +65,8 @@ class CocoLayout(Layout):
             return None
         with ledger.collecting(path):
             look = look_at(path)
-            stated = (image.get("width"), image.get("height"))
-            usable = all(type(x) in (int, float) and x > 0 and x == int(x) for x in stated)
-            turned = checked_size(look, tuple(map(int, stated)), ledger.name(path), ledger) if usable else False
+            stated = (int(image["width"]), int(image["height"])) if has_size(image) else None
+            turned = checked_size(look, stated, ledger.name(path), ledger)
             items = [coco_item(node, content, look, turned, ledger) for node in nodes]
             picture = plain_picture(path, look, items)
             picture.extra = {k: v for k, v in image.items() if k not in ("file_name", "width", "height")}

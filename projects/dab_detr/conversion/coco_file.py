@@ -34,7 +34,7 @@ class CocoFile:
 
         Two categories may have one name only if one of them is such a group.
         """
-        above = {c.get("supercategory") for c in self.categories}
+        above = [c.get("supercategory") for c in self.categories]
         return {c["name"] for c in self.categories if c.get("supercategory") == "none" and c["name"] in above}
 
 

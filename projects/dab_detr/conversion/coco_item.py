@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from ..data.content import as_int, is_id, number
-from ..doctor.outlines import are_numbers, is_kept, is_mask
+from ..doctor.outlines import are_numbers, is_kept, is_mask, is_points
 from .coco_file import CocoFile
 from .damage import Damage
 from .items import finite, make_item
@@ -64,11 +64,14 @@ def outlines_of(segmentation: Any) -> list[list[float]]:
 
 
 def keep_usable(extra: dict[str, Any], place: str, ledger: Ledger) -> None:
-    """Leave out an outline that nothing can decode and an area that is no number; write a flag as 0 or 1."""
+    """Leave out an outline, key points and an area that nothing can use; write the flag of a crowd as 0 or 1."""
     outline = extra.get("segmentation")
     polygons = outline if isinstance(outline, list) else []
     if not (is_mask(outline) and is_kept(outline) and all(map(are_numbers, polygons))):
         del extra["segmentation"]
+        ledger.add(Kind.BAD_OUTLINE, place)
+    if not is_points(extra.get("keypoints")):
+        del extra["keypoints"]
         ledger.add(Kind.BAD_OUTLINE, place)
     area = number(extra.get("area", 0))
     if not (math.isfinite(area) and area >= 0):

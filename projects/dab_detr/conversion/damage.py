@@ -14,7 +14,7 @@ class Damage(ValueError):
 
     def __init__(self, path: Path, entry: str, problem: str):
         self.path = path
-        super().__init__(f"{shown(path)}{', ' if entry else ''}{entry}: {problem}")
+        super().__init__(f"{shown(path)}{', ' if entry else ''}{printable(f'{entry}: {problem}')}")
 
 
 class DamagedDataset(ValueError):

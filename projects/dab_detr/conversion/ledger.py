@@ -43,7 +43,7 @@ class Kind(Enum):
     RENAMED = (_WARNING, "label files name another picture, but label the one beside them", "")
     SCORES = (_WARNING, "sixth numbers of rows (a score or a track) are left out", "")
     NO_OUTLINE = (_WARNING, "masks that cannot turn with their picture are left out; their boxes are kept", "")
-    BAD_OUTLINE = (_WARNING, "outlines that nothing can decode are left out; their boxes are kept", "")
+    BAD_OUTLINE = (_WARNING, "outlines and key points that nothing can decode are left out; their boxes are kept", "")
     REPEATED = (
         _WARNING,
         "pictures have several entries in one split, each with objects of its own",
@@ -54,7 +54,7 @@ class Kind(Enum):
         "pictures are in train and in val, whose AP is then too good",
         "list other pictures for val, or leave val out and ask for --val-fraction",
     )
-    NO_OBJECTS = (_WARNING, "splits have no objects", "a model can neither be trained nor be evaluated on them")
+    NO_OBJECTS = (_WARNING, "splits have no objects", "a model can neither be trained nor evaluated on them")
     ALIKE = (_WARNING, "class names differ only in case or spaces and stay separate classes", "")
     NOT_IN_TRAIN = (_WARNING, "classes have objects in val and none in train", "training cannot learn them")
     CROWDS = (

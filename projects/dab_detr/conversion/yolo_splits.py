@@ -13,6 +13,8 @@ from .text import read_lines
 from .yolo import YoloLayout, find_yolo_folder
 from .yolo_yaml import keypoint_shape, read_names, read_yaml
 
+NOTHING = {"", "~", "null", "Null", "NULL"}  # as YAML writes it
+
 
 def find_yolo(path: Path) -> Layout:
     """Return the layout that a data.yaml describes. Raises Damage, which names the fault."""
@@ -44,7 +46,8 @@ class SplitReader:
     """
 
     def __init__(self, path: Path, content: dict[str, Any]):
-        self.path, self.content = path, content
+        self.path = path
+        self.content = {key: x for key, x in content.items() if not (isinstance(x, str) and x.strip() in NOTHING)}
         self.noted: list[tuple[Kind, str]] = []
         self.understood: list[str] = []
         self.folders: list[Path] = []
