@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -19,12 +20,13 @@ from .accuracy import accuracy
 from .curves import measure_curves
 from .gpu import profile
 from .measure import alternate, gmac, matrix_peak, peak_memory, summary
+from .prediction import prediction
 from .report import report, table
 from .subjects import DTYPES, build, inputs_for
 from .tasks import TASKS
 
 CONFIG = Path(__file__).parents[1] / "configs" / "dab_detr_r50_50ep.py"
-OTHERS = {"curves": measure_curves, "accuracy": accuracy, "profile": profile}
+OTHERS = {"curves": measure_curves, "accuracy": accuracy, "prediction": prediction, "profile": profile}
 SIZES = dict.fromkeys(("training", "collaboration"), (640, 640))
 BATCHES = {"training": 2, "collaboration": 2, "criterion": 16}
 
@@ -43,6 +45,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     result.add_argument("--peer", action="store_true", help="transformers' DAB-DETR beside ours, with our weights")
     result.add_argument("--memory", action="store_true", help="peak memory too")
     result.add_argument("--runs", type=int, default=15)
+    result.add_argument("--pictures", type=int, default=2000, help="number of pictures, for prediction")
+    result.add_argument(
+        "--cpu-time", action="store_true", help="CPU time of one thread, on a machine that others use at the same time"
+    )
     result.add_argument("--weights", help="checkpoint, for accuracy")
     result.add_argument("--json", type=Path, help="where to write the results too")
     return command.parse(result, argv)
@@ -52,7 +58,8 @@ def measure(args: argparse.Namespace) -> dict:
     """Times of all forms of args.task, with the settings behind them."""
     model = build(args)
     forms = TASKS[args.task](model, args)
-    times = alternate(forms, runs=args.runs, device=args.device)
+    clock = time.process_time if args.cpu_time else time.perf_counter
+    times = alternate(forms, runs=args.runs, device=args.device, clock=clock)
     found = {name: summary(values, args.batch) for name, values in times.items()}
     first = next(iter(found.values()))["median_ms"]
     for name, form in found.items():
@@ -73,7 +80,7 @@ def measure(args: argparse.Namespace) -> dict:
 
 def settings(args: argparse.Namespace) -> dict:
     """The machine and the versions behind the numbers."""
-    names = ("size", "batch", "precision", "device", "compile", "runs", "opts")
+    names = ("size", "batch", "precision", "device", "compile", "cpu_time", "runs", "opts")
     gpu = torch.cuda.get_device_name() if args.device.startswith("cuda") else None
     allocator = {name: value for name, value in os.environ.items() if name.startswith(("MALLOC_", "LD_PRELOAD"))}
     return {name: getattr(args, name) for name in names} | {
@@ -87,6 +94,8 @@ def settings(args: argparse.Namespace) -> dict:
 def work(args: argparse.Namespace) -> None:
     args.size = tuple(args.size or SIZES.get(args.task, (800, 1066)))
     args.batch = args.batch or BATCHES.get(args.task, 1)
+    if args.cpu_time:
+        torch.set_num_threads(1)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch finds no GPU here")
     if args.task == "report":

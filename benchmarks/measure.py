@@ -21,21 +21,23 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def seconds(function: Callable, device: str) -> float:
+def seconds(function: Callable, device: str, clock: Callable[[], float] = time.perf_counter) -> float:
     """The wall time of one call. On a GPU, it includes the wait for the result."""
     synchronize(device)
-    start = time.perf_counter()
+    start = clock()
     function()
     synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def alternate(forms: Forms, *, runs: int, device: str, warmup: int = 2) -> dict[str, list[float]]:
+def alternate(
+    forms: Forms, *, runs: int, device: str, warmup: int = 2, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of each form, measured in turns, so that a slow phase of the machine affects all of them."""
     times = {name: [] for name in forms}
     for i in range(warmup + runs):
         for name, function in forms.items():
-            elapsed = seconds(function, device)
+            elapsed = seconds(function, device, clock)
             if i >= warmup:
                 times[name].append(elapsed)
     return times

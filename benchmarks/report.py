@@ -14,6 +14,9 @@ PAGE, RESULTS = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks"
 # glibc gives large blocks back to the system after each use, and a page of new memory costs more than to compute on it
 TUNED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "67108864"}
 
+DAB_DEFORMABLE = "--config-file configs/dab_deformable_detr_r50_50ep.py"
+DEFORMABLE = "--config-file configs/deformable_detr_r50_50ep.py"
+
 # name of a table: (whether with the tuned allocator, arguments)
 RUNS = {
     "inference_fp32_tuned": (True, "inference --peer --memory"),
@@ -25,6 +28,14 @@ RUNS = {
     "training_fp32": (True, "training --peer --memory --runs 8"),
     "training_bf16": (True, "training --peer --memory --runs 8 --precision bf16"),
     "collaboration": (True, "collaboration --memory --runs 8"),
+    "sampling": (True, f"sampling --cpu-time --runs 5 --size 640 640 {DAB_DEFORMABLE}"),
+    "dab_deformable_inference_fp32": (True, f"inference --memory {DAB_DEFORMABLE}"),
+    "dab_deformable_inference_bf16": (True, f"inference --memory --precision bf16 {DAB_DEFORMABLE}"),
+    "dab_deformable_training_fp32": (True, f"training --memory --runs 8 {DAB_DEFORMABLE}"),
+    "deformable_inference_fp32": (True, f"inference --peer --memory {DEFORMABLE}"),
+    "deformable_inference_bf16": (True, f"inference --peer --memory --precision bf16 {DEFORMABLE}"),
+    "deformable_training_fp32": (True, f"training --peer --memory --runs 8 {DEFORMABLE}"),
+    "prediction": (True, "prediction --config-file configs/demo_shapes.py"),
     "criterion": (True, "criterion --peer"),
     "curves": (True, "curves --runs 5"),
     "accuracy": (True, "accuracy --config-file configs/demo_shapes.py --weights output/demo_shapes/model_final.pth"),
@@ -113,6 +124,7 @@ def note(result: dict) -> str:
     said = result["settings"]
     parts = [said["config"], "x".join(map(str, said["size"])), f"batch {said['batch']}", said["precision"]]
     parts += ["compiled"] if said["compile"] else []
+    parts += ["CPU time"] if said.get("cpu_time") else []
     parts += [said["machine"], f"torch {said['torch']}", f"median of {said['runs']} alternating runs"]
     if "gmac" in result:
         peaks = ", ".join(f"{name} {value:.0f}" for name, value in result["peak_gflops"].items())

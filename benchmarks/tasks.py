@@ -14,6 +14,7 @@ from dab_detr.modeling.recomputation import recompute
 from dab_detr.modeling.structures import Prediction, Target
 
 from .measure import Forms
+from .sampling import by_grids, sampling
 from .subjects import build, compiled, fast, in_precision, inputs_for, with_precision
 
 
@@ -28,6 +29,9 @@ def inference(model: DABDETR, args: argparse.Namespace) -> Forms:
         peer.check_same(detect(model, pixels, mask == 0), lambda: theirs(pixels, pixel_mask=mask))
         quickest = compiled(theirs, args)
         forms["transformers"] = predicting(lambda: quickest(pixels, pixel_mask=mask), args)
+    grids = copy.deepcopy(plain)
+    if by_grids(grids):
+        forms["dab_detr by grid_sample"] = predicting(lambda: grids(inputs), args)
     forms["dab_detr"] = predicting(lambda: plain(inputs), args)
     forms["dab_detr optimised"] = predicting(lambda: quick(inputs), args)
     return forms
@@ -63,8 +67,10 @@ def training(model: DABDETR, args: argparse.Namespace) -> Forms:
         quickest = compiled(theirs, args)
         loss = in_precision(lambda: quickest(pixels, pixel_mask=mask, labels=labels).loss, args)
         forms["transformers"] = step(loss, theirs)
-    for name in ("dab_detr", "dab_detr checkpointing"):
+    for name in ("dab_detr by grid_sample", "dab_detr", "dab_detr checkpointing"):
         ours = with_precision(copy.deepcopy(model), args)
+        if name.endswith("grid_sample") and not by_grids(ours):
+            continue
         if name.endswith("checkpointing"):
             recompute(ours, ("backbone", "encoder", "decoder"))
         if args.compile:
@@ -113,6 +119,7 @@ TASKS = {
     "training": training,
     "collaboration": collaboration,
     "criterion": criterion,
+    "sampling": sampling,
 }
 
 

@@ -12,6 +12,7 @@ import torch
 from benchmarks import __main__ as benchmark
 from benchmarks import measure, report
 from benchmarks.curves import draw, exponent, row
+from benchmarks.prediction import prediction
 from benchmarks.tasks import TASKS, criterion
 
 SMALL = [
@@ -41,7 +42,10 @@ def arguments(*given: str) -> argparse.Namespace:
 
 @pytest.mark.parametrize(
     ("task", "precision"),
-    [*((task, "fp32") for task in TASKS), *((task, "bf16") for task in TASKS if task != "collaboration")],
+    [
+        *((task, "fp32") for task in TASKS if task != "sampling"),
+        *((task, "bf16") for task in TASKS if task not in ("collaboration", "sampling")),
+    ],
 )
 def test_every_task_has_times_of_all_forms(task, precision):
     result = benchmark.measure(arguments(task, "--precision", precision, "--memory", *SMALL))
@@ -53,6 +57,36 @@ def test_every_task_has_times_of_all_forms(task, precision):
         assert form["images_per_s"] == pytest.approx(2000 / form["median_ms"])
         assert form["peak_mb"] >= 0
     assert result["forms"]["dab_detr"]["ratio"] == 1
+
+
+DEFORMABLE = [
+    "--config-file=configs/dab_deformable_detr_r50_50ep.py",
+    *(x for x in SMALL if "in_channels" not in x),
+    "model.neck.in_channels={res3: 8, res4: 16, res5: 32}",
+    "+model.neck.groups=8",
+]
+
+
+def test_deformable_models_are_compared_with_grid_sample():
+    for task, further in {"inference": "dab_detr optimised", "training": "dab_detr checkpointing"}.items():
+        forms = benchmark.measure(arguments(task, "--batch", "1", *DEFORMABLE))["forms"]
+        assert list(forms) == ["dab_detr by grid_sample", "dab_detr", further]
+
+
+def test_sampling_alone_is_measured_in_cpu_time(monkeypatch):
+    monkeypatch.setattr(measure.time, "perf_counter", None)
+    forms = benchmark.measure(arguments("sampling", "--cpu-time", *DEFORMABLE))["forms"]
+    ways = ["grid_sample", "bags", "grid_sample, with gradients", "bags, with gradients"]
+    assert list(forms) == [f"{part}, {way}" for part in ("encoder", "decoder") for way in ways]
+    with pytest.raises(ValueError, match="--config-file of a deformable model"):
+        benchmark.measure(arguments("sampling", *SMALL))
+
+
+def test_prediction_is_measured():
+    small = "dataloader.test.mapper.augmentations.0.short_edge_length=64"
+    forms = prediction(arguments("prediction", "--pictures", "9", *SMALL, small))["forms"]
+    assert [form["pictures"] for form in forms.values()] == [9] * 3
+    assert all(0 < form["share of waiting"] < 1 for form in forms.values())
 
 
 def test_against_transformers_the_same_model_is_measured():
