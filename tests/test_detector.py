@@ -196,7 +196,7 @@ def test_a_class_out_of_range_names_the_file_and_the_key(model, label):
 
 
 def test_training_without_instances_names_the_file(model):
-    with pytest.raises(ValueError, match="training needs 'instances' in every input, some/image.jpg has none"):
+    with pytest.raises(ValueError, match="training needs 'instances' in every input, but some/image.jpg has none"):
         model.train()([random_input(objects=1), random_input(file_name="some/image.jpg")])
     with pytest.raises(ValueError, match="an input without file_name"):
         model.train()([random_input()])

@@ -124,12 +124,14 @@ class DABDETR(nn.Module):
         targets = []
         for x in batched_inputs:
             if "instances" not in x:
-                raise ValueError(f"training needs 'instances' in every input, {name_of(x)} has none")
+                raise ValueError(f"training needs 'instances' in every input, but {name_of(x)} has none")
             instances = x["instances"]
             labels = instances.gt_classes
             wrong = labels[(labels < 0) | (labels >= self.num_classes)].unique().tolist()
             if wrong:
-                raise ValueError(f"{name_of(x)} has objects of class {wrong}, model.num_classes is {self.num_classes}")
+                raise ValueError(
+                    f"{name_of(x)} has objects of class {wrong}, but model.num_classes is {self.num_classes}"
+                )
             height, width = instances.image_size
             size = torch.tensor([width, height, width, height], dtype=self.pixel_mean.dtype)
             boxes = box_convert(instances.gt_boxes.tensor / size.to(labels.device), "xyxy", "cxcywh")

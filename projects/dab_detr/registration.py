@@ -23,7 +23,7 @@ def build_dab_detr_resnet_backbone(cfg, input_shape):
 
 
 def register() -> None:
-    """Register now if Detectron2's models are imported, otherwise right after somebody imports them."""
+    """Register now if Detectron2's models are imported, otherwise right after their import."""
     if REGISTRIES in sys.modules:
         add_names(sys.modules[REGISTRIES])
     else:

@@ -119,7 +119,7 @@ def shared_categories(contents: dict[str, CocoFile], ledger: Ledger) -> dict[str
 
 
 def find_coco(inventory: Inventory, source: Path, labels: list[Path]) -> Layout | None:
-    """Return the layout of a folder with these annotation files, or None without any.
+    """Return the layout of a folder with these annotation files, or None if there are none.
 
     Raises ValueError if two files belong to one split. Among COCO's own files, only those of instances count.
     """

@@ -89,7 +89,7 @@ def createml_item(node: Any, path: Path, entry: str, size: Size, ledger: Ledger)
 
 
 def find_createml(inventory: Inventory, source: Path, labels: list[Path]) -> Layout | None:
-    """Return the layout of a folder with these files of CreateML, or None without any."""
+    """Return the layout of a folder with these files of CreateML, or None if there are none."""
     by_split: dict[str, list[Path]] = {}
     for path in labels:
         parts = (*inventory.relative(path)[:-1], path.stem)

@@ -65,7 +65,7 @@ def labelme_shape(node: Any, path: Path, number: int) -> tuple[Shape, Any]:
 
 
 def find_labelme(inventory: Inventory, source: Path, labels: list[Path]) -> Layout | None:
-    """Return the layout of a folder with these files of LabelMe, or None without any."""
+    """Return the layout of a folder with these files of LabelMe, or None if there are none."""
     if not labels:
         return None
     return LabelmeLayout(source=source, inventory=inventory, splits=splits_by_folder(inventory), labels=tuple(labels))

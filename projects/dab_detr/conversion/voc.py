@@ -150,7 +150,7 @@ def image_sets(inventory: Inventory) -> dict[str, Path]:
 def splits_by_list(inventory: Inventory, lists: dict[str, Path]) -> tuple[tuple[Split, ...], tuple[str, ...]]:
     """Return the splits in lists of names (without suffix), and the names without a picture.
 
-    Without a list of train, trainval without val is train.
+    Without a list of train, train is trainval without val.
     """
     folder = image_folder(inventory, inventory.pictures) if inventory.pictures else inventory.folder
     chosen: dict[str, dict[Path, None]] = {}

@@ -73,7 +73,7 @@ def found_by_base_name(root: str, names: Sequence[str]) -> dict[str, str]:
 def base_names(name: str) -> set[str]:
     """Base names that a path of another system may mean.
 
-    Label Studio has `?d=folder/name.png` for files of its server, and eight digits and "-" before uploaded ones.
+    Label Studio writes `?d=folder/name.png` for files on its server, and eight digits and "-" before uploaded ones.
     """
     plain = re.split(r"[/\\=]", unquote(name))[-1]
     return {re.split(r"[/\\]", name)[-1], plain, re.sub(r"^[0-9a-f]{8}-", "", plain)}

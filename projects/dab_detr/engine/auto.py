@@ -29,7 +29,7 @@ def use_recipe(cfg: DictConfig, train: str, val: str | None, touched: Sequence[s
     config has all values.
 
     train, val: registered names of the datasets. touched: the keys that overrides have set.
-    trains: otherwise the settings of `train`, such as the moving average, stay as they are.
+    trains: whether this is a training. If not, the settings of `train`, such as the moving average, stay unchanged.
 
     Raises ValueError for a recipe other than "auto".
     """

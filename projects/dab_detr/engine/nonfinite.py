@@ -31,7 +31,7 @@ class NonFiniteSteps:
         self.skipped = self.in_a_row = 0
 
     def skip(self, iteration: int, batch: list[dict], losses: list[dict[str, float]], model: nn.Module) -> None:
-        """Record a skipped step; all processes call it together. `losses` are those of each micro-batch.
+        """Record a skipped step; all processes call it together. `losses` are the losses of each micro-batch.
 
         Raises FloatingPointError if it is the third in a row.
         """

@@ -15,7 +15,7 @@ OUTPUTS = ("boxes", "scores", "labels", "number")
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """Plain data.
+    """The metadata of an exported file, in plain data.
 
     class_names: names of the classes, in the order of the labels. category_ids: the ids of the dataset, if known.
     short_side, max_size: every image is resized so that its short side has `short_side` pixels and its long side at

@@ -90,7 +90,7 @@ def detect(args: argparse.Namespace, predictor: Predictor, images, progress: boo
 def collect(
     found: Iterator[tuple[Detections, dict]], file: StreamedFile | SharedFile | None
 ) -> tuple[int, int, KeyboardInterrupt | None]:
-    """Write all to the file. Returns the numbers of images and objects, and the signal that ended it, if one did."""
+    """Write all to the file. Returns the numbers of images and objects, and the signal that ended it, or None."""
     images = objects = 0
     stopped = None
     try:
@@ -102,7 +102,7 @@ def collect(
     except KeyboardInterrupt as signalled:
         stopped = signalled
     except UnreadableImage as error:
-        raise UnreadableImage(f"{error}; --skip-unreadable names such images and goes on") from error
+        raise UnreadableImage(f"{error}; --skip-unreadable names such images and continues") from error
     finally:
         if file:
             file.close()

@@ -96,9 +96,8 @@ class ModulatedAnchorPrior(AnchorPrior):
 class DeformableAnchorPrior(Part, nn.Module):
     """Positions for deformable attention: P_q = MLP(PE(A_q)) * scale, and the anchor boxes to sample around.
 
-    Anchors are measured in the whole padded map of the first level, as in DAB-Deformable-DETR, or in the image where
-    the memory is exact. anchor_dim is 4, or 2
-    to take positions from the centers alone.
+    Anchors are measured in the whole padded map of the first level, as in DAB-Deformable-DETR, or in the image if the
+    memory is exact. anchor_dim is 4, or 2 to take positions only from the centers.
     """
 
     needs, gives = (ANCHORS,), (ANCHORS,)

@@ -1,6 +1,6 @@
 """Deformable sampling on a GPU as one Triton kernel, and one for its gradient.
 
-Triton compiles the kernels at their first call. Import this module only where they run. With TRITON_INTERPRET=1 in the
+Triton compiles the kernels on their first call. Import this module only where they run. With TRITON_INTERPRET=1 in the
 environment before the import, Triton's interpreter runs them on the CPU, which is how the tests check them.
 
 A row is one head of one query of one image. A program works on ROWS rows and adds up the points of all levels in
