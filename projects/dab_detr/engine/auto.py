@@ -110,7 +110,7 @@ def same_branch(key: str, other: str) -> bool:
 def use_overfit(cfg: DictConfig, train: str, touched: Sequence[str]) -> None:
     """Train and evaluate on the same few pictures, by `overfit_rules`; afterwards `train.overfit` is 0.
 
-    If model and data fit each other, AP gets near 100. If they do not, more pictures will not help.
+    If model and data fit each other, AP rises towards 100. If they do not, more pictures will not help.
 
     train: registered name of the dataset.
 
@@ -131,7 +131,7 @@ def use_overfit(cfg: DictConfig, train: str, touched: Sequence[str]) -> None:
         cfg.dataset[split].update(name=None, annotations=str(path), images=metadata.image_root)
     given = cfg.dataloader.train.total_batch_size if BATCH in touched else None
     logger.info(
-        "train.overfit=%d trains and evaluates on the same %d pictures; AP should end near 100:", number, chosen
+        "train.overfit=%d trains and evaluates on the same %d pictures; AP should rise towards 100:", number, chosen
     )
     apply(cfg, overfit_rules(chosen, given, cfg.dataloader.test.mapper.augmentations), touched)
 
