@@ -84,6 +84,15 @@ def with_heads(model: DictConfig, heads: Sequence[str] = ("rcnn", "atss")) -> Di
     return model
 
 
+def shrink_levels(model: DictConfig) -> DictConfig:
+    """The node of any model, changed in place: one level of the backbone, one further level, and one decoder layer,
+    where it has several levels."""
+    if "num_levels" in model.neck:
+        model.neck.in_channels, model.neck.num_levels = {"res5": model.neck.in_channels["res5"]}, 2
+        model.decoder.layers.num_layers = 1
+    return model
+
+
 def tell_apart(model: nn.Module) -> nn.Module:
     """Gives all that comes after the backbone weights with which every query answers otherwise."""
     for name, tensor in model.state_dict().items():

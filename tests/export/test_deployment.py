@@ -8,26 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from dab_detr.engine.training import run
 from dab_detr.inference import Predictor
-from described import NAMES, save_lazy
-from tiny import LAZY, arguments, configured, lazy_opts
+from described import NAMES
+from tiny import LAZY, YAML, arguments, configured, lazy_opts, yaml_opts
 from tools import export_model
 
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy.md"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """model.pth, and model.onnx of it, with a picture."""
-    folder = tmp_path_factory.mktemp("deployment")
-    path = save_lazy(folder)
-    rows = np.arange(90)[:, None, None] * np.ones((1, 70, 3))
-    Image.fromarray(rows.astype(np.uint8)).save(folder / "picture.png")
-    assert export_model.main(["--checkpoint", str(path), "--to", "onnx", str(folder / "model.onnx")]) == 0
-    return folder
+@pytest.fixture
+def folder(deployed) -> Path:
+    """The folder of model.pth, its model.onnx and picture.png."""
+    return deployed.folder
 
 
 def test_the_predictor_detects_the_same(folder):
@@ -44,6 +38,14 @@ def test_evaluation_gives_the_same(folder, tmp_path):
         words = ["--config-file", LAZY, "--eval-only", *opts]
         results.append(run(configured(*words), arguments(*words))["bbox"])
     assert results[0] == pytest.approx(results[1], abs=0.05, nan_ok=True)
+
+
+def test_a_yaml_config_evaluates_an_exported_file(folder, tmp_path):
+    opts = [*yaml_opts(tmp_path), "MODEL.DAB_DETR.NUM_CLASSES", "3", "MODEL.WEIGHTS", folder / "model.onnx"]
+    words = ["--config-file", YAML, "--eval-only", *opts]
+    lazy = ["--config-file", LAZY, "--eval-only", *lazy_opts(tmp_path), f"train.init_checkpoint={folder}/model.onnx"]
+    found, expected = (run(configured(*x), arguments(*x))["bbox"] for x in (words, lazy))
+    assert found == pytest.approx(expected, nan_ok=True)
 
 
 def test_the_script_of_the_docs_needs_neither_torch_nor_detectron2(folder):

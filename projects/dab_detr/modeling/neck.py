@@ -102,7 +102,7 @@ class MultiScaleNeck(nn.Module):
                 content = above
             else:  # the first from the backbone's last map as it is, the next from the level above
                 content = above if i == len(self.in_channels) else maps[-1]
-                around, padded = paddings[-1], paddings[-1][:, ::2, ::2]
+                around, padded = paddings[-1], paddings[-1][:, ::2, ::2].contiguous()
             maps.append(norm(conv(content.masked_fill(around[:, None], 0.0)), padded))
             paddings.append(padded)
         return maps, paddings

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .boxes import move_anchors
 from .part import ANCHORS, LEARNED, Part
 from .positional import sine_embedding
-from .structures import ABSENT, EMPTY, MATCHING, Memory, Prediction, Queries, blocked_between
+from .structures import ABSENT, EMPTY, MATCHING, Memory, Prediction, Queries, at_most, blocked_between
 
 
 class ProposalQueries(Part, nn.Module):
@@ -60,7 +60,7 @@ class ProposalQueries(Part, nn.Module):
         classes = classes.masked_fill(~valid[..., None], ABSENT) if memory.exact else classes
         proposals = Prediction(classes[None], move_anchors(self.box_head(features), logits)[None])
         scores = classes[..., 0] if self.class_agnostic else classes.amax(-1)
-        index = scores.topk(min(self.num_queries, scores.shape[1]), 1).indices[..., None]
+        index = scores.topk(at_most(self.num_queries, scores.shape[1]), 1).indices[..., None]
         chosen = Prediction(take(proposals.logits, index), take(proposals.boxes, index))
         anchors = chosen.boxes[-1].detach()
         content, embed = self.describe(anchors, take(features[None], index)[-1], take(memory.content[None], index)[-1])
@@ -109,7 +109,7 @@ class MixedProposalQueries(ProposalQueries):
 
     def describe(self, anchors: Tensor, features: Tensor, cells: Tensor) -> tuple[Tensor, Tensor | None]:
         _, embed = super().describe(anchors, features, cells)
-        return self.content[: anchors.shape[1]].expand(len(anchors), -1, -1), embed
+        return self.content[: anchors.shape[1]].expand(anchors.shape[0], -1, -1), embed
 
 
 class MixedEncodedProposalQueries(MixedProposalQueries, EncodedProposalQueries):

@@ -6,6 +6,7 @@ from torchvision.ops import box_convert
 
 from .boxes import full_precision, iou
 from .part import Part
+from .structures import at_most
 
 LEAST = 1e-3  # score below which soft-NMS drops a detection
 NO_GRAPH = (
@@ -67,7 +68,7 @@ class TopPairs(Selection):
 
     def pairs(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         scores = full_precision(logits).sigmoid().flatten(1)
-        scores, index = scores.topk(min(self.num_select, scores.shape[1]))
+        scores, index = scores.topk(at_most(self.num_select, scores.shape[1]))
         return scores, index // logits.shape[-1], index % logits.shape[-1]
 
 

@@ -168,6 +168,14 @@ class Matches(NamedTuple):
     object: Tensor
 
 
+def at_most(number: int, size: int) -> int:
+    """The smaller of a number and the size of a tensor, without a branch: a captured graph computes it for each image.
+
+    size: an int, the symbol of `torch.export`, or the tensor that `torch.jit.trace` gives.
+    """
+    return torch.as_tensor(number).minimum(size) if isinstance(size, Tensor) else torch.sym_min(number, size)
+
+
 def blocked_between(group: Tensor) -> Tensor:
     """(B, 1, Q, Q) bool, True where the query of a row must not see the query of a column.
 
