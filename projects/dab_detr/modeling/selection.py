@@ -1,6 +1,5 @@
 """Turns the answers of the last layer into detections: pairs of a query and a class."""
 
-import torch
 from torch import Tensor
 from torchvision.ops import box_convert
 
