@@ -1,5 +1,6 @@
 """Turns the answers of the last layer into detections: pairs of a query and a class."""
 
+import torch
 from torch import Tensor
 from torchvision.ops import box_convert
 
