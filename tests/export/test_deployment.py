@@ -70,7 +70,7 @@ def test_the_script_of_the_docs_needs_neither_torch_nor_detectron2(folder):
         (["--to", "onnx", "model.xml"], "writes .onnx files"),
         (["--to", "onnx", "model.onnx"], "exists already"),
         (["--to", "onnx", "--precision", "int8", "new.onnx"], "--calibration need each other"),
-        (["--to", "onnx", "--precision", "fp16", "new.onnx"], "takes --precision fp32 or int8"),
+        (["--to", "torch", "--precision", "fp16", "new.pt2"], "takes --precision fp32, not fp16"),
         (["--to", "torch", "--fixed", "0", "64", "64", "new.pt2"], "--fixed must be"),
     ],
 )

@@ -17,7 +17,7 @@ from dab_detr.export.detector import ExportedDetector
 from dab_detr.export.graph import DetectionGraph
 from dab_detr.export.metadata import OUTPUTS, Metadata
 from dab_detr.export.runtime import ExportedModel
-from dab_detr.export.writing import write, write_openvino
+from dab_detr.export.writing import store_in_fp16, write, write_openvino
 from dab_detr.models import MODELS
 from samples import random_input
 from tiny import shrink, shrink_levels, tell_apart
@@ -108,6 +108,20 @@ def test_fewer_cells_than_queries_give_fewer_queries(to, exported):
     images, sizes = batch(1, 33, 40)
     assert sum(-(-33 // stride) * -(-40 // stride) for stride in (32, 64)) < detector.queries.num_queries
     check_same(ExportedModel(path)(images.numpy(), sizes.numpy()), detected(detector, images, sizes), 40)
+
+
+def test_weights_in_fp16_halve_the_file_and_detect_nearly_the_same(exported, tmp_path):
+    import onnx
+
+    _, source = exported("checkpoint", "onnx")
+    model = onnx.load(source)
+    store_in_fp16(model)
+    onnx.save(model, tmp_path / "model.onnx")
+    images, sizes = batch(2, 96, 128)
+    found, expected = (ExportedModel(x)(images.numpy(), sizes.numpy()) for x in (tmp_path / "model.onnx", source))
+    weights = [sum(len(x.raw_data) for x in onnx.load(y).graph.initializer) for y in (tmp_path / "model.onnx", source)]
+    assert weights[0] < 0.55 * weights[1]
+    assert 0 < np.abs(found["scores"] - expected["scores"]).max() < 0.01
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from .metadata import INPUTS, KEY, OUTPUTS, Metadata
 
 OPSET = 20
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
-PRECISIONS = {"onnx": ("fp32", "int8"), "openvino": ("fp32", "fp16", "int8"), "torch": ("fp32",)}
+PRECISIONS = {"onnx": ("fp32", "fp16", "int8"), "openvino": ("fp32", "fp16", "int8"), "torch": ("fp32",)}
 Batch = tuple[np.ndarray, np.ndarray]  # images (B, 3, H, W) and sizes (B, 2)
 
 
@@ -42,7 +42,8 @@ def write(
             torch.export.save(program, temporary, extra_files={KEY: metadata.to_json()})
         else:
             source = temporary.with_suffix(".onnx")
-            write_onnx(program, source, metadata, calibration)
+            stored = to == "openvino" and metadata.precision == "fp16"  # OpenVINO rounds the weights itself
+            write_onnx(program, source, replace(metadata, precision="fp32") if stored else metadata, calibration)
             if to == "openvino":
                 write_openvino(source, temporary, metadata)
                 os.replace(temporary.with_suffix(".bin"), path.with_suffix(".bin"))
@@ -75,9 +76,32 @@ def write_onnx(program: ExportedProgram, path: Path, metadata: Metadata, calibra
     model = written.model_proto
     if metadata.precision == "int8":
         model = quantized(model, path, calibration)
+    if metadata.precision == "fp16":
+        store_in_fp16(model)
     model.metadata_props.add(key=KEY, value=metadata.to_json())
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def store_in_fp16(model) -> None:
+    """Store every weight of an ONNX model in fp16, changed in place. The graph casts them to fp32, in which it computes
+    everything, boxes and sine embeddings included. Weights beyond fp16's range, and single numbers, stay in fp32."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts, limit = [], np.finfo(np.float16).max
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT:
+            continue
+        values, name = numpy_helper.to_array(tensor), tensor.name
+        if values.size < 2 or np.abs(values).max() > limit:
+            continue
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.fp16"))
+        casts.append(helper.make_node("Cast", [f"{name}.fp16"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
 
 
 def quantized(model, path: Path, calibration: Iterable[Batch]):
