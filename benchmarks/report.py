@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: runs the commands that it names, keeps what they find as JSON, writes their tables into it."""
+"""Updates docs/benchmarks.md: runs its commands, stores their results as JSON, and writes the tables into the page."""
 
 import argparse
 import json

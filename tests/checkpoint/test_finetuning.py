@@ -126,7 +126,7 @@ def nothing(path: Path):
         (malicious_arrays, r"refused, and nothing in it was run: .* asks for _?io\.open"),
         (truncated, "truncated or damaged"),
         (page, "a web page"),
-        (another_model, r"nothing in the checkpoint fits the model: it has \['bert\.embeddings\.weight'\]"),
+        (another_model, r"nothing in the checkpoint fits the model: the checkpoint has \['bert\.embeddings\.weight'\]"),
         (other_queries, r"10 of 11, the model has 10(.|\n)*model\.queries\.num_queries(.|\n)*init_partially"),
         (nothing, "not found"),
     ],

@@ -148,7 +148,9 @@ def test_half_a_backbone_is_refused():
 
 
 def test_something_else_is_refused():
-    with pytest.raises(ValueError, match=r"nothing in the checkpoint fits the model: it has \['head.weight'\]"):
+    with pytest.raises(
+        ValueError, match=r"nothing in the checkpoint fits the model: the checkpoint has \['head.weight'\]"
+    ):
         Fit(91, partial=True)({"head.weight": torch.zeros(2)}, state())
 
 

@@ -101,7 +101,7 @@ def test_an_input_under_another_name_is_seen(kind, turned, tmp_path):
     LINKS[kind](source, target)
     other = {"the same": source, "through a linked folder": target.parent / "in/a.png"}.get(kind, target)
     written, read = (source, other) if turned else (other, source)
-    with pytest.raises(ValueError, match="is where the input lies, and would overwrite it"):
+    with pytest.raises(ValueError, match="would overwrite the input"):
         check_inputs_are_safe([tmp_path / "new.png", written], [tmp_path / "none.png", read])
 
 

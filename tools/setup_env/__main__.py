@@ -138,7 +138,7 @@ def set_up(options: argparse.Namespace) -> None:
             "Give it as VENV=.venv to use it as it is, or move it away to have one made."
         )
     if whose == "nobody" and path != OURS:
-        raise SetupError(f"there is no environment at {path}. Without VENV=, .venv is made.")
+        raise SetupError(f"there is no environment at {path}. Leave VENV= out to have .venv made.")
     if whose == "theirs":
         say(f"{path}, your own, used as it is: {check(environment, options.purpose)}")
     else:

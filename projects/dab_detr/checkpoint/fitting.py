@@ -68,7 +68,7 @@ class Fit:
         shared = [name for name in model if name in state]
         if not shared:
             raise ValueError(
-                f"nothing in the checkpoint fits the model: it has {list(state)[:3]} ..., "
+                f"nothing in the checkpoint fits the model: the checkpoint has {list(state)[:3]} ..., but "
                 f"the model needs {list(model)[:3]} ... Is train.init_checkpoint the right file?"
             )
         fitted = {name: self.fit(name, state[name], model[name], source_names) for name in shared}

@@ -1,4 +1,4 @@
-"""A fault of one file, in one line."""
+"""Faults of files, each in one line."""
 
 import os
 import reprlib

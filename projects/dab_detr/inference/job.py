@@ -198,9 +198,7 @@ def check_folders(args: argparse.Namespace) -> None:
     output = args.output and args.output.resolve()
     for folder in map(local_name, args.images) if output else ():
         if Path(folder).is_dir() and Path(folder).resolve() in (output, *output.parents):
-            raise ValueError(
-                f"--output {args.output} is where the input lies, and would overwrite it: choose another folder"
-            )
+            raise ValueError(f"--output {args.output} would overwrite the input: choose another folder")
 
 
 def check_written(args: argparse.Namespace, pictures: list[Path], names: list[str]) -> None:

@@ -76,7 +76,7 @@ def check_inputs_are_safe(written: Iterable[Path], read: Iterable[str | os.PathL
     for path in written:
         found = inputs.get(identity(path)) if path.exists() else None
         if found is not None:
-            raise ValueError(f"{path} is where the input lies, and would overwrite it ({found}): choose another place")
+            raise ValueError(f"{path} would overwrite the input ({found}): choose another place")
 
 
 def identity(path: str | os.PathLike) -> tuple[int, int] | str:

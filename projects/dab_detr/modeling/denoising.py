@@ -188,7 +188,7 @@ class ContrastiveDenoising(Denoising):
 def draws_for(targets: Sequence[Target], groups: Sequence[int], copies: int = 1) -> Tensor:
     """(M, 6) numbers for `Denoising.noise` in the order image, group, copy, object, on the CPU.
 
-    The numbers of an image depend on its seed alone, not on the batch.
+    The numbers of an image depend only on its seed, not on the batch.
     """
     draws = []
     for target, count in zip(targets, groups, strict=True):

@@ -130,7 +130,7 @@ def backward_kernel(
     WIDTH: tl.constexpr,
     TYPE: tl.constexpr,
 ):
-    """Add to the gradient of the values, which starts at zero, and write those of points and weights."""
+    """Add to the gradient of the values, which starts at zero, and write the gradients of points and weights."""
     STEP: tl.constexpr = HEADS * CHANNELS
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, WIDTH)

@@ -19,7 +19,7 @@ EVALUATION = {
 
 
 def metrics_section(metrics: Mapping[str, dict]) -> Section | None:
-    """AP of the last evaluation, of the weights and of their average; None without an evaluation."""
+    """AP of the weights and of their average in the last evaluation; None without an evaluation."""
     rows = {"weights": metrics.get("bbox"), "moving average": metrics.get("ema", {}).get("bbox")}
     rows = [(name, *(number(found.get(x)) for x in METRICS)) for name, found in rows.items() if found]
     note = "COCO's average precision in percent: s, m and l are small, medium and large objects."
