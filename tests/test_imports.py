@@ -17,9 +17,11 @@ ROOT = Path(dab_detr.__file__).parent
 MAY_IMPORT = {
     "compat": (),
     "download": (),
+    "kinds": (),
     "lazy": (),
     "registration": ("modeling.backbone", "yacs"),
-    "overrides": (),
+    "overrides": ("kinds",),
+    "schema": ("defaults", "kinds"),
     "zoo": ("zoo",),
     "version": (),
     "yaml_file": (),
@@ -92,8 +94,8 @@ MAY_IMPORT = {
     "yacs.keys": (),
     "yacs.model": ("modeling.backbone", "models", "overrides", "yacs.keys"),
     "yacs.translation": ("data", "defaults", "overrides", "yacs.keys", "yacs.model"),
-    "config": ("defaults", "overrides", "yacs", "yaml_file"),
-    "trainer": ("engine", "yacs"),
+    "config": ("defaults", "overrides", "schema", "yacs", "yaml_file"),
+    "trainer": ("engine", "schema", "yacs"),
     "training": ("config", "engine", "inference", "visualization.curves"),
     "command": (),
     # work on files and arrays, whatever the model

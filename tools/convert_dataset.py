@@ -64,7 +64,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--skip-unlabeled", action="store_true", help="leave out pictures without labels")
     parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier conversion")
     parser.add_argument("--all", action="store_true", help="name every place, not only the first 20")
-    return parser.parse_args(argv)
+    return command.expand_home(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 FINDINGS, BAD_USE, INTERRUPTED = 1, 2, 130
 OVERRIDE = re.compile(r"[+~]?[A-Za-z_][\w.@/]*=|[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*$")
@@ -35,7 +36,7 @@ def parse(
     *,
     default_config: str | None = None,
 ) -> argparse.Namespace:
-    """The arguments, with the overrides as `opts`.
+    """The arguments, with the overrides as `opts` and `~` expanded in all others.
 
     inputs: the positional argument that is a list, if the tool has one.
     default_config: the config of inputs without one.
@@ -55,6 +56,16 @@ def parse(
             args.config_file = default_config
     if args.opts and not args.config_file:
         parser.error(f"{args.opts[0]!r} would override a config: give --config-file")
+    return expand_home(args)
+
+
+def expand_home(args: argparse.Namespace) -> argparse.Namespace:
+    """Expand `~` in all arguments but overrides, in place: shells leave it in `--output=~/folder`."""
+    for name, value in vars(args).items():
+        if isinstance(value, list) and name != "opts":
+            setattr(args, name, [os.path.expanduser(x) if isinstance(x, str) else x for x in value])
+        elif isinstance(value, str | Path):
+            setattr(args, name, type(value)(os.path.expanduser(value)))
     return args
 
 

@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from .defaults import dataset_node, settings, train_node
 from .overrides import apply_overrides, merge_overrides, split_overrides
-from .yacs import add_dab_detr_config, paths_of, register_datasets, translate, yacs_defaults
+from .schema import Schema, expand_home
+from .yacs import add_dab_detr_config, node_keys, paths_of, register_datasets, translate, yacs_defaults
 from .yaml_file import check_yaml, read_yaml
 
 __all__ = ["add_dab_detr_config", "load", "register_datasets", "translate", "yacs_defaults"]
@@ -25,11 +26,14 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> DictConfig:
     Settings of `train` and `dataset` that the file does not have are those of `defaults`. The node `source` has the
     file and the keys that the overrides set.
 
-    Raises ValueError for a file that is missing or cannot be read as a config, and for wrong overrides.
+    Texts that begin with `~` are paths, and `~` is expanded.
+
+    Raises ValueError for a file that is missing or cannot be read as a config, for wrong overrides, and for values of
+    another kind than their settings take.
     """
     path = check_file(path)
     pairs, assignments = split_overrides(overrides)
-    touched = []
+    touched, names = [], {}
     if is_lazy(path):
         cfg = load_lazy(path)
         cfg.train = OmegaConf.merge(train_node(), cfg.get("train", {}))
@@ -39,9 +43,14 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> DictConfig:
             raise ValueError(f"{path} is a LazyConfig, whose overrides look like train.max_iter=100; got {pairs[0]!r}")
     else:
         own, touched = load_yacs(path, pairs)
-        cfg = translate(own)
+        cfg, names = translate(own), node_keys()
         touched += cfg.pop("source").set
-    touched += apply_overrides(cfg, assignments)
+    before = OmegaConf.to_container(cfg, resolve=False)
+    assigned = apply_overrides(cfg, assignments)
+    touched += assigned
+    expand_home(cfg)
+    names = {key: name for key, name in names.items() if key not in assigned}
+    Schema(cfg=cfg, before=before, overridden=touched, names=names, file=path).check()
     cfg.source = settings({"file": path, "set": touched})
     return cfg
 

@@ -1,30 +1,45 @@
 """Command line overrides of configs. One that names no key of the config is an error that suggests the right key."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
+from operator import getitem
 
 from detectron2.config import CfgNode, LazyConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from .kinds import fits, hint_of, words
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
     """Change a LazyConfig by `a.b=value` in place; `+a.b=value` adds a key that it does not have yet.
 
-    Returns the keys that were set. Raises ValueError for a key that does not exist, and for what has not this form.
+    A value with commas is text, and `~` at its start is the home folder. Returns the keys that were set.
+
+    Raises ValueError for a key that does not exist, and for an override of another form.
     """
     if not overrides:
         return []
     _refuse_options(overrides)
+    overrides = [as_text(x) for x in map(expand_home, overrides)]
     known = set(_keys(OmegaConf.to_container(cfg, resolve=False)))
     touched = []
     for override in _parse(overrides):
+        if override.is_delete():
+            raise ValueError(f"~{override.key_or_group}: nothing can be deleted; null may take its place")
         keys = list(_leaves(override.key_or_group, override.value()))
         for key in keys:
             if key not in known and not override.is_add():
                 raise ValueError(f"{_no_such_key(key, known)} (+{key}=... adds one on purpose)")
         touched += keys
-    LazyConfig.apply_overrides(cfg, list(overrides))
+    try:
+        LazyConfig.apply_overrides(cfg, overrides)
+    except (KeyError, OmegaConfBaseException) as error:
+        key, text = getattr(error, "full_key", "the overrides"), str(error).splitlines()[0]
+        raise ValueError(f"{key}: {text}; a config file can replace a node by anything else") from error
     return touched
 
 
@@ -35,11 +50,24 @@ def assignment(key: str, value: str) -> str:
     return f"{key}='{escaped}'"
 
 
+def expand_home(override: str) -> str:
+    """`key=~/folder` with the folder in full and in quotes, which the grammar of overrides asks for."""
+    key, equals, value = override.partition("=")
+    return assignment(key, os.path.expanduser(value)) if equals and value.startswith("~") else override
+
+
+def as_text(override: str) -> str:
+    """The override, its value in quotes if the grammar sees several values: `key=2,000` is one text."""
+    key, _, value = override.partition("=")
+    (parsed,) = _parse([override])
+    return assignment(key, value) if parsed.is_sweep_override() else override
+
+
 def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """The pairs `A.B value` among overrides, and the assignments `a.b=value`; either may come first."""
     pairs, assignments, rest = [], [], iter(overrides)
     for word in rest:
-        if re.match(r"[+~]?[\w.@/-]+=", word) or word.startswith("--"):
+        if re.match(r"[+~]?[\w.@/-]+=", word) or word.startswith(("--", "~")):
             assignments.append(word)
         else:
             pairs += [word, *[value for value in [next(rest, None)] if value is not None]]
@@ -49,7 +77,10 @@ def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 def merge_overrides(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
     """Change a yacs config by `A.B value C value` in place.
 
-    Returns the keys that were set. Raises ValueError for a key that does not exist, and for what has not this form.
+    Returns the keys that were set.
+
+    Raises ValueError for a key that does not exist, for overrides of another form, and for a value of another kind than
+    the one that it replaces.
     """
     _refuse_options(overrides)
     if len(overrides) % 2:
@@ -61,8 +92,22 @@ def merge_overrides(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
     for key in overrides[::2]:
         if key not in known:
             raise ValueError(_no_such_key(key, known))
-    cfg.merge_from_list(list(overrides))
+    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
+        set_yacs(cfg, key, value)
     return list(overrides[::2])
+
+
+def set_yacs(cfg: CfgNode, key: str, text: str) -> None:
+    """Set one key of a yacs config. Raises ValueError for a value of another kind than the one that it replaces."""
+    replaced, value = reduce(getitem, key.split("."), cfg), CfgNode._decode_cfg_value(text)
+    whole = isinstance(replaced, float) and fits(value, int)  # yacs itself refuses 1 where 1.0 is meant
+    try:
+        if value is None and replaced is not None:
+            raise ValueError("yacs itself takes None for anything")
+        cfg.merge_from_list([key, float(value) if whole else text])
+    except (AssertionError, ValueError) as error:
+        hint = f"; in quotes it is text: {key} \"'{text}'\"" if isinstance(replaced, str) else ""
+        raise ValueError(f"{key} takes {words(hint_of(replaced))}, got {text!r}{hint}") from error
 
 
 def _refuse_options(overrides: Sequence[str]) -> None:

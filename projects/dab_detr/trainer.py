@@ -9,7 +9,8 @@ from .engine.ema import weight_average
 from .engine.evaluation import evaluate
 from .engine.setup import configure
 from .engine.training import Training
-from .yacs import translate
+from .schema import Schema
+from .yacs import node_keys, translate
 
 
 class Trainer(Training):
@@ -21,6 +22,7 @@ class Trainer(Training):
 
     def __init__(self, cfg: CfgNode):
         nodes = translate(cfg)
+        Schema(cfg=nodes, names=node_keys()).check()
         configure(nodes, argparse.Namespace(eval_only=False, config_file="", resume=False))
         model = self.build_model(nodes)
         parts = {"optimizer": self.build_optimizer(nodes, model), "loader": self.build_train_loader(nodes)}

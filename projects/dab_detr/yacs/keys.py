@@ -75,6 +75,11 @@ def paths_of(key: str) -> list[str]:
     return OTHER_KEYS.get(key) or [f"model.{path}" for path in MODEL_KEYS.get(key, ())]
 
 
+def node_keys() -> dict[str, str]:
+    """The yacs key of every key of the nodes that one sets."""
+    return {path: key for key in (*MODEL_KEYS, *OTHER_KEYS) for path in paths_of(key)}
+
+
 def yacs_defaults() -> CfgNode:
     """Detectron2's yacs config with the keys of a DAB-DETR."""
     cfg = get_cfg()
