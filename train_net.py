@@ -11,8 +11,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from detectron2.engine import default_argument_parser
-
 import dab_detr
 from dab_detr import command
 from dab_detr.engine.launch import prepare, run_everywhere
@@ -23,6 +21,8 @@ CONFIG = Path(__file__).with_name("configs") / "dab_detr_r50_50ep.py"  # of a fo
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line: Detectron2's options of training, and a folder, which asks for a recipe too."""
+    from detectron2.engine import default_argument_parser  # here, where `command` has silenced what imports say
+
     parser = command.config_parser(__doc__)
     parser.add_argument(
         "folder",

@@ -1,5 +1,6 @@
 """What an import and a command line cost: nothing of torch until something of it is used."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -16,17 +17,43 @@ FOUND = f"print([x for x in {HEAVY} if x in sys.modules])"
 
 def output_of(code: str, *path: Path) -> str:
     """What a new Python prints."""
+    return run(code, *path).stdout
+
+
+def error_of(code: str) -> str:
+    """What a new Python and its libraries say to stderr."""
+    return run(code).stderr
+
+
+def run(code: str, *path: Path) -> subprocess.CompletedProcess:
     places = [*map(str, path), str(ROOT), str(ROOT / "projects"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
-    return subprocess.run(
-        [sys.executable, "-c", code], check=True, text=True, capture_output=True, env=environment
-    ).stdout
+    return subprocess.run([sys.executable, "-c", code], check=True, text=True, capture_output=True, env=environment)
 
 
 def test_an_import_and_help_import_nothing_heavy():
     code = "import sys, dab_detr, dab_detr.inference\nfrom tools import predict\ntry: predict.parse(['--help'])\n"
     out = output_of(f"{code}except SystemExit: {FOUND}")
     assert "--checkpoint" in out and out.endswith("[]\n")
+
+
+TOOLS = ["train_net.py", *(str(x.relative_to(ROOT)) for x in sorted(ROOT.glob("tools/*.py")) if x.stem != "__init__")]
+
+
+def test_libraries_say_nothing_while_tools_are_imported():
+    code = "import sys; sys.argv = ['x', '--help']\nimport train_net\n"
+    code += "".join(f"import {x.removesuffix('.py').replace('/', '.')}\n" for x in TOOLS)
+    assert error_of(f"{code}try: train_net.main()\nexcept SystemExit: pass") == ""
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_what_libraries_say_is_silenced_before_they_are_imported(tool):
+    """`dab_detr.command` does it, and comes after them in the order of imports."""
+    imports = [x for x in ast.parse((ROOT / tool).read_text()).body if isinstance(x, ast.Import | ast.ImportFrom)]
+    names = [x.module if isinstance(x, ast.ImportFrom) else x.names[0].name for x in imports]
+    assert {"detectron2", "fvcore"}.isdisjoint(x.split(".")[0] for x in names)
+    own = [x for x in names if x.startswith("dab_detr.")]
+    assert "dab_detr.command" in own[:1] or "dab_detr" in names[: names.index(own[0])]
 
 
 @pytest.mark.parametrize("first", ["dab_detr", "detectron2.modeling"])

@@ -14,7 +14,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from detectron2.config import instantiate
 
 from dab_detr import command
 from dab_detr.config import load
@@ -67,6 +66,8 @@ def queries_of(config_file: str, overrides: list[str]) -> tuple[int, np.ndarray 
 
     Raises ValueError for a file that is no config of such a model.
     """
+    from detectron2.config import instantiate  # here, where `command` has silenced what imports say
+
     node = load(config_file, overrides).get("model", {}).get("queries")
     if node is None:
         raise ValueError(f"{config_file} has no model with queries: --num-queries says how many queries there are")

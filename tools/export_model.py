@@ -8,9 +8,9 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from detectron2.data import transforms as T
 from tqdm import tqdm
 
 from dab_detr import command
@@ -20,6 +20,9 @@ from dab_detr.export.metadata import Metadata, resizing_rule
 from dab_detr.export.writing import PRECISIONS, SUFFIXES, write
 from dab_detr.inference.arguments import add_model_arguments, predictor_of, weights_of
 from dab_detr.inference.images import sources_of
+
+if TYPE_CHECKING:
+    from detectron2.data.transforms import AugmentationList
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -54,10 +57,12 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
 
 
-def calibration_batches(paths: Sequence[str], augmentations: T.AugmentationList, kind: str) -> Iterator[tuple]:
+def calibration_batches(paths: Sequence[str], augmentations: "AugmentationList", kind: str) -> Iterator[tuple]:
     """Each image of `paths` as a batch of one."""
+    from detectron2.data.transforms import AugInput
+
     for source in tqdm(sources_of(paths), unit="image"):
-        augmented = T.AugInput(source.read())
+        augmented = AugInput(source.read())
         augmentations(augmented)
         image = np.ascontiguousarray(augmented.image.transpose(2, 0, 1)[None]).astype(kind)
         yield image, np.array([image.shape[2:]], np.int64)

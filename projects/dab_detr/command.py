@@ -10,11 +10,17 @@ stderr.
 
 import argparse
 import io
+import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+
+# What libraries say while they are imported concerns nobody who uses a tool. (Detectron2 scripts functions.)
+warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 FINDINGS, BAD_USE, INTERRUPTED = 1, 2, 130
 OVERRIDE = re.compile(r"[+~]?[A-Za-z_][\w.@/]*=|[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*$")

@@ -141,5 +141,6 @@ def dataloader_node() -> DictConfig:
         max_detections=100,
         area_sides=[32, 96],
         score_threshold=0.3,
+        weights="",  # the engine names them, where they are not those of the model
     )
     return node

@@ -49,7 +49,13 @@ class EarlyStopping(HookBase):
     def _stop_if_out_of_patience(self) -> None:
         if self.since >= self.patience:
             self.stopping.ask(
-                f"{self.metric} has not been better than {self.best:.5g} in the last {self.since} evaluations "
-                "(train.early_stopping.patience)",
+                f"{self._what_did_not_happen()} in the last {self.since} evaluations (train.early_stopping.patience)",
                 name=FINAL,
             )
+
+    def _what_did_not_happen(self) -> str:
+        if not self.margin:
+            return f"{self.metric} has not been better than {self.best:.5g}"
+        risen, above = ("risen", "above") if self.margin > 0 else ("fallen", "below")
+        margin = f"{abs(self.margin):.5g} (train.early_stopping.min_delta)"
+        return f"{self.metric} has not {risen} by more than {margin} {above} {self.best:.5g}"

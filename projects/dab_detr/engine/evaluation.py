@@ -1,11 +1,15 @@
 """Evaluations: what they compute, and when a training makes them."""
 
+import json
 import logging
+import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from detectron2.config import instantiate
 from detectron2.engine import hooks
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset, print_csv_format
+from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
@@ -15,6 +19,7 @@ from ..export.detector import ExportedDetector
 from ..modeling.mode import evaluating
 from ..modeling.optimization import optimize_for_inference
 from .ema import WeightAverage
+from .progress import Shown
 
 BEST, EARLY_STOPPING = "train.best.metric", "train.early_stopping.metric"
 
@@ -28,25 +33,43 @@ def evaluate(cfg: DictConfig, model: nn.Module, average: WeightAverage | None = 
     """
     if "evaluator" not in cfg.dataloader:
         return {}
-    averaged = {} if average is None else {"ema": evaluate(with_folder(cfg, "_ema"), average.module)}
+    averaged = {} if average is None else {"ema": evaluate_weights(of_average(cfg), average.module, "ema/")}
+    return {**evaluate_weights(cfg, model), **averaged}
+
+
+def evaluate_weights(cfg: DictConfig, model: nn.Module, prefix: str = "") -> dict:
+    """The metrics of one model by task. `prefix` is put before the names of the tasks in the log."""
     optimized = cfg.train.optimized_evaluation and not isinstance(model, ExportedDetector)
     detector = optimize_for_inference(model) if optimized else model
     loader, evaluators = cfg.dataloader.test, [instantiate(cfg.dataloader.evaluator)]
     if cfg.train.validation_loss:
         loader, evaluators = with_objects(loader), [*evaluators, ValidationLosses(detector)]
-    with evaluating(detector):
-        results = inference_on_dataset(detector, instantiate(loader), DatasetEvaluators(evaluators))
+    loader = instantiate(loader)
     if comm.is_main_process():
-        print_csv_format(results)
-    return {**results, **averaged}
+        loader = Shown(loader, "evaluation of the moving average" if prefix else "evaluation")
+    with evaluating(detector):
+        results = inference_on_dataset(detector, loader, DatasetEvaluators(evaluators))
+    if comm.is_main_process():
+        print_csv_format({f"{prefix}{task}": metrics for task, metrics in results.items()})
+    return results
 
 
-def with_folder(cfg: DictConfig, suffix: str) -> DictConfig:
-    """The config with another folder for the evaluator's files."""
+def of_average(cfg: DictConfig) -> DictConfig:
+    """The config with another folder for the evaluator's files, and with results that are named as the average's."""
     cfg = cfg.copy()
-    if "output_dir" in cfg.dataloader.evaluator:
-        cfg.dataloader.evaluator.output_dir = f"{cfg.dataloader.evaluator.output_dir}{suffix}"
+    evaluator = cfg.dataloader.evaluator
+    if "output_dir" in evaluator:
+        evaluator.output_dir = f"{evaluator.output_dir}_ema"
+    if "weights" in evaluator:
+        evaluator.weights = "the moving average of the weights (EMA)"
     return cfg
+
+
+def save_results(path: Path, checkpoint: str, results: Mapping) -> None:
+    """Append the metrics of one evaluation to a file, as one line of JSON; numbers that do not exist are null."""
+    metrics = {key: value if math.isfinite(value) else None for key, value in flatten_results_dict(results).items()}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"checkpoint": checkpoint, **metrics}) + "\n")
 
 
 def watched_metrics(settings: DictConfig) -> dict[str, str]:

@@ -1,18 +1,25 @@
-"""Progress of a training on the terminal and in files."""
+"""Progress of a training, on the screen and in files."""
 
+import datetime
 import logging
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence, Sized
 
 import torch
-from detectron2.engine import default_writers
-from detectron2.utils.events import EventWriter
+from detectron2.engine import HookBase, default_writers
+from detectron2.utils.events import EventStorage, EventWriter
+from tqdm import tqdm
 
+from .screen import show
 from .trackers import trackers
+
+LINES_EVERY = 30.0  # seconds, where the screen is not a terminal
+WINDOW = 20  # iterations that a loss on the screen is the median of, as in the log
 
 
 def progress_writers(output_dir: str, max_iter: int, others: Sequence[str] = ()) -> list[EventWriter]:
-    """Detectron2's writers: to the terminal (on CPU too with the memory in use), metrics.json and TensorBoard.
+    """Detectron2's writers: to the log (on CPU too with the memory in use), metrics.json and TensorBoard.
 
     others: names of `trackers` beside them.
     """
@@ -31,3 +38,78 @@ class _WithMemory(logging.LoggerAdapter):
         kilobyte = 1024 if sys.platform == "darwin" else 1
         peak = getrusage(RUSAGE_SELF).ru_maxrss / kilobyte / 1024
         return f"{msg}max_mem: {peak:.0f}M", kwargs
+
+
+class Progress:
+    """A progress bar on a terminal; elsewhere lines, the first after the first step, then one every half minute.
+
+    total, start: numbers of steps, of all and of those already done. title: what is counted.
+    """
+
+    def __init__(self, total: int, *, start: int = 0, title: str = ""):
+        self.total, self.done, self.start, self.title = total, start, start, title
+        self.began, self.last = time.monotonic(), None
+        self.bar = None
+        if sys.stdout.isatty():
+            self.bar = tqdm(total=total, initial=start, desc=title, file=sys.stdout, dynamic_ncols=True, leave=False)
+
+    def step(self, text: str = "") -> None:
+        """Count one step. `text` is shown beside the count."""
+        self.done += 1
+        if self.bar is not None:
+            if text:
+                self.bar.set_postfix_str(text, refresh=False)
+            self.bar.update()
+        elif self.last is None or self.done == self.total or time.monotonic() - self.last >= LINES_EVERY:
+            self.last = time.monotonic()
+            show(f"{self.title} {self.done}/{self.total}, {self.remaining()} left{f'; {text}' if text else ''}")
+
+    def remaining(self) -> str:
+        """The time until the end, at the pace so far."""
+        pace = (time.monotonic() - self.began) / max(1, self.done - self.start)
+        return str(datetime.timedelta(seconds=round(pace * (self.total - self.done))))
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class Shown(Iterable, Sized):
+    """A loader whose progress is shown while it is iterated over."""
+
+    def __init__(self, loader, title: str):
+        self.loader, self.title = loader, title
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator:
+        progress = Progress(len(self.loader), title=self.title)
+        try:
+            for batch in self.loader:
+                yield batch
+                progress.step()
+        finally:
+            progress.close()
+
+
+class ShowProgress(HookBase):
+    """Show the progress of a training: its losses and the last AP. Its place is last, in the main process."""
+
+    def before_train(self) -> None:
+        self.progress = Progress(self.trainer.max_iter, start=self.trainer.start_iter, title="iteration")
+
+    def after_step(self) -> None:
+        self.progress.step(numbers(self.trainer.storage))
+
+    def after_train(self) -> None:
+        self.progress.close()
+
+
+def numbers(storage: EventStorage) -> str:
+    """The losses of the last layer, medians of the last iterations, and the last AP, in a few words."""
+    histories, latest = storage.histories(), storage.latest()
+    shown = {"total_loss": "loss", "loss_ce": "class", "loss_bbox": "box", "loss_giou": "giou"}
+    found = [f"{word} {histories[name].median(WINDOW):.3g}" for name, word in shown.items() if name in histories]
+    scores = {"bbox/AP": "AP", "ema/bbox/AP": "AP of EMA"}
+    return ", ".join(found + [f"{word} {latest[name][0]:.1f}" for name, word in scores.items() if name in latest])

@@ -10,7 +10,6 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
-from detectron2.utils.logger import setup_logger
 from omegaconf import DictConfig
 
 from ..data.coco import dataset_name
@@ -22,6 +21,7 @@ from .device import available_device
 from .folder import use_folder
 from .loop import check_batch_size
 from .schedule import check_iterations, count_in_epochs
+from .screen import direct_messages
 from .trackers import check_trackers
 
 COCO_CLASSES = 80  # of the published models
@@ -67,15 +67,15 @@ def fit_to_data(cfg: DictConfig, touched: Sequence[str], *, trains: bool) -> Non
 
 
 def set_up(cfg: DictConfig, args: argparse.Namespace) -> None:
-    """Detectron2's `default_setup` (folder, logs, seeds), with our messages in its logs.
+    """Detectron2's `default_setup` (folder, log, seeds), which tells what it does to the log and not to the screen.
 
     The `config.yaml` of an earlier training stays: the config of this one is not checked yet.
     """
     output_dir = cfg.train.output_dir
     path = Path(output_dir, "config.yaml")
     earlier = path.read_bytes() if path.is_file() else None
+    direct_messages(output_dir, rank=comm.get_rank(), tables=args.eval_only)
     default_setup(cfg, args)
-    setup_logger(output_dir, distributed_rank=comm.get_rank(), name="dab_detr")
     if earlier is not None and comm.is_main_process():
         path.write_bytes(earlier)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from pathlib import Path
 
 from detectron2.config import instantiate
 from detectron2.data import MetadataCatalog
@@ -25,37 +26,60 @@ from .description import DescribeResults, describer, plain_lazy
 from .device import distribute, precision_of
 from .early_stopping import EarlyStopping
 from .ema import FinalAverage, UpdateAverage, WeightAverage, checkpointables, weight_average
-from .evaluation import BEST, EARLY_STOPPING, Evaluation, evaluate, watched_metrics
+from .evaluation import BEST, EARLY_STOPPING, Evaluation, evaluate, save_results, watched_metrics
 from .loop import TrainingLoop
-from .progress import progress_writers
+from .progress import ShowProgress, progress_writers
 from .reproducibility import reproducibility
 from .run_folder import earlier_run
 from .schedule import with_warmup
 from .setup import class_names, registered
 from .shared_memory import check_shared_memory
 from .stopping import FINAL, Stopped, Stopping
+from .summary import beginning, ending, evaluated
 from .watchdog import watchdog
+
+EVALUATIONS = "evaluations.json"  # the metrics of --eval-only; metrics.json is a training's
 
 logger = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig, args: argparse.Namespace) -> dict:
     """Train, or with --eval-only evaluate, by a config that `configure` has completed. Returns the metrics by task."""
-    if args.eval_only and is_exported(cfg.train.init_checkpoint):
-        return evaluate(cfg, ExportedDetector(cfg.train.init_checkpoint))
+    if args.eval_only:
+        return evaluate_checkpoint(cfg, resume=args.resume)
     model = instantiate(cfg.model).to(cfg.train.device)
-    average = weight_average(model, **cfg.train.ema)
-    if not args.eval_only:
-        return Training(cfg, model=model, average=average).run(resume=args.resume)
-    checkpointer = DABDETRCheckpointer(
-        model, cfg.train.output_dir, class_names=class_names(cfg, "val"), strict=True, **checkpointables(average)
-    )
-    path = args.resume and checkpointer.get_checkpoint_file() or cfg.train.init_checkpoint
-    checkpointer.load(path)
-    if average and not average.n_averaged:
-        logger.warning("%s has no moving average: what is reported as ema/ is of the weights themselves.", path)
-        average.begin(model)
-    return evaluate(cfg, model, average)
+    return Training(cfg, model=model, average=weight_average(model, **cfg.train.ema)).run(resume=args.resume)
+
+
+def evaluate_checkpoint(cfg: DictConfig, *, resume: bool) -> dict:
+    """Evaluate `train.init_checkpoint`, or with `resume` the last checkpoint. Returns the metrics by task.
+
+    They are a line of `evaluations.json` in the output folder too.
+
+    Raises ValueError if there is no `dataset.val`.
+    """
+    if "evaluator" not in cfg.dataloader:
+        raise ValueError("there is nothing to evaluate on: give dataset.val.annotations and dataset.val.images")
+    path = cfg.train.init_checkpoint
+    if is_exported(path):
+        results = evaluate(cfg, ExportedDetector(path))
+    else:
+        model = instantiate(cfg.model).to(cfg.train.device)
+        average = weight_average(model, **cfg.train.ema)
+        checkpointer = DABDETRCheckpointer(
+            model, cfg.train.output_dir, class_names=class_names(cfg, "val"), strict=True, **checkpointables(average)
+        )
+        path = resume and checkpointer.get_checkpoint_file() or path
+        checkpointer.load(path)
+        if average and not average.n_averaged:
+            logger.warning("%s has no moving average: what is reported as ema/ is of the weights themselves.", path)
+            average.begin(model)
+        results = evaluate(cfg, model, average)
+    if comm.is_main_process() and results:
+        file = Path(cfg.train.output_dir, EVALUATIONS)
+        save_results(file, str(path), results)
+        logger.info("%s: %s. In %s: %s", path, evaluated(results), cfg.train.output_dir, f"{file.name}, inference")
+    return results
 
 
 class TrainingError(RuntimeError):
@@ -132,6 +156,9 @@ class Training:
         return 0
 
     def train(self, start: int) -> None:
+        visits = getattr(self.loop.data_loader, "visits", None)
+        images = None if visits is None else len(visits)
+        logger.info("%s", beginning(self.cfg, self.model, images=images, start=start))
         try:
             self.loop.train(start, self.cfg.train.max_iter)
         except Stopped as stopped:
@@ -145,6 +172,9 @@ class Training:
             datasets = {x: registered(self.cfg.dataset[x]) if "dataset" in self.cfg else None for x in ("train", "val")}
             with drawing("report.html"):
                 write_report(self.cfg, self.model, datasets=datasets, metrics=self.results)
+        if self.finished:
+            done = min(self.loop.iter + 1, self.cfg.train.max_iter)
+            logger.info("%s", ending(self.cfg.train.output_dir, done))
 
     @property
     def finished(self) -> bool:
@@ -153,6 +183,9 @@ class Training:
 
     def evaluate(self) -> dict:
         self.results.update(evaluate(self.cfg, self.model, self.average))
+        done = min(self.loop.storage.iter + 1, self.loop.max_iter)
+        if comm.is_main_process() and (text := evaluated(self.results, after=done)):
+            logger.info("%s", text)
         return self.results
 
     def hooks(self) -> list[HookBase | None]:
@@ -187,6 +220,7 @@ class Training:
             preview_hook(self.cfg, self.model),
             hooks.PeriodicWriter(writers, period=settings.log_period),
             CurvesHook(output_dir=settings.output_dir, period=settings.eval_period),
+            ShowProgress(),
         ]
 
 

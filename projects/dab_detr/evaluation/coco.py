@@ -1,7 +1,10 @@
 """COCO's metrics by Detectron2's evaluator, and a report beside the numbers."""
 
+import contextlib
+import io
 import itertools
 import json
+import logging
 import os
 from collections.abc import Sequence
 
@@ -14,6 +17,8 @@ from pycocotools.coco import COCO
 from .box_eval import BoxEval, numbered
 from .confusion import count_confusions
 
+logger = logging.getLogger(__name__)
+
 
 def coco_evaluator(
     *,
@@ -22,6 +27,7 @@ def coco_evaluator(
     max_detections: int = 100,
     area_sides: Sequence[float] = (32, 96),
     score_threshold: float = 0.3,
+    weights: str = "",
 ) -> COCOEvaluator:
     """Detectron2's evaluator of boxes by the official COCO API, which leaves a report in `output_dir`.
 
@@ -33,6 +39,7 @@ def coco_evaluator(
     max_detections: how many detections of an image count, the best first.
     area_sides: roots of the areas, in pixels, at which small objects end and large ones begin (APs, APm, APl).
     score_threshold: the least score of the detections in the confusion matrix.
+    weights: whose results the tables in the log are, if not those of the model itself.
 
     Raises ValueError for limits and areas that nothing can be evaluated with.
     """
@@ -50,6 +57,7 @@ def coco_evaluator(
         max_detections=max_detections,
         area_sides=area_sides,
         score_threshold=score_threshold,
+        weights=weights,
     )
     if converted:
         del metadata.json_file  # otherwise the next evaluator in this process takes it for the dataset's own
@@ -74,10 +82,13 @@ class BoxEvaluator(COCOEvaluator):
         max_detections: int,
         area_sides: Sequence[float],
         score_threshold: float,
+        weights: str = "",
     ):
         super().__init__(dataset_name, tasks=("bbox",), output_dir=output_dir, use_fast_impl=False)
         self._max_detections, self._area_sides = max_detections, area_sides
         self._score_threshold = score_threshold
+        if weights:
+            self._logger = Named(self._logger, {"weights": weights})
 
     def _eval_predictions(self, predictions: list[dict], img_ids: Sequence[int] | None = None) -> None:
         """Evaluate the boxes, as Detectron2 calls it, and fill `_results`."""
@@ -102,9 +113,18 @@ class BoxEvaluator(COCOEvaluator):
 
     def _evaluate_boxes(self, truth: COCO, detections: list[dict], img_ids: Sequence[int] | None) -> BoxEval:
         truth, detections, number_of = numbered(truth, detections)
-        evaluation = BoxEval(
-            truth, truth.loadRes(detections), max_detections=self._max_detections, area_sides=self._area_sides
-        )
-        if img_ids is not None:
-            evaluation.params.imgIds = [number_of[i] for i in img_ids]
-        return evaluation.run()
+        limits = {"max_detections": self._max_detections, "area_sides": self._area_sides}
+        with contextlib.redirect_stdout(io.StringIO()) as printed:  # pycocotools prints its progress and a table
+            evaluation = BoxEval(truth, truth.loadRes(detections), **limits)
+            if img_ids is not None:
+                evaluation.params.imgIds = [number_of[i] for i in img_ids]
+            evaluation.run()
+        logger.info("pycocotools:\n%s", printed.getvalue())
+        return evaluation
+
+
+class Named(logging.LoggerAdapter):
+    """Begin every message with the weights that it is about."""
+
+    def process(self, msg, kwargs):
+        return f"{self.extra['weights']}: {msg}", kwargs

@@ -20,21 +20,30 @@ def override(key: str, value: str) -> str:
     return f"{key}={value}" if re.fullmatch(r"[\w./-]+", value) else shlex.quote(assignment(key, value))
 
 
+def predicting(checkpoint: Path) -> str:
+    """The command that detects objects in pictures."""
+    return f"python tools/predict.py --checkpoint {shlex.quote(str(checkpoint))} pictures/ --output found"
+
+
+def evaluating(folder: Path, checkpoint: Path) -> str:
+    """The command that evaluates a checkpoint of the training in a folder once more."""
+    return (
+        f"python train_net.py --config-file {shlex.quote(f'{folder}/config.yaml')} --eval-only "
+        f"{override('train.init_checkpoint', str(checkpoint))} {override('train.output_dir', f'{folder}_evaluation')}"
+    )
+
+
 def commands(folder: Path) -> Section:
     """The section with the commands that predict, evaluate, resume and export."""
     best, config = checkpoint_in(folder), shlex.quote(f"{folder}/config.yaml")
-    checkpoint, again = shlex.quote(str(best)), f"{folder}_evaluation"
+    checkpoint = shlex.quote(str(best))
     found = [
-        ("Detect objects in pictures:", f"python tools/predict.py --checkpoint {checkpoint} pictures/ --output found"),
+        ("Detect objects in pictures:", predicting(best)),
         (
             "See what the queries looked at:",
             f"python tools/explain.py --checkpoint {checkpoint} picture.jpg --output explained",
         ),
-        (
-            "Evaluate once more:",
-            f"python train_net.py --config-file {config} --eval-only "
-            f"{override('train.init_checkpoint', str(best))} {override('train.output_dir', again)}",
-        ),
+        ("Evaluate once more:", evaluating(folder, best)),
         ("Continue after an interruption:", f"python train_net.py --config-file {config} --resume"),
         (
             "Export as one graph from image to boxes:",

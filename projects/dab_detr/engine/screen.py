@@ -1,0 +1,90 @@
+"""Where messages go: the screen has what a reader needs, and log.txt has everything."""
+
+import logging
+import os
+import re
+import sys
+
+from detectron2.utils.file_io import PathManager
+from detectron2.utils.logger import setup_logger
+from tqdm import tqdm
+
+LOGGERS = "detectron2", "fvcore", "dab_detr"
+WARNINGS = "py.warnings"  # of libraries, by `warnings.warn`
+TABLES = "detectron2.evaluation.coco_evaluation"
+LOG_ONLY = "dab_detr.evaluation", "dab_detr.visualization"  # their files are named at the end
+FAILED = "detectron2.engine.train_loop"  # logs an exception that ends the program with an error of its own
+ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def direct_messages(output_dir: str, *, rank: int = 0, tables: bool = False) -> None:
+    """Send all messages to `log.txt` in the output folder, and those for the reader to the screen.
+
+    The main process alone has the screen. The others log to `log.txt.rank1` and so on. Warnings of libraries go to the
+    log. A second call, for another training in this process, takes the place of the first.
+
+    tables: whether the screen shows the tables of evaluations.
+    """
+    for name in LOGGERS:  # with the arguments that default_setup has, which then adds no handlers again
+        if name == "detectron2":
+            setup_logger(output_dir, distributed_rank=rank)
+        else:
+            setup_logger(output_dir, distributed_rank=rank, name=name)
+    PathManager.mkdirs(output_dir)
+    path = os.path.join(output_dir, f"log.txt.rank{rank}" if rank else "log.txt")
+    handlers = [LogFile(path)] if rank else [LogFile(path), Screen(tables=tables)]
+    logging.captureWarnings(True)
+    for name in (*LOGGERS, WARNINGS):
+        logger = logging.getLogger(name)
+        for handler in list(logger.handlers):
+            if type(handler) in (logging.StreamHandler, LogFile, Screen):
+                logger.removeHandler(handler)
+        for handler in handlers:
+            logger.addHandler(handler)
+        logger.propagate = False
+
+
+class LogFile(logging.StreamHandler):
+    """A file with every message, appended to, without the escape codes of colors."""
+
+    def __init__(self, path: str):
+        super().__init__(PathManager.open(path, "a"))
+        self.setFormatter(
+            logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", datefmt="%m/%d %H:%M:%S")
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        return ESCAPES.sub("", super().format(record))
+
+
+class Screen(logging.Handler):
+    """The screen: messages of this project, and warnings; above a progress bar, if there is one.
+
+    tables: whether tables of evaluations are shown too.
+    """
+
+    def __init__(self, *, tables: bool):
+        super().__init__()
+        self.tables = tables
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == WARNINGS or record.name == FAILED:
+            return False
+        if record.levelno >= logging.WARNING or (self.tables and record.name == TABLES):
+            return True
+        return record.levelno == logging.INFO and record.name.startswith("dab_detr.") and not from_any(record, LOG_ONLY)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        show(f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text)
+
+
+def from_any(record: logging.LogRecord, names: tuple[str, ...]) -> bool:
+    """Whether one of these modules, or of those below them, logged a record."""
+    return f"{record.name}.".startswith(tuple(f"{name}." for name in names))
+
+
+def show(text: str) -> None:
+    """Print lines, above a progress bar if there is one."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
