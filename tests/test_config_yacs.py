@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import get_cfg, instantiate
+from detectron2.config import defaults, get_cfg, instantiate
 from detectron2.engine import DefaultPredictor, DefaultTrainer
 from detectron2.modeling import build_model
 from omegaconf import OmegaConf
 
 from coco_files import content, write
-from dab_detr.config import add_dab_detr_config, register_datasets, translate
+from dab_detr.config import add_dab_detr_config, register_datasets, teach_detectron2, translate
 from dab_detr.models import MODELS, dab_detr
 from dab_detr.overrides import apply_overrides
 from dab_detr.yacs.keys import FIXED_KEYS, MODEL_KEYS, OTHER_KEYS, READ_KEYS, values_of
@@ -26,6 +26,21 @@ def config(*opts):
     cfg.merge_from_file(str(YAML))
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", *opts])
     return cfg
+
+
+def test_code_that_calls_get_cfg_itself_reads_our_yaml_and_a_full_dump_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(defaults, "_C", defaults._C.clone())
+    dump = tmp_path / "full.yaml"
+    dump.write_text(config("MODEL.DAB_DETR.NUM_QUERIES", 9).dump())
+    for file in (YAML, dump):
+        with pytest.raises(KeyError, match="DAB_DETR"):
+            get_cfg().merge_from_file(str(file))
+    teach_detectron2()
+    cfg = get_cfg()
+    cfg.merge_from_file(str(YAML))
+    cfg.merge_from_file(str(dump))
+    assert cfg == config("MODEL.DAB_DETR.NUM_QUERIES", 9)
+    assert config().keys() == cfg.keys()  # the lines for our own scripts still work
 
 
 def plain(node) -> dict:

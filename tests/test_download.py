@@ -89,6 +89,19 @@ def test_an_address_that_is_none_is_named(url):
         local_path(url)
 
 
+def test_without_network_the_way_out_is_told(monkeypatch):
+    def offline(*args):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(download, "urlopen", lambda *args, **kwargs: offline())
+    monkeypatch.setattr(download.PathManager, "get_local_path", offline)
+    for address in ("https://example.com/model.pth", "detectron2://ImageNetPretrained/torchvision/R-50.pkl"):
+        with pytest.raises(
+            OSError, match=f"cannot download {address}: Name or .*known; on a machine without network, c"
+        ):
+            local_path(address)
+
+
 CONTENT = bytes(range(256)) * 40
 
 

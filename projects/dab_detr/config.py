@@ -11,10 +11,18 @@ from omegaconf import DictConfig, OmegaConf
 from .defaults import dataset_node, settings, train_node
 from .overrides import apply_overrides, merge_overrides, split_overrides
 from .schema import Schema, expand_home
-from .yacs import add_dab_detr_config, node_keys, paths_of, register_datasets, translate, yacs_defaults
+from .yacs import (
+    add_dab_detr_config,
+    node_keys,
+    paths_of,
+    register_datasets,
+    teach_detectron2,
+    translate,
+    yacs_defaults,
+)
 from .yaml_file import check_yaml, read_yaml
 
-__all__ = ["add_dab_detr_config", "load", "register_datasets", "translate", "yacs_defaults"]
+__all__ = ["add_dab_detr_config", "load", "register_datasets", "teach_detectron2", "translate", "yacs_defaults"]
 
 
 def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> DictConfig:

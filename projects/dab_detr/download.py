@@ -22,6 +22,7 @@ WEB_PAGES = ("text/html", "application/xhtml+xml")
 PAGE_STARTS = (b"<!doctype html", b"<html")
 LONGEST_NAME = 100  # characters of the name in the cache
 BLOCK = 2**18  # bytes
+WITHOUT_NETWORK = "on a machine without network, copy the file there and name its path in place of the address"
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,11 @@ def local_path(path: str) -> str:
     Raises OSError, naming the URL, if it cannot be downloaded or is a web page.
     """
     if not is_url(path):
-        return PathManager.get_local_path(path)
+        try:
+            return PathManager.get_local_path(path)
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            raise OSError(f"cannot download {path}: {reason}; {WITHOUT_NETWORK}") from error
     kept = cache_folder() / cache_name(path)
     download(path, kept)
     return str(kept)
@@ -74,7 +79,7 @@ def download(url: str, path: Path, check: Callable[[Path], None] | None = None) 
                 fetch(url, path, check)
     except OSError as error:
         reason = error if isinstance(error, HTTPError) else getattr(error, "reason", error)  # of urllib's URLError
-        raise OSError(f"cannot download {url}: {reason}") from error
+        raise OSError(f"cannot download {url}: {reason}; {WITHOUT_NETWORK}") from error
 
 
 def fetch(url: str, path: Path, check: Callable[[Path], None] | None = None) -> None:

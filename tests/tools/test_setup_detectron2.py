@@ -1,5 +1,7 @@
 """The ways to Detectron2: which is taken, and the patch that makes release 0.5 importable."""
 
+import importlib
+import sys
 import types
 
 import pytest
@@ -29,6 +31,10 @@ def source(tmp_path):
     """The least that has the shape of the unpacked sdist."""
     package = tmp_path / "detectron2"
     (package / "evaluation").mkdir(parents=True)
+    (package / "export").mkdir()
+    (package / "export" / "__init__.py").write_text("\nfrom .api import *\nfrom .flatten import TracingAdapter\n")
+    (package / "export" / "api.py").write_text("from caffe2.proto import caffe2_pb2\n")
+    (package / "export" / "flatten.py").write_text("TracingAdapter = 'traces'\n")
     (tmp_path / "detectron2_cdo.egg-info").mkdir()
     (package / "__init__.py").write_text('__version__ = "0.5"\n')
     (package / "masks.py").write_text("kind = np.bool\n")
@@ -49,6 +55,17 @@ def test_patch_lets_the_coco_evaluator_fall_back(source):
     module = {"_C": types.SimpleNamespace(), "COCOeval": "slow"}
     exec((source / "detectron2" / "evaluation" / "fast_eval_api.py").read_text(), module)
     assert module["COCOeval_opt"] == "slow"
+
+
+def test_patch_lets_export_be_imported_without_caffe2(source, monkeypatch):
+    detectron2_patch.patch(source)
+    (source / "detectron2/export").rename(source / "export_of_a_test")
+    monkeypatch.syspath_prepend(str(source))
+    assert importlib.import_module("export_of_a_test").TracingAdapter == "traces"
+    del sys.modules["export_of_a_test"]
+    (source / "export_of_a_test/api.py").write_text("import no_such_module_of_a_test\n")
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_of_a_test"):
+        importlib.import_module("export_of_a_test")
 
 
 def test_patch_refuses_another_release(source):

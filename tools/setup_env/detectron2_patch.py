@@ -16,6 +16,7 @@ from pathlib import Path
 LACKS = (
     "rotated boxes and deformable convolution (they need its compiled code)",
     "the fast COCO evaluator (pycocotools takes its place: same numbers, slower)",
+    "export by Caffe2, which torch has dropped (detectron2.export keeps its tracing and scripting)",
     "gloo in its launcher (several processes need CUDA and nccl)",
 )
 
@@ -45,6 +46,15 @@ SLOW_COCO_EVALUATION = """
 
 if not hasattr(_C, "COCOevalEvaluateImages"):
     COCOeval_opt = COCOeval
+"""
+
+EXPORT = """
+
+try:
+    from .api import *  # needs Caffe2
+except ModuleNotFoundError as error:
+    if error.name.partition(".")[0] != "caffe2":
+        raise
 """
 
 SETUP = """from setuptools import find_packages, setup
@@ -106,6 +116,8 @@ def patch(source: Path) -> None:
     (package / "_C.py").write_text(STAND_IN)
     with (package / "evaluation" / "fast_eval_api.py").open("a") as evaluator:
         evaluator.write(SLOW_COCO_EVALUATION)
+    export = package / "export" / "__init__.py"
+    export.write_text(export.read_text().replace("\nfrom .api import *\n", EXPORT))
     for metadata in source.glob("*.egg-info"):
         shutil.rmtree(metadata)
     (source / "setup.py").write_text(SETUP)

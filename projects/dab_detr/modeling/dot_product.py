@@ -3,7 +3,8 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_flop_count
+
+from .flops import teach_counters
 
 # On CPU torch's fused kernel is faster above about this many scores per head.
 FUSED_FROM = 2**17
@@ -61,10 +62,4 @@ def in_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-# torch's FLOP counter knows the fused kernels of GPUs but skips the CPU's
-FUSED_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-if FUSED_ON_CPU not in flop_registry:
-
-    @register_flop_formula(FUSED_ON_CPU)
-    def fused_on_cpu_flop(query_shape, key_shape, value_shape, *args, **kwargs) -> int:
-        return sdpa_flop_count(query_shape, key_shape, value_shape)
+teach_counters()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode, defaults, get_cfg
 
 # Keys of a yacs config, and the keys of the nodes that they set; None there leaves what the node has.
 MODEL_KEYS = {
@@ -134,3 +134,11 @@ def nested(values: Mapping[str, object]) -> dict:
             inner = inner.setdefault(section, {})
         inner[name] = value
     return result
+
+
+def teach_detectron2() -> None:
+    """Add the keys to Detectron2's own defaults, so that `get_cfg()` has them in code that knows no DAB-DETR.
+
+    Tools that are given a yaml config and call `get_cfg()` themselves can then read ours.
+    """
+    add_dab_detr_config(defaults._C)
