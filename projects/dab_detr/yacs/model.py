@@ -22,8 +22,12 @@ def build_detector(cfg: CfgNode) -> nn.Module:
 def model_node(cfg: CfgNode) -> DictConfig:
     """The node of the model of a yacs config: one of `models.MODELS`, on the backbone that MODEL.BACKBONE names.
 
-    Raises ValueError for a variant that does not exist and for keys that do not apply to the variant.
+    Raises ValueError for a config without our keys, a variant that does not exist, and keys that do not apply to it.
     """
+    if "DAB_DETR" not in cfg.MODEL:
+        raise ValueError(
+            "the config has no key MODEL.DAB_DETR: call dab_detr.config.teach_detectron2() before get_cfg()"
+        )
     own, flat = cfg.MODEL.DAB_DETR, dict(values_of(cfg))
     if own.VARIANT not in MODELS:
         raise ValueError(f"MODEL.DAB_DETR.VARIANT must be one of {list(MODELS)}, got {own.VARIANT!r}")
