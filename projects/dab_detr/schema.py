@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Literal
 
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, OmegaConf
@@ -28,6 +29,7 @@ DECLARED = {
     "train.best": dict | None,
     "train.best.metric": str | None,
     "train.early_stopping.min_delta": float,
+    "train.recipe": Literal["auto"] | None,
     "train.writers": list[str],
     "train.preview": dict | None,
     "train.checkpointer.max_to_keep": int | None,

@@ -18,6 +18,7 @@ from dab_detr.engine.description import DescribeResults
 from dab_detr.engine.early_stopping import EarlyStopping
 from dab_detr.engine.ema import UpdateAverage, weight_average
 from dab_detr.engine.evaluation import Evaluation, evaluate
+from dab_detr.engine.progress import ShowProgress
 from dab_detr.engine.stopping import Stopping
 from dab_detr.engine.training import Training, preview_hook, run
 from dab_detr.visualization.curves import CurvesHook
@@ -107,6 +108,7 @@ def test_order_of_hooks(cfg):
         PreviewHook,
         hooks.PeriodicWriter,
         CurvesHook,
+        ShowProgress,
     ]
 
 
