@@ -18,6 +18,7 @@ RUN_FILES = (
     "config.yaml",
     "curves.png",
     "dataset*",
+    "evaluations.json",
     "events.out.tfevents.*",
     "inference*",
     "last_checkpoint",
