@@ -201,8 +201,20 @@ def test_an_evaluation_in_one_line():
 
 def test_the_end_of_a_training_without_evaluations(tmp_path):
     (tmp_path / "model_final.pth").touch()
-    text = ending(str(tmp_path), 12)
+    text = ending(str(tmp_path), 12, evaluates=False)
     assert "model_best" not in text and f"--checkpoint {tmp_path}/model_final.pth" in text
+    assert "--eval-only" not in text and "--eval-only" in ending(str(tmp_path), 12, evaluates=True)
+
+
+def test_without_validation_data_a_training_says_so_and_an_evaluation_is_refused(tmp_path, capsys):
+    opts = [x for x in map(str, lazy_opts(tmp_path)) if not x.startswith("dataset.val")]
+    opts = ["--config-file", str(LAZY), *opts, "dataset.val.name=null"]
+    assert train_net.main([*opts, "train.max_iter=1"]) == 0
+    screen = capsys.readouterr().out
+    assert "There is no dataset.val: this training is never evaluated, and has no model_best.pth." in screen
+    assert ", never evaluated\n" in screen and "--eval-only" not in screen
+    assert train_net.main([*opts, "--eval-only"]) == 2
+    assert "there is no dataset: give dataset.root, or dataset.val.annotations and" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

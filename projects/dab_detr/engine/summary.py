@@ -10,9 +10,9 @@ from torch import nn
 from ..report.commands import checkpoint_in, evaluating, predicting
 
 WEIGHTS = {
-    "model_best.pth": "the best evaluation",
-    "model_final.pth": "the end",
-    "model_final_ema.pth": "their average",
+    "model_best.pth": "weights of the best evaluation",
+    "model_final.pth": "weights of the end",
+    "model_final_ema.pth": "their moving average",
 }
 FILES = {
     "report.html": "everything in one page",
@@ -26,11 +26,11 @@ FILES = {
 def beginning(cfg: DictConfig, model: nn.Module, *, images: int | None, start: int) -> str:
     """What is trained, on what, how long and where to. `images`: of the training, if it is known."""
     settings, batch = cfg.train, cfg.dataloader.train.get("total_batch_size")
-    trained = sum(x.numel() for x in model.parameters() if x.requires_grad)
-    everything = sum(x.numel() for x in model.parameters())
+    trained = millions(sum(x.numel() for x in model.parameters() if x.requires_grad))
+    everything = millions(sum(x.numel() for x in model.parameters()))
     lines = {
-        "model": f"{Path(cfg.source.file).stem or type(model).__name__}, {millions(everything)} parameters"
-        + (f", {millions(trained)} of them trained" if trained < everything else ""),
+        "model": f"{Path(cfg.source.file).stem or type(model).__name__}, {everything} parameters"
+        + (f", {trained} of them trained" if trained != everything else ""),
         "data": data_line(cfg, model, images),
         "length": f"{settings.max_iter:,} iterations" + (f" of {batch} images" if batch else "")
         + (f", {settings.max_iter * batch / images:.1f} epochs" if images and batch else "")
@@ -81,11 +81,15 @@ def scores(results: Mapping) -> str:
     return ", ".join([*found, *(f"validation loss {losses[x]:.3g}" for x in ("total_loss",) if x in losses)])
 
 
-def ending(folder: str, done: int) -> str:
-    """What a training has left, and the commands that use it. `done`: iterations, over all its parts."""
+def ending(folder: str, done: int, *, evaluates: bool) -> str:
+    """What a training has left, and the commands that use it.
+
+    done: iterations, over all its parts. evaluates: whether there is data to evaluate on.
+    """
     path = Path(folder)
     left = {name: text for name, text in (WEIGHTS | FILES).items() if (path / name).is_file()}
     lines = [f"finished after {done:,} iterations; in {folder}:"]
     lines += [f"  {name:<{max(map(len, left))}}  {text}" for name, text in left.items()]
     best = checkpoint_in(path)
-    return "\n".join([*lines, "next:", f"  {predicting(best)}", f"  {evaluating(path, best)}"])
+    commands = [predicting(best), *([evaluating(path, best)] if evaluates else [])]
+    return "\n".join([*lines, "next:", *(f"  {command}" for command in commands)])

@@ -174,7 +174,7 @@ class Training:
                 write_report(self.cfg, self.model, datasets=datasets, metrics=self.results)
         if self.finished:
             done = min(self.loop.iter + 1, self.cfg.train.max_iter)
-            logger.info("%s", ending(self.cfg.train.output_dir, done))
+            logger.info("%s", ending(self.cfg.train.output_dir, done, evaluates="evaluator" in self.cfg.dataloader))
 
     @property
     def finished(self) -> bool:
