@@ -176,7 +176,7 @@ def test_a_batch_of_the_recipe_that_cannot_be_cut_is_an_error(tmp_path):
 
 
 def test_another_recipe_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="train.recipe must be auto or null, got 'car'"):
+    with pytest.raises(ValueError, match="train.recipe takes 'auto' or null, got 'car'"):
         configured(str(yolo(tmp_path / "d")), *settings(tmp_path, "train.recipe=car"))
 
 

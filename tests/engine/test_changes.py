@@ -52,7 +52,7 @@ def test_what_may_change_is_listed(resumed, caplog, key, old, new):
         "model.queries.num_queries=9",
         "model.decoder.prior.temperature=20",
         "model.neck.position.temperature_x=7",
-        "optimizer._target_=torch.optim.SGD",
+        "optimizer._target_=own_parts.OwnAdamW",
     ],
 )
 def test_what_the_weights_depend_on_is_refused(resumed, override):

@@ -30,13 +30,9 @@ def use_recipe(cfg: DictConfig, train: str, val: str | None, touched: Sequence[s
 
     train, val: registered names of the datasets. touched: the keys that overrides have set.
     trains: whether this is a training. If not, the settings of `train`, such as the moving average, stay unchanged.
-
-    Raises ValueError for a recipe other than "auto".
     """
     if cfg.train.recipe is None:
         return
-    if cfg.train.recipe != "auto":
-        raise ValueError(f"train.recipe must be auto or null, got {cfg.train.recipe!r}")
     cfg.train.recipe = None
     rules = recipe(situation(cfg, train, val, touched))
     logger.info("train.recipe=auto sets what no override sets (docs/own_data.md has the rules):")
