@@ -37,6 +37,7 @@ def test_a_folder_with_a_training_is_refused_with_three_ways_out(folder, name):
 def test_what_a_failed_command_leaves_is_no_training(folder):
     fill(folder, "config.yaml", "log.txt")
     claim(folder, resume=False, overwrite=False)
+    assert sorted(os.listdir(folder)) == ["config.yaml", "log.txt", LOCK]
 
 
 def test_overwrite_moves_everything_aside_and_deletes_nothing(folder):

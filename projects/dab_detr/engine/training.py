@@ -156,6 +156,10 @@ class Training:
         return 0
 
     def train(self, start: int) -> None:
+        """Train from iteration `start` to the end, and write the report.
+
+        Raises TrainingError for a fault in the middle, and KeyboardInterrupt after Ctrl-C, with everything saved.
+        """
         visits = getattr(self.loop.data_loader, "visits", None)
         images = None if visits is None else len(visits)
         logger.info("%s", beginning(self.cfg, self.model, images=images, start=start))
