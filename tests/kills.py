@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from functools import partial
 from pathlib import Path
 
@@ -110,6 +111,8 @@ def start(data: Path, folder: Path, resume: bool, sabotage=lambda: None) -> int:
         sabotage()
         train(data, folder, resume)
         status = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(status)
 

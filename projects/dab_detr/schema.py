@@ -98,6 +98,8 @@ class Schema:
             example = declared.get(setting.key)
             if setting.hint is None and setting.known and example is None and self.sets(setting.key):
                 example = examples.get(setting.key)
+                if isinstance(example, str) and "${" in example:  # a reference does not tell the kind
+                    example = None
             if fault := self.fault(setting, example):
                 raise ValueError(self.message(setting, fault))
 

@@ -57,11 +57,12 @@ def test_overwrite_with_resume_resumes(folder):
 
 
 HOLD = """
-import sys, time
+import os, sys, time
 from dab_detr.engine.run_folder import lock
 lock(sys.argv[1])
-print("held", flush=True)
-time.sleep(60)
+if os.fork():
+    print("held", flush=True)
+time.sleep(20)  # the child stands for a data worker, which outlives its parent for some seconds
 """
 
 
@@ -87,7 +88,7 @@ def test_disks_without_locks_are_said(folder, monkeypatch, caplog):
     def no_locks(*_):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(run_folder.fcntl, "flock", no_locks)
+    monkeypatch.setattr(run_folder.fcntl, "lockf", no_locks)
     claim(folder, resume=False, overwrite=False)
     assert "cannot be locked" in caplog.text
 

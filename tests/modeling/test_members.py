@@ -38,7 +38,7 @@ def model(request) -> DABDETR:
 
 def names_of_losses(model: DABDETR) -> set[str]:
     parts = {"": ("", "_0")}
-    if hasattr(model.queries, "class_agnostic"):
+    if getattr(model.queries, "class_agnostic", None) is not None:
         parts["_enc"] = ("",)
     if hasattr(model.denoising, "groups"):
         parts["_dn"] = ("", "_0")

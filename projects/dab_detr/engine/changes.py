@@ -1,11 +1,11 @@
 """Checks the settings that a resumed training has changed."""
 
 import logging
-from pathlib import Path
 
-import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from ..checkpoint.description import read_description
+from ..checkpoint.resumable import newest
 from .description import plain_lazy
 
 # Sections whose settings may change on a resume. The rest of the model decides what its weights mean.
@@ -29,17 +29,13 @@ logger = logging.getLogger(__name__)
 
 
 def check_changes(cfg: DictConfig) -> None:
-    """Log the settings of a resumed training that differ from the last run in its output folder.
+    """Log the settings of a resumed training that differ from those that its checkpoint was trained with.
 
     Raises ValueError for a setting that cannot change while the weights stay.
     """
-    path = Path(cfg.train.output_dir, "config.yaml")
-    try:
-        earlier = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        logger.warning("%s cannot be read (%s): what this resumed training has changed is not known.", path, error)
+    path = newest(cfg.train.output_dir)
+    earlier = path and read_description(str(path)).config
+    if not earlier:
         return
     before, now = dict(values(earlier)), dict(values(plain_lazy(cfg)))
     changed = {

@@ -81,8 +81,8 @@ def lock(folder: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # data workers do not inherit it
+    except (BlockingIOError, PermissionError):
         file.seek(0)
         owner = file.read().strip() or "an unknown process"
         file.close()
