@@ -66,7 +66,8 @@ def test_nothing_is_said_without_a_change(resumed, caplog):
 def test_a_folder_without_a_checkpoint_has_nothing_to_keep(tmp_path):
     """Such as that of a training which was killed early: its config.yaml may be of a command that was never checked."""
     configured(*command(tmp_path))
-    configured("--resume", *command(tmp_path, "model.queries.num_queries=9"))
+    cfg = configured("--resume", *command(tmp_path, "model.queries.num_queries=9"))
+    assert cfg.model.queries.num_queries == 9
 
 
 def test_a_lower_rate_takes_effect(tmp_path):

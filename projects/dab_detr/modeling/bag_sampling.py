@@ -43,6 +43,8 @@ class Bags(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Gradients of value, points and weights. Cells and shares are computed again, which is cheaper than to keep
+        them."""
         (value, points, weights), shapes = ctx.saved_tensors, ctx.shapes
         (left, x), (top, y) = places(points, shapes)
         index, table = cells(value, shapes, left, top), with_borders(value, shapes)
