@@ -75,3 +75,7 @@ def in_precision(function: Callable, args: argparse.Namespace) -> Callable:
             return function()
 
     return run
+
+
+def predicting(function: Callable, args: argparse.Namespace) -> Callable:
+    return torch.inference_mode()(in_precision(function, args))

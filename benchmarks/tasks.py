@@ -5,17 +5,22 @@ import copy
 from collections.abc import Callable
 
 import torch
+from detectron2.data.transforms import AugmentationList
 from torch import Tensor, nn
 
 from dab_detr.detector import DABDETR, padding_of
 from dab_detr.engine.compilation import compile_parts
 from dab_detr.engine.optimizer import ClippedAdamW
+from dab_detr.explanation import explain
+from dab_detr.explanation.page import page
+from dab_detr.inference import Predictor
 from dab_detr.modeling.recomputation import recompute
 from dab_detr.modeling.structures import Prediction, Target
 
+from .deployment import deployment
 from .measure import Forms
 from .sampling import by_grids, sampling
-from .subjects import build, compiled, fast, in_precision, inputs_for, with_precision
+from .subjects import build, compiled, fast, in_precision, inputs_for, predicting, with_precision
 
 
 def inference(model: DABDETR, args: argparse.Namespace) -> Forms:
@@ -89,6 +94,17 @@ def collaboration(model: DABDETR, args: argparse.Namespace) -> Forms:
     return forms
 
 
+def explanation(model: DABDETR, args: argparse.Namespace) -> Forms:
+    """A plain prediction of one picture, and the page that explains 20 of its detections."""
+    (image,) = inputs_for(model, args)
+    picture = image["image"].permute(1, 2, 0).numpy()
+    predictor = Predictor(model.eval(), augmentations=AugmentationList([]), device=args.device)
+    return {
+        "prediction": lambda: predictor(picture, threshold=0.0),
+        "page": lambda: page(explain(predictor, picture, threshold=0.0)),
+    }
+
+
 def criterion(model: DABDETR, args: argparse.Namespace, objects: int = 20) -> Forms:
     """Matching and losses of random predictions of all layers, forward and backward."""
     generator = torch.Generator().manual_seed(0)
@@ -118,8 +134,10 @@ TASKS = {
     "transformer": transformer,
     "training": training,
     "collaboration": collaboration,
+    "explanation": explanation,
     "criterion": criterion,
     "sampling": sampling,
+    "deployment": deployment,
 }
 
 
@@ -133,10 +151,6 @@ def detect(model: DABDETR, pixels: Tensor, padding: Tensor) -> tuple[Tensor, Ten
     """Logits and boxes of the last layer, in fp32."""
     prediction = model.detect(model.backbone(pixels), padding)
     return prediction.logits[-1], prediction.boxes[-1]
-
-
-def predicting(function: Callable, args: argparse.Namespace) -> Callable:
-    return torch.inference_mode()(in_precision(function, args))
 
 
 def gradients(loss: Callable[[], Tensor], *inputs: Tensor) -> Callable:

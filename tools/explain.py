@@ -2,6 +2,7 @@
 
 python tools/explain.py --checkpoint output/mine/model_final.pth street.jpg --output output/explained
 python tools/explain.py --checkpoint output/mine/model_final.pth street.jpg --output output/explained --figures
+python tools/explain.py --checkpoint a.pth street.jpg --output output/explained --figures --beside b.pth c.pth
 python tools/explain.py --checkpoint output/mine/model_final.pth my/val --annotations val.json --output output/seen
 """
 
@@ -17,6 +18,7 @@ from dab_detr.explanation.figures import save_figures, save_study
 from dab_detr.explanation.layers import study_layers
 from dab_detr.explanation.page import page
 from dab_detr.explanation.truth import Annotations
+from dab_detr.inference import Predictor
 from dab_detr.inference.arguments import add_model_arguments, predictor_of, weights_of
 from dab_detr.inference.images import sources_of
 from dab_detr.inference.output import picture_names
@@ -33,6 +35,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--figures", action="store_true", help="also draw the papers' figures, of the best detection of each image"
     )
     parser.add_argument(
+        "--beside",
+        nargs="+",
+        metavar="CHECKPOINT",
+        default=[],
+        help="with --figures: other checkpoints of train_net.py, whose attention is drawn beside that of --checkpoint",
+    )
+    parser.add_argument(
         "--annotations",
         help="a COCO file with the objects of these images: the pages show them with their matches, and --figures "
         "also draws AP, matches and the use of anchors over all images",
@@ -44,8 +53,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def work(args: argparse.Namespace) -> None:
     """Write the pages."""
+    if args.beside and not args.figures:
+        raise ValueError("--beside draws a figure: add --figures")
     sources = sources_of(args.images)
     predictor = predictor_of(args)
+    others = {path: Predictor.from_checkpoint(path, device=args.device) for path in args.beside}
     annotations = Annotations(args.annotations, predictor.class_names) if args.annotations else None
     args.output.mkdir(parents=True, exist_ok=True)
     names = picture_names([source.name for source in sources], taken=os.listdir(args.output))
@@ -59,7 +71,8 @@ def work(args: argparse.Namespace) -> None:
         if args.figures:
             folder = path.with_suffix("")
             folder.mkdir()
-            save_figures(folder, explanation, source=weights_of(args))
+            beside = {path: explain(other, source, threshold=0.0, max_objects=100) for path, other in others.items()}
+            save_figures(folder, explanation, source=weights_of(args), beside=beside)
         print(f"{source.name}: {len(explanation.detections)} detections, {path}")
     if annotations and args.figures:
         folder = args.output / picture_names(["all images.png"], taken=os.listdir(args.output))[0]

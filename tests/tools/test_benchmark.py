@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as benchmark
-from benchmarks import measure, report
+from benchmarks import deployment, measure, report
 from benchmarks.curves import draw, exponent, row
 from benchmarks.prediction import prediction
 from benchmarks.tasks import TASKS, criterion
@@ -40,11 +40,14 @@ def arguments(*given: str) -> argparse.Namespace:
     return args
 
 
+OF_ONE_PRECISION = ("deployment", "explanation")
+
+
 @pytest.mark.parametrize(
     ("task", "precision"),
     [
-        *((task, "fp32") for task in TASKS if task != "sampling"),
-        *((task, "bf16") for task in TASKS if task not in ("collaboration", "sampling")),
+        *((task, "fp32") for task in TASKS if task not in ("sampling", *OF_ONE_PRECISION)),
+        *((task, "bf16") for task in TASKS if task not in ("collaboration", "sampling", *OF_ONE_PRECISION)),
     ],
 )
 def test_every_task_has_times_of_all_forms(task, precision):
@@ -80,6 +83,26 @@ def test_sampling_alone_is_measured_in_cpu_time(monkeypatch):
     assert list(forms) == [f"{part}, {way}" for part in ("encoder", "decoder") for way in ways]
     with pytest.raises(ValueError, match="--config-file of a deformable model"):
         benchmark.measure(arguments("sampling", *SMALL))
+
+
+def test_exported_files_are_compared_with_pytorch(monkeypatch):
+    files = {"OpenVINO bf16": ("openvino", "fp32", "bf16")}
+    monkeypatch.setattr(deployment, "FILES", files)
+    monkeypatch.setattr(deployment, "has_bf16", lambda: True)
+    forms = benchmark.measure(arguments("deployment", "--batch", "1", *SMALL))["forms"]
+    assert list(forms) == ["PyTorch", "PyTorch optimized", "PyTorch optimized bf16", *files]
+
+
+def test_without_instructions_for_bf16_it_is_not_timed(monkeypatch):
+    monkeypatch.setattr(deployment, "FILES", {"OpenVINO bf16": ("openvino", "fp32", "bf16")})
+    monkeypatch.setattr(deployment, "has_bf16", lambda: False)
+    args = arguments("deployment", "--batch", "1", *SMALL)
+    assert list(deployment.deployment(benchmark.build(args), args)) == ["PyTorch", "PyTorch optimized"]
+
+
+def test_a_page_is_compared_with_a_prediction():
+    forms = benchmark.measure(arguments("explanation", "--batch", "1", *SMALL))["forms"]
+    assert list(forms) == ["prediction", "page"]
 
 
 def test_prediction_is_measured():

@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
+from detectron2.structures import pairwise_iou
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -78,6 +79,53 @@ def attention_by_layer(explanation: Explanation, detection: int, part: str = "po
     return figure
 
 
+def points_by_layer(explanation: Explanation, detection: int) -> Figure:
+    """The points that deformable attention samples on the picture in each layer, with the predicted box. The area of a
+    point is its weight. Raises ValueError for detectors that attend to all cells."""
+    picture = explanation.detections.image
+    layers = range(explanation.num_layers)
+    titles = [f"layer {i + 1}, score {x:.2f}" for i, x in enumerate(explanation.scores(detection))]
+    figure = in_a_row([picture] * len(layers), titles)
+    for layer, axes, box in zip(layers, figure.axes, explanation.boxes(detection), strict=True):
+        points, weights = explanation.points(detection, layer)
+        x, y = points.reshape(-1, 2).T
+        axes.scatter(x, y, s=100 * weights.ravel(), c="white", edgecolors="black", linewidths=0.5)
+        outline(axes, box - 0.5, "tab:orange", "-")
+    return figure
+
+
+def side_by_side(explanations: Mapping[str, Explanation], heads: int = 3) -> Figure:
+    """The attention of several detectors to the same object of one picture, in their last layers.
+
+    Each column is a detector, by its name: the mean of all heads above, single heads below. The detector's map of the
+    positions is drawn, or its full attention if it has none of the positions. The object is the first detector's best
+    detection. The others show the detection that overlaps most with it.
+
+    Raises ValueError for a detector without detections and for deformable attention, which has no maps.
+    """
+    for name, explanation in explanations.items():
+        if not len(explanation.detections) or not explanation.parts():
+            raise ValueError(f"{name} has no {'maps' if len(explanation.detections) else 'detections'} to draw")
+    first = next(iter(explanations.values())).detections.instances.pred_boxes[:1]
+    rows = [[] for _ in range(1 + heads)]
+    for explanation in explanations.values():
+        overlaps = pairwise_iou(first, explanation.detections.instances.pred_boxes)[0]
+        part = "position" if "position" in explanation.parts() else "attention"
+        maps = explanation.attention(int(overlaps.argmax()), explanation.num_layers - 1, part)
+        for row, cells in zip(rows, [maps.mean(0), *maps], strict=False):
+            row.append(cells)
+    figure = Figure(figsize=(2.4 * len(explanations), 2.2 * len(rows) + 0.3), layout="constrained")
+    grid = figure.subplots(len(rows), len(explanations), squeeze=False)
+    for number, (axes_of_row, maps) in enumerate(zip(grid, rows, strict=True)):
+        for axes, cells in zip(axes_of_row, maps, strict=True):
+            axes.imshow(cells, cmap=MAP)
+            axes.set(xticks=[], yticks=[])
+        axes_of_row[0].set_ylabel(f"head {number}" if number else "mean of the heads", fontsize=10)
+    for axes, name in zip(grid[0], explanations, strict=True):
+        axes.set_title(name, fontsize=10, parse_math=False)
+    return figure
+
+
 def layers_of_a_dataset(study: LayerStudy) -> Figure:
     """AP by layer, and the objects that change their query from layer to layer."""
     figure = Figure(figsize=(6.4, 2.9), layout="constrained")
@@ -132,18 +180,28 @@ def in_a_row(maps: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
     return figure
 
 
-def save_figures(folder: Path, explanation: Explanation | None = None, *, source: str = "") -> list[Path]:
+def save_figures(
+    folder: Path,
+    explanation: Explanation | None = None,
+    *,
+    source: str = "",
+    beside: Mapping[str, Explanation] | None = None,
+) -> list[Path]:
     """Save all figures as PNG and SVG. Figures of an explanation are included if it is given. Returns their paths.
 
     source: the checkpoint that the explanation comes from; the figures name it.
+    beside: explanations of the same picture by other checkpoints, which are drawn side by side with it.
     """
     figures = {"temperatures": temperatures(), "modulations": modulations()}
     if explanation is not None and len(explanation.detections):
-        for part in explanation.parts():
-            figures[part] = attention_by_layer(explanation, 0, part)
-            figures[part].suptitle(
-                f"{part}, {explanation.detections.labels[0]}\n{source}", fontsize=9, parse_math=False
-            )
+        drawn = {part: attention_by_layer(explanation, 0, part) for part in explanation.parts()}
+        drawn = drawn or {"points": points_by_layer(explanation, 0)}
+        for part, figure in drawn.items():
+            title = f"{part}, {explanation.detections.labels[0]}\n{source}"
+            figure.suptitle(title, fontsize=9, parse_math=False)
+        figures |= drawn
+        if beside:
+            figures["side_by_side"] = side_by_side({source: explanation} | dict(beside))
     return save(figures, folder)
 
 

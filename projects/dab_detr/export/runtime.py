@@ -65,14 +65,14 @@ def onnx(path: str):
     return lambda images, sizes: session.run(list(OUTPUTS), dict(zip(INPUTS, (images, sizes), strict=True))), metadata
 
 
-def openvino(path: str):
-    """Run a file by OpenVINO, on the CPU."""
+def openvino(path: str, precision: str = "f32"):
+    """Run a file by OpenVINO, on the CPU. Without the precision, some CPUs would compute in bf16."""
     from openvino import Core
 
     core = Core()
     model = core.read_model(path)
     metadata = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})  # otherwise bf16 on some CPUs
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
 
     def run(images: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
         found = compiled(dict(zip(INPUTS, (images, sizes), strict=True)))
