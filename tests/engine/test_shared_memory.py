@@ -1,6 +1,8 @@
 """Too little shared memory for the data workers is an error at the start, and stuck workers are one later."""
 
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -60,3 +62,42 @@ def test_workers_that_die_or_hang_are_named_with_the_way_out(mapper, monkeypatch
     monkeypatch.setattr(loader_module, "TIMEOUT", 1)
     with pytest.raises(OSError, match=r"a data worker ended or gave nothing for 1 s .*num_workers.*--shm-size"):
         next(iter(loader(1, mapper)))
+
+
+MOUNTED = ["unshare", "-Urm", "sh", "-c", 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"', "sh"]
+GROWING = """
+import torch
+from dab_detr.data.loader import TrainLoader
+from dab_detr.engine.shared_memory import check_shared_memory
+
+def loader(side):
+    image = {"image": torch.zeros(3, side, side, dtype=torch.uint8)}
+    return TrainLoader(dataset=[{}] * 2, mapper=lambda _: image, total_batch_size=1, seed=0, num_workers=1)
+
+check_shared_memory(loader(8))
+print(len(next(iter(loader(8)))))
+for check in (check_shared_memory, lambda large: next(iter(large))):
+    try:
+        check(loader(1024))
+    except (OSError, ValueError) as error:
+        print(str(error).splitlines()[-1])
+"""
+
+
+def may_mount() -> bool:
+    """Whether this process may give another one a /dev/shm of its own."""
+    return (
+        shutil.which("unshare") is not None and not subprocess.run([*MOUNTED, "true"], capture_output=True).returncode
+    )
+
+
+if may_mount():
+
+    def test_a_real_small_place_is_named_before_and_during_training():
+        """Within 30 seconds: the loader does not wait for a worker that the system has killed."""
+        command = [*MOUNTED, sys.executable, "-c", GROWING]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        fits, early, late = done.stdout.splitlines()
+        assert fits == "1", done.stderr
+        assert "/dev/shm has 1 MiB free, and 1 data workers need about 6 MiB" in early
+        assert "/dev/shm is full" in late and "--shm-size" in late

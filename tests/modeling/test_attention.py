@@ -25,15 +25,6 @@ SELF = (SelfAttention, ConditionalSelfAttention)
 ALL = (*CROSS, *SELF)
 
 
-@pytest.fixture
-def fused_calls(monkeypatch) -> list:
-    """Grows by one with every call of torch's fused attention."""
-    calls = []
-    fused = torch.nn.functional.scaled_dot_product_attention
-    monkeypatch.setattr(dot_product.F, "scaled_dot_product_attention", lambda *args: calls.append(1) or fused(*args))
-    return calls
-
-
 def sample() -> tuple[torch.Tensor, Position, Memory]:
     memory = random_memory([(1, S), (1, 4)], dim=C)
     return torch.randn(B, Q, C), Position(torch.randn(B, Q, C), torch.randn(B, Q, C)), memory

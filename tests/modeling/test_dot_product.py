@@ -9,15 +9,6 @@ from samples import worst
 B, Q, S, C, HEADS = 2, 5, 7, 12, 3
 
 
-@pytest.fixture
-def fused_calls(monkeypatch) -> list:
-    """Grows by one with every call of torch's fused attention."""
-    calls = []
-    fused = torch.nn.functional.scaled_dot_product_attention
-    monkeypatch.setattr(dot_product.F, "scaled_dot_product_attention", lambda *args: calls.append(1) or fused(*args))
-    return calls
-
-
 def test_large_maps_take_the_fused_kernel(monkeypatch, fused_calls):
     monkeypatch.setattr(dot_product, "FUSED_FROM", 10 * 16)
     for cells in (15, 16):

@@ -10,6 +10,7 @@ from detectron2.utils import comm
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from .seeding import Visits, VisitSampler
+from .sharing import WAY_OUT
 
 TIMEOUT = 600  # seconds without a batch after which the workers count as stuck
 
@@ -60,12 +61,14 @@ class TrainLoader:
         )
         try:
             yield from loader
+        except OSError as error:  # with the worker's traceback before its message
+            raise OSError(str(error).splitlines()[-1].removeprefix("OSError: ")) from error
         except RuntimeError as error:
             if not str(error).startswith("DataLoader"):  # a worker's own error
                 raise
             raise OSError(
                 f"a data worker ended or gave nothing for {TIMEOUT} s ({error}). If shared memory is short (`df -h "
-                "/dev/shm`), give less dataloader.num_workers, or more of it: docker run --shm-size=8g"
+                f"/dev/shm`), {WAY_OUT}"
             ) from error
 
     def _batches(self) -> Sampler:

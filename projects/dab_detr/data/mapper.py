@@ -9,23 +9,26 @@ from detectron2.data import transforms as T
 from detectron2.structures import Instances
 
 from .pictures import read_image
+from .sharing import share
 
 
 class NamingMapper(DatasetMapper):
     """`DatasetMapper` with its arguments, for boxes.
 
-    Raises ValueError, naming the file, for an image that it cannot use.
+    Raises ValueError, naming the file, for an image that it cannot use, and OSError in a data worker without enough
+    shared memory.
     """
 
     def __call__(self, dataset_dict: dict) -> dict | None:
         try:
-            return self.map(copy.deepcopy(dataset_dict))
+            mapped = self.map(copy.deepcopy(dataset_dict))
         except Exception as error:
             name = dataset_dict.get("file_name", "an image without file_name")
             raise ValueError(
                 f"{name} cannot be used ({type(error).__name__}: {error}): mend it, or leave it out of the "
                 "annotations; tools/check_dataset.py lists all such images"
             ) from error
+        return share(mapped)
 
     def map(self, record: dict) -> dict:
         """Add the augmented `image`, (C, H, W), to a record, and in training its `instances`."""

@@ -15,6 +15,8 @@ from detectron2.data import DatasetFromList
 from detectron2.utils import comm
 from torch.utils.data import Dataset, Sampler
 
+from .sharing import share
+
 
 def seed_of(*numbers: int) -> int:
     """A seed below 2 ** 32 from non-negative numbers, such as the training's seed, the epoch and the image."""
@@ -56,7 +58,7 @@ class Visits(Dataset):
         seed = seed_of(self.seed, epoch, index)
         with seeded(seed):
             mapped = next(x for i in range(size) if (x := self.mapper(self.dataset[(index + i) % size])) is not None)
-        return {**mapped, "seed": seed}
+        return share({**mapped, "seed": seed})  # a mapper of the user's may not share
 
 
 class VisitSampler(Sampler):

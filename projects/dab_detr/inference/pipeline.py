@@ -4,11 +4,13 @@ import logging
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from .images import Source, UnreadableImage
 
@@ -103,3 +105,9 @@ def in_groups(
             yield image, results.pop(id(image))
     if failure is not None:
         raise failure
+
+
+def until_closed(found: Iterator[Any], bar: tqdm) -> Iterator[Any]:
+    """Yield all, and close the progress bar at the end or at an error, so that a message has a line of its own."""
+    with closing(bar):
+        yield from found

@@ -2,9 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing
 from operator import length_hint
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +23,7 @@ from ..export.runtime import is_exported
 from ..modeling.optimization import optimize_for_inference
 from .detections import Detections
 from .images import Picture, Source, UnreadableImage, sources_of
-from .pipeline import Prepared, in_groups, read_ahead, readable
+from .pipeline import Prepared, in_groups, read_ahead, readable, until_closed
 from .pretrained import pretrained
 from .recipe import build_stored, dataset_of, recipe_of
 
@@ -250,12 +248,6 @@ class Predictor:
         instances = instances[instances.scores.argsort(descending=True)]
         instances = instances[instances.scores >= threshold]
         return Detections(name=image.name, image=image.image, instances=instances, class_names=self.class_names)
-
-
-def until_closed(found: Iterator[Any], bar: tqdm) -> Iterator[Any]:
-    """Yield all, and close the progress bar at the end or at an error, so that a message has a line of its own."""
-    with closing(bar):
-        yield from found
 
 
 def load(model: nn.Module, checkpoint: str | os.PathLike, class_names: Sequence[str] | None) -> None:
