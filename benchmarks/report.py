@@ -36,7 +36,7 @@ RUNS = {
     "deformable_inference_bf16": (True, f"inference --peer --memory --precision bf16 {DEFORMABLE}"),
     "deformable_training_fp32": (True, f"training --peer --memory --runs 8 {DEFORMABLE}"),
     "explanation": (True, "explanation --memory"),
-    "prediction": (True, "prediction --config-file configs/demo_shapes.py"),
+    "prediction": (True, "prediction --pictures 600 --config-file configs/demo_shapes.py"),
     "deployment_batch1": (True, "deployment"),
     "deployment_batch8": (True, "deployment --runs 3 --batch 8 --size 480 640"),
     "deployment_deformable_batch1": (True, f"deployment --runs 5 {DAB_DEFORMABLE}"),
