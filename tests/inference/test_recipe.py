@@ -148,6 +148,14 @@ def stored(tmp_path_factory):
     }
 
 
+def test_a_part_whose_module_is_not_found_is_named_with_the_way_out(stored):
+    config = copy.deepcopy(stored["lazy"])
+    config["model"]["decoder"]["prior"] = {"_target_": "my_absent_parts.Prior"}
+    told = "cannot be built: there is no module 'my_absent_parts': put the folder that has it into PYTHONPATH"
+    with pytest.raises(ValueError, match=told):
+        build_stored(config, "a.pth", ["my_absent_parts.Prior"])
+
+
 @pytest.mark.parametrize(("kind", "damage"), [(kind, damage) for kind, x in DAMAGED.items() for damage in x])
 def test_a_stored_config_that_is_damaged_names_the_file_and_the_way_out(kind, damage, stored):
     config = copy.deepcopy(stored[kind])

@@ -6,6 +6,7 @@ from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 from torch import nn
 
+from dab_detr.modeling.part import Part
 from dab_detr.modeling.structures import Queries
 from dab_detr.models import (
     MODELS,
@@ -62,6 +63,12 @@ class Declared(Undeclared):
 
 class Points(Declared):
     anchor_dim = 2
+
+
+class BoxPrior(Part, nn.Module):
+    """Its constructor does not take `anchor_dim`."""
+
+    needs, gives, anchor_dim = ("anchors",), ("a spatial position",), 4
 
 
 class Misdeclared(Undeclared):
@@ -139,6 +146,10 @@ BAD = {
         lambda: combined(dab_detr(), queries=own(Points, columns=2)),
         r"model\.decoder\.prior\.anchor_dim is 4 \(ModulatedAnchorPrior\), the anchors of model\.queries have 2 "
         r"columns \(Points\.anchor_dim\): set model\.decoder\.prior\.anchor_dim=2",
+    ),
+    "a user's own prior of boxes for points": (
+        lambda: combined(dab_detr(), queries=own(Points, columns=2), decoder__prior=L(BoxPrior)()),
+        r"model\.decoder\.prior\.anchor_dim is 4 \(BoxPrior\).*: use other queries or another model\.decoder\.prior",
     ),
     "denoising of boxes for points": (
         lambda: combined(anchor_detr(), "denoising.groups=2", "denoising.anchor_dim=4"),

@@ -11,11 +11,12 @@ import pytest
 import dab_detr
 import train_net
 from browser import CHROMIUM, browse
+from dab_detr.report.commands import commands
 from dab_detr.report.section import number
 from dab_detr.report.settings import installed
 from folders import picture
 from tiny import LAZY, model_opts
-from tools import export_model, predict
+from tools import explain, export_model, predict
 
 HOSTILE = ["</script><script>document.title='hit'</script>", "<img src=x onerror=\"document.title='hit'\">"]
 SECTIONS = [
@@ -82,8 +83,8 @@ def test_the_settings_and_versions_are_those_of_the_training(content, folder):
 
 
 def test_the_commands_are_read_by_the_tools(content, folder):
-    commands = [shlex.split(x) for _, x in section(content, "Commands")["commands"]]
-    found = {(words[1], *[x for x in words if x in ("--eval-only", "--resume")]): words[2:] for words in commands}
+    lines = [shlex.split(x) for _, x in section(content, "Commands")["commands"]]
+    found = {(words[1], *[x for x in words if x in ("--eval-only", "--resume")]): words[2:] for words in lines}
     checkpoint = str(folder / "model_best.pth")
     assert predict.parse(found["tools/predict.py",]).checkpoint == checkpoint
     assert export_model.parse(found["tools/export_model.py",]).checkpoint == checkpoint
@@ -91,6 +92,13 @@ def test_the_commands_are_read_by_the_tools(content, folder):
     again = train_net.parse(found["train_net.py", "--eval-only"])
     again = dab_detr.train(again.config_file, [*again.opts, f"train.output_dir={folder}_again"], eval_only=True)
     assert again.metrics["bbox"]["AP"] >= 0
+
+
+def test_the_commands_allow_parts_of_the_users_own(folder):
+    lines = [shlex.split(line) for _, line in commands(folder, ["mine.Prior", "mine.Queries"]).commands]
+    for tool in (predict, explain, export_model):
+        (words,) = (x for x in lines if x[1] == f"tools/{tool.__name__.rpartition('.')[2]}.py")
+        assert tool.parse(words[2:]).allow == ["mine.Prior", "mine.Queries"]
 
 
 def test_the_page_needs_nothing_and_names_cannot_leave_their_place(folder):

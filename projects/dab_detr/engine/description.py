@@ -62,6 +62,14 @@ def describer(
     return lambda: replace(about, metrics=results()).to_dict()
 
 
+def own_parts(cfg: DictConfig) -> list[str]:
+    """The names of parts in a config that a prediction refuses unless they are allowed."""
+    try:
+        return refused_targets(plain_lazy(cfg))
+    except ValueError:  # checkpoints of such a config do not carry it
+        return []
+
+
 def classes_of(dataset: str | None) -> tuple[list[str] | None, list[int] | None]:
     """Class names and category ids of a registered dataset, in the order of the classes. None if it has none."""
     metadata = MetadataCatalog.get(dataset) if dataset else None

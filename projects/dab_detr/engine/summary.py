@@ -1,6 +1,6 @@
 """What a training says at its beginning, after evaluations, and at its end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detectron2.utils import comm
@@ -81,15 +81,16 @@ def scores(results: Mapping) -> str:
     return ", ".join([*found, *(f"validation loss {losses[x]:.3g}" for x in ("total_loss",) if x in losses)])
 
 
-def ending(folder: str, done: int, *, evaluates: bool) -> str:
+def ending(folder: str, done: int, *, evaluates: bool, allow: Sequence[str] = ()) -> str:
     """What a training has left, and the commands that use it.
 
     done: iterations, over all its parts. evaluates: whether there is data to evaluate on.
+    allow: parts of one's own that the config names, which a prediction has to allow.
     """
     path = Path(folder)
     left = {name: text for name, text in (WEIGHTS | FILES).items() if (path / name).is_file()}
     lines = [f"finished after {done:,} iterations; in {folder}:"]
     lines += [f"  {name:<{max(map(len, left))}}  {text}" for name, text in left.items()]
     best = checkpoint_in(path)
-    commands = [predicting(best), *([evaluating(path, best)] if evaluates else [])]
+    commands = [predicting(best, allow), *([evaluating(path, best)] if evaluates else [])]
     return "\n".join([*lines, "next:", *(f"  {command}" for command in commands)])

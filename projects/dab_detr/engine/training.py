@@ -22,7 +22,7 @@ from ..visualization.text import drawing
 from .best import BestCheckpoint
 from .checkpoints import PeriodicCheckpointer
 from .compilation import compile_parts
-from .description import DescribeResults, describer, plain_lazy
+from .description import DescribeResults, describer, own_parts, plain_lazy
 from .device import distribute, precision_of
 from .early_stopping import EarlyStopping
 from .ema import FinalAverage, UpdateAverage, WeightAverage, checkpointables, weight_average
@@ -175,10 +175,12 @@ class Training:
         if self.finished and self.cfg.train.report and comm.is_main_process():
             datasets = {x: registered(self.cfg.dataset[x]) if "dataset" in self.cfg else None for x in ("train", "val")}
             with drawing("report.html"):
-                write_report(self.cfg, self.model, datasets=datasets, metrics=self.results)
+                allow = own_parts(self.cfg)
+                write_report(self.cfg, self.model, datasets=datasets, metrics=self.results, allow=allow)
         if self.finished:
             done = min(self.loop.iter + 1, self.cfg.train.max_iter)
-            logger.info("%s", ending(self.cfg.train.output_dir, done, evaluates="evaluator" in self.cfg.dataloader))
+            evaluates = "evaluator" in self.cfg.dataloader
+            logger.info("%s", ending(self.cfg.train.output_dir, done, evaluates=evaluates, allow=own_parts(self.cfg)))
 
     @property
     def finished(self) -> bool:

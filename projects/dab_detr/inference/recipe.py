@@ -125,6 +125,17 @@ def counts(node: Any, key: str = "") -> Iterator[tuple[str, int]]:
         yield from counts(value, path)
 
 
+def cause_of(error: Exception) -> str:
+    """The cause of an error in one line. A part whose module Python does not find is named with the way out."""
+    reason = error
+    while reason is not None:
+        if isinstance(reason, ModuleNotFoundError):
+            return f"there is no module {reason.name!r}: put the folder that has it into PYTHONPATH"
+        reason = reason.__cause__ or reason.__context__
+    cause = str(error).partition("\n")[0]
+    return cause if isinstance(error, ValueError) else f"{type(error).__name__}: {cause}"
+
+
 def build_stored(
     config: Mapping,
     path: str | os.PathLike,
@@ -148,8 +159,7 @@ def build_stored(
             raise ValueError(f"model is of {type(model).__name__}, which is no detector")
         return model, augmentations
     except Exception as error:  # an edited or damaged config can raise anything
-        cause = str(error).partition("\n")[0]
-        cause = cause if isinstance(error, ValueError) else f"{type(error).__name__}: {cause}"
+        cause = cause_of(error)
         raise ValueError(
             f"the config inside {path} cannot be built: {cause}; give the config yourself, with --config-file or "
             "Predictor.from_config"

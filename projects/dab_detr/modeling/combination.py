@@ -1,5 +1,7 @@
 """Checks, at construction, that the parts of a detector fit together."""
 
+from inspect import signature
+
 from torch import nn
 
 from .part import ANCHORS, LEARNED, PAGE, declared, required
@@ -115,9 +117,11 @@ def check_anchors(queries: nn.Module, denoising: nn.Module, decoder: nn.Module) 
         ("model.denoising", denoising, noised in (None, columns)),
     ):
         if not fits:
+            settable = "anchor_dim" in signature(type(part)).parameters
+            way_out = f"set {key}.anchor_dim={columns}" if settable else f"use other queries or another {key}"
             raise ValueError(
                 f"{key}.anchor_dim is {part.anchor_dim} ({type(part).__name__}), the anchors of model.queries have "
-                f"{columns} columns ({type(queries).__name__}.anchor_dim): set {key}.anchor_dim={columns}"
+                f"{columns} columns ({type(queries).__name__}.anchor_dim): {way_out}"
             )
 
 

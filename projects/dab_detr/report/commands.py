@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..overrides import assignment
@@ -20,9 +21,15 @@ def override(key: str, value: str) -> str:
     return f"{key}={value}" if re.fullmatch(r"[\w./-]+", value) else shlex.quote(assignment(key, value))
 
 
-def predicting(checkpoint: Path) -> str:
-    """The command that detects objects in pictures."""
-    return f"python tools/predict.py --checkpoint {shlex.quote(str(checkpoint))} pictures/ --output found"
+def allowed(parts: Sequence[str]) -> str:
+    """The options that allow parts of one's own, each with a space before it."""
+    return "".join(f" --allow {shlex.quote(part)}" for part in parts)
+
+
+def predicting(checkpoint: Path, allow: Sequence[str] = ()) -> str:
+    """The command that detects objects in pictures. allow: parts of one's own that the config names."""
+    path = shlex.quote(str(checkpoint))
+    return f"python tools/predict.py --checkpoint {path} pictures/ --output found{allowed(allow)}"
 
 
 def evaluating(folder: Path, checkpoint: Path) -> str:
@@ -33,21 +40,22 @@ def evaluating(folder: Path, checkpoint: Path) -> str:
     )
 
 
-def commands(folder: Path) -> Section:
-    """The section with the commands that predict, evaluate, resume and export."""
+def commands(folder: Path, allow: Sequence[str] = ()) -> Section:
+    """The section with the commands that predict, evaluate, resume and export. allow: see `predicting`."""
     best, config = checkpoint_in(folder), shlex.quote(f"{folder}/config.yaml")
-    checkpoint = shlex.quote(str(best))
+    checkpoint, allowing = shlex.quote(str(best)), allowed(allow)
     found = [
-        ("Detect objects in pictures:", predicting(best)),
+        ("Detect objects in pictures:", predicting(best, allow)),
         (
             "See what the queries looked at:",
-            f"python tools/explain.py --checkpoint {checkpoint} picture.jpg --output explained",
+            f"python tools/explain.py --checkpoint {checkpoint} picture.jpg --output explained{allowing}",
         ),
         ("Evaluate once more:", evaluating(folder, best)),
         ("Continue after an interruption:", f"python train_net.py --config-file {config} --resume"),
         (
             "Export as one graph from image to boxes:",
-            f"python tools/export_model.py --checkpoint {checkpoint} --to onnx {shlex.quote(f'{folder}/model.onnx')}",
+            f"python tools/export_model.py --checkpoint {checkpoint} --to onnx {shlex.quote(f'{folder}/model.onnx')}"
+            f"{allowing}",
         ),
     ]
     note = f"Run them in the clone of the project. {best.name} is the checkpoint that they use."

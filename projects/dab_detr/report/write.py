@@ -1,7 +1,7 @@
 """Write the report of a finished training."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detectron2.config import instantiate
@@ -26,13 +26,19 @@ logger = logging.getLogger(__name__)
 
 
 def write_report(
-    cfg: DictConfig, model: nn.Module, *, datasets: Mapping[str, str | None], metrics: Mapping[str, dict]
+    cfg: DictConfig,
+    model: nn.Module,
+    *,
+    datasets: Mapping[str, str | None],
+    metrics: Mapping[str, dict],
+    allow: Sequence[str] = (),
 ) -> Path:
     """Write `report.html` to the output folder. Returns its path.
 
     cfg: the config of the training. model: the trained model.
     datasets: registered names of train and val; those that are None have no pictures in the report.
     metrics: the metrics of the last evaluation, by task.
+    allow: parts of one's own that the config names, for the commands in the report.
     """
     folder = Path(cfg.train.output_dir)
     names = {split: name for split, name in datasets.items() if name}
@@ -43,7 +49,7 @@ def write_report(
         curves_section("Curves of the training", folder, CURVES),
         *data_sections(splits, names),
         speed_section(model, splits.get("val", []), instantiate(cfg.dataloader.test.mapper), checkpoint_in(folder)),
-        commands(folder),
+        commands(folder, allow),
         settings_section(cfg, folder),
     ]
     text = page(f"Training in {folder}", lead(cfg, folder), [x for x in sections if x])
