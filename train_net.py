@@ -1,10 +1,10 @@
-"""Train or evaluate a model, on a folder of pictures with labels, or by a LazyConfig (.py) or a yacs config (.yaml).
+"""Train or evaluate a model: on a folder of pictures with labels, or from a LazyConfig (.py) or a yacs config (.yaml).
 
 python train_net.py my/folder
 python train_net.py --config-file configs/dab_detr_r50_50ep.py train.max_iter=1000
 python train_net.py --config-file configs/dab_detr_r50_50ep.yaml SOLVER.MAX_ITER 1000 train.ema.enabled=True
 
-Several processes are started by --num-gpus, or by torchrun (docs/several_machines.md).
+To start several processes, use --num-gpus or torchrun (docs/several_machines.md).
 """
 
 import argparse
@@ -16,30 +16,30 @@ from dab_detr import command
 from dab_detr.engine.launch import prepare, run_everywhere
 from dab_detr.overrides import assignment
 
-CONFIG = Path(__file__).with_name("configs") / "dab_detr_r50_50ep.py"  # of a folder without a config
+CONFIG = Path(__file__).with_name("configs") / "dab_detr_r50_50ep.py"  # for a folder without --config-file
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line: Detectron2's options of training, and a folder, which asks for a recipe too."""
-    from detectron2.engine import default_argument_parser  # here, where `command` has silenced what imports say
+    """Parse the command line: Detectron2's training options, and a folder, which also turns on the recipe."""
+    from detectron2.engine import default_argument_parser  # here, because `command` silences the warnings of imports
 
     parser = command.config_parser(__doc__)
     parser.add_argument(
         "folder",
         nargs="*",
         metavar="FOLDER",
-        help="pictures with labels in any known format; is dataset.root=FOLDER train.recipe=auto",
+        help="pictures with labels in any known format; short for dataset.root=FOLDER train.recipe=auto",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the output folder")
     parser.add_argument(
-        "--overwrite", action="store_true", help="train in a folder that holds a training, whose files move aside first"
+        "--overwrite", action="store_true", help="train in a folder that holds a training; its files are moved first"
     )
-    parser.add_argument("--eval-only", action="store_true", help="evaluate and do not train")
-    parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, one a GPU")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate without training")
+    parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, one for each GPU")
     parser.add_argument("--num-machines", type=int, default=1)
     parser.add_argument("--machine-rank", type=int, default=0, help="number of this machine, from 0")
     parser.add_argument(
-        "--dist-url", default=default_argument_parser().get_default("dist_url"), help="where the processes meet"
+        "--dist-url", default=default_argument_parser().get_default("dist_url"), help="address where the processes meet"
     )
     args = command.parse(parser, argv, inputs="folder", default_config=str(CONFIG))
     if not args.config_file:
@@ -47,7 +47,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     missing = [x for x in args.folder if not Path(x).exists()]
     if missing or len(args.folder) > 1:
         parser.error(
-            f"give one folder that exists; overrides look like train.max_iter=100; got {' '.join(args.folder)}"
+            f"give one folder that exists, then overrides such as train.max_iter=100; got {' '.join(args.folder)}"
         )
     if args.folder:
         args.opts = [assignment("dataset.root", args.folder[0]), "train.recipe=auto", *args.opts]
@@ -55,13 +55,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def train(args: argparse.Namespace) -> dict:
-    """Train, or with --eval-only evaluate: the work of one process. Returns the metrics by task."""
+    """Train, or with --eval-only evaluate, in one process. Returns the metrics by task."""
     options = {"resume": args.resume, "overwrite": args.overwrite, "eval_only": args.eval_only}
     return dab_detr.train(args.config_file, args.opts, **options).metrics
 
 
 def process(args: argparse.Namespace) -> int:
-    """Train, with errors in one line. Returns the exit status of this process."""
+    """Train, and print an error as one line. Returns the exit status of this process."""
 
     def work(args: argparse.Namespace) -> int:
         try:

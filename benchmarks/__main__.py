@@ -1,6 +1,6 @@
 """python -m benchmarks TASK [--peer] [--precision bf16] [--size 800 1066] [--batch 1] [key=value ...]
 
-Times the forms of a task in turns and prints a table. --json also writes it to a file.
+Times the forms of a task in turn and prints a table. --json also writes the results to a file.
 """
 
 import argparse
@@ -32,7 +32,7 @@ BATCHES = {"training": 2, "collaboration": 2, "criterion": 16}
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The arguments of all tasks; each reads its own."""
+    """Parse the arguments of all tasks; each task reads its own."""
     result = command.config_parser(__doc__)
     result.prog = "python -m benchmarks"
     result.set_defaults(config_file=str(CONFIG))
@@ -41,21 +41,21 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     result.add_argument("--batch", type=int)
     result.add_argument("--precision", choices=list(DTYPES), default="fp32")
     result.add_argument("--device", default="cpu")
-    result.add_argument("--compile", action="store_true", help="torch.compile, ours and theirs")
-    result.add_argument("--peer", action="store_true", help="transformers' DAB-DETR beside ours, with our weights")
-    result.add_argument("--memory", action="store_true", help="peak memory too")
+    result.add_argument("--compile", action="store_true", help="use torch.compile, for ours and theirs")
+    result.add_argument("--peer", action="store_true", help="also time transformers' model, with our weights")
+    result.add_argument("--memory", action="store_true", help="also measure peak memory")
     result.add_argument("--runs", type=int, default=15)
     result.add_argument("--pictures", type=int, default=2000, help="number of pictures, for prediction")
     result.add_argument(
-        "--cpu-time", action="store_true", help="CPU time of one thread, on a machine that others use at the same time"
+        "--cpu-time", action="store_true", help="measure the CPU time of one thread, for a machine with other load"
     )
     result.add_argument("--weights", help="checkpoint, for accuracy")
-    result.add_argument("--json", type=Path, help="where to write the results too")
+    result.add_argument("--json", type=Path, help="also write the results to this file")
     return command.parse(result, argv)
 
 
 def measure(args: argparse.Namespace) -> dict:
-    """Times of all forms of args.task, with the settings behind them."""
+    """Time all forms of args.task; for inference, also count parameters and arithmetic."""
     model = build(args)
     forms = TASKS[args.task](model, args)
     clock = time.process_time if args.cpu_time else time.perf_counter

@@ -1,4 +1,4 @@
-"""Growth of the time of inference and of the criterion with image size, queries and objects."""
+"""Measures how the time of inference and of the criterion grows with image size, queries and objects."""
 
 import argparse
 import copy
@@ -57,7 +57,7 @@ def criterion_at(args: argparse.Namespace, objects: int) -> float:
 
 
 def without_scipy(args: argparse.Namespace, objects: int) -> float:
-    """The criterion where the first queries simply get the objects."""
+    """Time the criterion without an assignment: the first queries get the objects."""
     with mock.patch.object(matcher, "assign", lambda cost: (np.arange(min(cost.shape)),) * 2):
         return criterion_at(args, objects)
 

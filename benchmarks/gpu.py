@@ -1,4 +1,4 @@
-"""Measurements that need a GPU: kernels, the gaps between them, and waits of the host for the device."""
+"""Measurements that need a GPU: kernels, the gaps between them, and moments when the host waits for the device."""
 
 import argparse
 from collections.abc import Callable

@@ -33,7 +33,7 @@ def seconds(function: Callable, device: str, clock: Callable[[], float] = time.p
 def alternate(
     forms: Forms, *, runs: int, device: str, warmup: int = 2, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:
-    """Seconds of each form, measured in turns, so that a slow phase of the machine affects all of them."""
+    """Seconds of each form, measured in turn, so that a slow phase of the machine affects all of them."""
     times = {name: [] for name in forms}
     for i in range(warmup + runs):
         for name, function in forms.items():

@@ -1,4 +1,4 @@
-"""Hugging Face transformers' detectors with the weights of ours, in their fastest setting."""
+"""Hugging Face transformers' detectors with our weights, in their fastest setting."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -22,10 +22,11 @@ from dab_detr.modeling.transformer import DeformableEncoder
 
 
 def same_model(ours: DABDETR) -> nn.Module:
-    """Theirs with the weights of ours, on the same device, with the same layers frozen, without dropout.
+    """Build their model with our weights, on the same device, with the same layers frozen and without dropout.
 
-    It has one way of attention: products and softmax in DAB-DETR, `grid_sample` in Deformable DETR. Raises ValueError
-    if ours is neither of them on a ResNet-50.
+    It computes attention in only one way: products and softmax in DAB-DETR, `grid_sample` in Deformable DETR.
+
+    Raises ValueError unless ours is one of these two on a ResNet-50.
     """
     deformable = isinstance(ours.encoder, DeformableEncoder)
     theirs, table = deformable_detr(ours) if deformable else dab_detr(ours)
@@ -35,8 +36,8 @@ def same_model(ours: DABDETR) -> nn.Module:
     missing, unexpected = theirs.load_state_dict(state, strict=False) if fits else ((), state)
     if unknown or unexpected or not all(any(part in name for part in own) for name in missing):
         raise ValueError(
-            "transformers has the models of configs/dab_detr_r50_50ep.py and configs/deformable_detr_r50_50ep.py only: "
-            "leave out --peer"
+            "transformers has only the models of configs/dab_detr_r50_50ep.py and configs/deformable_detr_r50_50ep.py: "
+            "remove --peer"
         )
     for name, parameter in backbone_of(theirs).named_parameters():
         parameter.requires_grad_(not is_frozen(name))
@@ -70,12 +71,12 @@ def deformable_detr(ours: DABDETR) -> tuple[DeformableDetrForObjectDetection, Re
 
 
 def resnet50(maps: list[int]) -> TimmBackboneConfig:
-    """Their backbone with these of its maps."""
+    """The config of their backbone with the given maps."""
     return TimmBackboneConfig(backbone="resnet50", use_pretrained_backbone=False, out_indices=maps, features_only=True)
 
 
 def deformable_rules(layers: int) -> Iterator[Rule]:
-    """The rules for Deformable DETR as transformers 5.18 names it. layers: of the decoder, which share their heads."""
+    """Yield the rules for Deformable DETR in transformers 5.18. layers: the decoder's, which share their heads."""
     yield from torchvision_resnet("model.backbone.model.", "backbone.")
     yield Rule("model.input_proj.{i}.{j}.{p}", "neck.projections.{i}.{j}.{p}")
     yield Rule("model.level_embed", "neck.level_embed")
@@ -99,28 +100,28 @@ def deformable_rules(layers: int) -> Iterator[Rule]:
 
 
 def backbone_of(theirs: nn.Module) -> nn.Module:
-    """The part of theirs that turns pixels and a mask into maps and masks."""
+    """The part of their model that turns pixels and a mask into maps and masks."""
     return getattr(theirs.model.backbone, "conv_encoder", theirs.model.backbone)
 
 
 def is_frozen(name: str) -> bool:
-    """Whether a parameter belongs to what ours freezes: the stem and the first stage."""
+    """Whether a parameter belongs to the stem or the first stage, which our model freezes."""
     parts = name.split(".")
     return "layer1" in parts or not any(part.startswith("layer") for part in parts)
 
 
 def tensors(images: ImageList) -> tuple[Tensor, Tensor]:
-    """The inputs of theirs: pixels, and a mask that is 1 where there is image."""
+    """The inputs of their model: pixels, and a mask that is 1 inside the image."""
     return images.tensor, (~padding_of(images)).long()
 
 
 def labels(targets: Sequence[Target]) -> list[dict[str, Tensor]]:
-    """Targets as theirs takes them."""
+    """Targets in the form that their model takes."""
     return [{"class_labels": target.labels, "boxes": target.boxes} for target in targets]
 
 
 class GivenFeatures(nn.Module):
-    """Stands in for their backbone and returns feature maps (B, C, h, w), computed before, without padding."""
+    """Replaces their backbone. It returns given feature maps (B, C, h, w), which have no padding."""
 
     def __init__(self, features: Sequence[Tensor]):
         super().__init__()
@@ -131,7 +132,7 @@ class GivenFeatures(nn.Module):
 
 
 def give_features(theirs: nn.Module, features: Sequence[Tensor]) -> None:
-    """Replace their backbone by its maps."""
+    """Replace their backbone with given feature maps."""
     given = GivenFeatures(features)
     if hasattr(theirs.model.backbone, "conv_encoder"):
         theirs.model.backbone.conv_encoder = given
@@ -141,15 +142,15 @@ def give_features(theirs: nn.Module, features: Sequence[Tensor]) -> None:
 
 @torch.no_grad()
 def check_same(ours: tuple[Tensor, Tensor], theirs: Callable, tolerance: float = 1e-3) -> None:
-    """Raise RuntimeError if the logits and boxes of the last layer differ: two different models would be compared."""
+    """Raise RuntimeError if logits or boxes of the last layer differ, because the two models are then not the same."""
     output = theirs()
     pairs = zip(ours, (output.logits, output.pred_boxes), strict=True)
     apart = max((a - b).abs().max().item() for a, b in pairs)
     if apart > tolerance:
-        raise RuntimeError(f"our outputs and those of transformers lie {apart:.2g} apart: the weights are not the same")
+        raise RuntimeError(f"our outputs and those of transformers differ by {apart:.2g}: the weights are not the same")
 
 
 def loss(theirs: nn.Module, logits: Tensor, boxes: Tensor, labels: list[dict[str, Tensor]]) -> Tensor:
-    """Theirs on the predictions of all layers, as their training computes it."""
+    """Their loss on the predictions of all layers, as their training computes it."""
     answers = (logits[-1], labels, logits.device, boxes[-1], theirs.config, logits, boxes)
     return theirs.loss_function(*answers)[0]

@@ -1,4 +1,4 @@
-"""Prediction of many pictures: pictures a second, the share of time in which the model waits, and memory."""
+"""Prediction of many pictures: pictures per second, the share of time in which the model waits, and memory."""
 
 import argparse
 import time
@@ -19,7 +19,7 @@ FORMS = {"no threads": (0, 1), "4 threads": (4, 1), "4 threads, batch 8": (4, 8)
 
 
 def prediction(args: argparse.Namespace) -> dict:
-    """The forms of FORMS on --pictures random pictures, by the model of the config with random weights."""
+    """Time all FORMS on --pictures random pictures, with the model of the config and random weights."""
     model, augmentations = recipe_of(load(args.config_file, args.opts)).build()
     predictor = Predictor(model, augmentations=augmentations, device=args.device)
     with TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
 """python -m benchmarks.recipe DATASET [--sizes 20 50 100 278] [--seeds 0 1 2] [--config-file FILE] [key=value ...]
 
-Compares train.recipe=auto with the plain config on cuts of a dataset, and prints a table of the best AP on its whole
-validation set. The plain config sees as many pictures in training, and is evaluated as often. Runs that are done are
-not repeated. A run takes as long as a training.
+Compares train.recipe=auto with the plain config on subsets of a dataset, and prints a table of the best AP on its whole
+validation set. Both see the same number of pictures in training, and both are evaluated equally often. Finished runs
+are not repeated. Each run is a whole training.
 """
 
 import argparse
@@ -29,7 +29,7 @@ METRICS = ("bbox/AP", "ema/bbox/AP")
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     result = command.config_parser(__doc__)
     result.prog = "python -m benchmarks.recipe"
     result.set_defaults(config_file=str(CONFIG))
@@ -54,7 +54,7 @@ def cut(source: Path, path: Path, size: int, seed: int) -> None:
 
 
 def compared(args: argparse.Namespace, parts: dict[str, Output], size: int, seed: int) -> dict[str, float]:
-    """The best AP of both ways on one cut. A run that is done is read."""
+    """The best AP with the recipe and with the plain config on one subset. Finished runs are read from their file."""
     folder = args.output / f"{size}_{seed}"
     done = folder / "ap.json"
     if done.is_file():

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE, RESULTS = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks"
 
-# glibc gives large blocks back to the system after each use, and a page of new memory costs more than to compute on it
+# glibc returns large blocks to the system after each use, and getting a new page costs more than computing on it
 TUNED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "67108864"}
 
 DAB_DEFORMABLE = "--config-file configs/dab_deformable_detr_r50_50ep.py"
@@ -69,7 +69,7 @@ COLUMNS = {
 
 
 def report(args: argparse.Namespace) -> None:
-    """Run everything that can run here, or what args.opts names, and write the page."""
+    """Run everything that can run here, or the tables that args.opts names, and write the page."""
     runs = RUNS | (ON_GPU if args.device.startswith("cuda") else {})
     unknown = set(args.opts) - set(runs)
     if unknown:
@@ -92,7 +92,7 @@ def command(tuned: bool, arguments: str) -> str:
 
 
 def filled(page: str) -> str:
-    """The page with the commands and tables of all results between its marks."""
+    """Fill in the commands and the tables of all results between the marks of the page."""
     for name, (tuned, arguments) in (RUNS | ON_GPU).items():
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         if begin not in page:
@@ -125,7 +125,7 @@ def table(result: dict) -> str:
 
 
 def note(result: dict) -> str:
-    """A line on the machine and the versions behind the numbers."""
+    """A line about the machine and the versions behind the numbers."""
     said = result["settings"]
     parts = [said["config"], "x".join(map(str, said["size"])), f"batch {said['batch']}", said["precision"]]
     parts += ["compiled"] if said["compile"] else []

@@ -1,4 +1,4 @@
-"""Deformable sampling alone, as the first layer of the encoder and of the decoder ask for it."""
+"""Deformable sampling alone, as the first layers of the encoder and of the decoder call it."""
 
 import argparse
 from collections.abc import Callable
@@ -15,7 +15,10 @@ from .subjects import inputs_for
 
 
 def sampling(model: DABDETR, args: argparse.Namespace) -> Forms:
-    """Every form that runs on this device, without and with a gradient. Raises ValueError for other attention."""
+    """Every form that runs on this device, without and with a gradient.
+
+    Raises ValueError for a model without deformable attention.
+    """
     samplers = {"grid_sample": sample_from_grids}
     if args.device == "cpu":
         samplers["bags"] = sample_from_bags
@@ -57,7 +60,7 @@ def arguments_of(attentions: dict[str, DeformableAttention], forward: Callable) 
 
 
 def gradients(sample: Callable, value: Tensor, shapes: tuple, points: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
-    """Of values, points and weights."""
+    """The gradients of values, points and weights."""
     given = [x.detach().requires_grad_() for x in (value, points, weights)]
     out = sample(given[0], shapes, *given[1:])
     return torch.autograd.grad(out, given, torch.ones_like(out))

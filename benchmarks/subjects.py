@@ -19,15 +19,15 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def build(args: argparse.Namespace) -> DABDETR:
-    """The model of the config, with anchors that differ from each other and heads that answer."""
+    """Build the model of the config, with random box heads, so that every layer moves the anchors."""
     cfg = load(args.config_file, args.opts)
     if args.peer:
-        cfg.model.decoder.eps = 1e-5  # transformers knows no other
-        cfg.model.encoder.dropout = 0.0  # Deformable DETR's is 0.1; the time of random numbers is not compared
+        cfg.model.decoder.eps = 1e-5  # transformers supports no other value
+        cfg.model.encoder.dropout = 0.0  # 0.1 in Deformable DETR; the time of random numbers does not matter here
     torch.manual_seed(0)
     model = instantiate(cfg.model).to(args.device)
     for head in model.decoder.box_heads:
-        nn.init.normal_(head[-1].weight, std=0.05)  # at the start it moves nothing
+        nn.init.normal_(head[-1].weight, std=0.05)  # it starts at zero and would move nothing
     return model
 
 
@@ -48,7 +48,7 @@ def inputs_for(model: DABDETR, args: argparse.Namespace, objects: int = 20) -> l
 
 
 def fast(model: DABDETR, args: argparse.Namespace) -> DABDETR:
-    """The copy for inference, compiled where that is asked for: on a GPU, for the compiler has no part in oneDNN's."""
+    """The copy for inference. --compile on a CPU takes the plain model, because oneDNN's layers cannot be compiled."""
     model = with_precision(copy.deepcopy(model), args).eval()
     if not args.compile:
         return optimize_for_inference(model)
@@ -56,18 +56,18 @@ def fast(model: DABDETR, args: argparse.Namespace) -> DABDETR:
 
 
 def with_precision(model: DABDETR, args: argparse.Namespace) -> DABDETR:
-    """The same model; fp16, which it does not know as its own, comes from `in_precision`."""
+    """Set the model's precision. It has no fp16 of its own; `in_precision` adds that."""
     model.precision = "bf16" if args.precision == "bf16" else "fp32"
     return model
 
 
 def compiled(model: nn.Module, args: argparse.Namespace) -> nn.Module:
-    """A model of others, compiled where that is asked for."""
+    """Another project's model, compiled with --compile."""
     return torch.compile(model, dynamic=True) if args.compile else model
 
 
 def in_precision(function: Callable, args: argparse.Namespace) -> Callable:
-    """The function under autocast to what --precision says."""
+    """Wrap a function in autocast to --precision."""
 
     def run():
         dtype = DTYPES[args.precision]

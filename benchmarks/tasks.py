@@ -1,4 +1,4 @@
-"""The pieces of work that are timed, each in its forms: those of dab_detr, and with --peer that of transformers."""
+"""The tasks that are timed. Each has several forms of dab_detr, and with --peer one of transformers."""
 
 import argparse
 import copy
@@ -24,7 +24,7 @@ from .subjects import build, compiled, fast, in_precision, inputs_for, predictin
 
 
 def inference(model: DABDETR, args: argparse.Namespace) -> Forms:
-    """Time the way from images to detections, for transformers only from normalized pixels to logits and boxes."""
+    """The whole model: from images to detections; for transformers, from normalized pixels to logits and boxes."""
     inputs, plain, quick = inputs_for(model, args), with_precision(model.eval(), args), fast(model, args)
     forms = {}
     if args.peer:
@@ -68,7 +68,7 @@ def training(model: DABDETR, args: argparse.Namespace) -> Forms:
         from . import peer
 
         (pixels, mask), labels = peer.tensors(model.preprocess(inputs)), peer.labels(model.targets(inputs))
-        theirs = peer.same_model(model)  # which knows no activation checkpointing
+        theirs = peer.same_model(model)  # it has no activation checkpointing
         quickest = compiled(theirs, args)
         loss = in_precision(lambda: quickest(pixels, pixel_mask=mask, labels=labels).loss, args)
         forms["transformers"] = step(loss, theirs)
@@ -158,7 +158,7 @@ def gradients(loss: Callable[[], Tensor], *inputs: Tensor) -> Callable:
 
 
 def step(loss: Callable[[], Tensor], model: nn.Module) -> Callable:
-    """One step on the loss, with the optimizer of our recipes."""
+    """A function that takes one step on the loss, with the optimizer of our recipes."""
     optimizer = ClippedAdamW([p for p in model.parameters() if p.requires_grad], max_norm=0.1, lr=1e-6)
 
     def run():

@@ -97,7 +97,7 @@ def test_without_network_the_way_out_is_told(monkeypatch):
     monkeypatch.setattr(download.PathManager, "get_local_path", offline)
     for address in ("https://example.com/model.pth", "detectron2://ImageNetPretrained/torchvision/R-50.pkl"):
         with pytest.raises(
-            OSError, match=f"cannot download {address}: Name or .*known; on a machine without network, c"
+            OSError, match=f"cannot download {address}: Name or .*known; on a machine without a network, c"
         ):
             local_path(address)
 
@@ -142,7 +142,7 @@ def test_a_server_may_ignore_that_a_download_continues(interrupted):
 def test_a_server_that_continues_elsewhere_is_refused_and_the_next_download_starts_again(interrupted):
     server, path = interrupted
     server.shift, server.stops_at = 7, None
-    with pytest.raises(OSError, match="does not continue where the last download ended"):
+    with pytest.raises(OSError, match="cannot continue the last download"):
         fetch(server.address, path)
     fetch(server.address, path)
     assert path.read_bytes() == CONTENT
@@ -158,7 +158,7 @@ def test_a_part_that_is_longer_than_the_file_is_discarded(interrupted):
 
 def test_a_web_page_is_refused_whatever_its_type(tmp_path):
     page = b"\n<!DOCTYPE html><title>Sign in</title>"
-    with FileServer(page) as server, pytest.raises(OSError, match="a web page, not a file; it may want a login"):
+    with FileServer(page) as server, pytest.raises(OSError, match="a web page, not a file; it may require a login"):
         fetch(server.address, tmp_path / "model.pth")
     assert not files_in(tmp_path)
 

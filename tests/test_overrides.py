@@ -58,7 +58,7 @@ def test_keys_that_were_set_are_returned():
         ("a={widht: 3}", "did you mean a.width?"),
         ("a.depth.2=5", "no key 'a.depth.2'"),
         ("a.width.x=5", "did you mean a.width?"),
-        ("a.optimizer=5", "(+a.optimizer=... adds one on purpose)"),
+        ("a.optimizer=5", "(+a.optimizer=... adds a new key)"),
     ],
 )
 def test_a_key_that_does_not_exist(override, hint):

@@ -25,7 +25,7 @@ def test_a_tag_that_names_code_is_refused(tmp_path, value, place):
     executed = tmp_path / "executed"
     path = tmp_path / "config.yaml"
     path.write_text(place.format(value.format(executed)))
-    with pytest.raises(ValueError, match=r"config \S+config\.yaml, line 1 is refused, nothing of it was run: .*tags"):
+    with pytest.raises(ValueError, match=r"config \S+config\.yaml, line 1 is refused before any of it runs: .*tags"):
         check_yaml(path)
     assert not executed.exists()
 
@@ -60,8 +60,8 @@ def test_what_detectron2_writes_is_plain_data(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("[1, 2]", "must have keys and values, and holds a list"),
-        ("text", "must have keys and values, and holds a str"),
+        ("[1, 2]", "must hold keys and values, not a list"),
+        ("text", "must hold keys and values, not a str"),
         ("A: [1", "is not yaml: .*line 1"),
         ("A: 1\n\tB: 2", "is not yaml: "),
         ("A: " + "[" * 20000, "is not yaml: "),

@@ -3,7 +3,7 @@
 python tools/check_dataset.py --train my/train.json my/train --val my/val.json my/val
 python tools/check_dataset.py --train my/train.json my/train --config-file configs/dab_detr_r50_50ep.py --fix mended
 
-The exit status is 1 if there are errors, and 2 if it could not do what was asked.
+The exit status is 1 if there are errors, and 2 if the check itself could not run.
 """
 
 import argparse
@@ -50,27 +50,27 @@ def check(args: argparse.Namespace) -> int:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The arguments of the command line."""
+    """Parse the command line."""
     parser = command.config_parser(__doc__, "a config to take the queries and the anchors from")
     pair = {"nargs": 2, "metavar": ("ANNOTATIONS", "IMAGES")}
     parser.add_argument("--train", required=True, **pair, help="a JSON file in COCO format and its image folder")
-    parser.add_argument("--val", **pair, help="likewise, what training evaluates on")
-    parser.add_argument("--num-queries", type=int, help="of the model, to find images with more objects")
-    parser.add_argument("--all", action="store_true", help="name every place, not only the first five")
+    parser.add_argument("--val", **pair, help="the same for the validation set")
+    parser.add_argument("--num-queries", type=int, help="the model's queries, to find images with more objects")
+    parser.add_argument("--all", action="store_true", help="list every place, not only the first five")
     parser.add_argument("--fix", metavar="OUT", help="folder for a mended copy of the annotation files")
     return command.parse(parser, argv)
 
 
 def queries_of(config_file: str, overrides: list[str]) -> tuple[int, np.ndarray | None]:
-    """The number of queries of a config's model, and width and height (Q, 2) of the anchor boxes, where it has them.
+    """The number of queries of a config's model, and width and height (Q, 2) of its anchor boxes, or None.
 
-    Raises ValueError for a file that is no config of such a model.
+    Raises ValueError for a config without a model with queries.
     """
-    from detectron2.config import instantiate  # here, where `command` has silenced what imports say
+    from detectron2.config import instantiate  # here, because `command` silences the warnings of imports
 
     node = load(config_file, overrides).get("model", {}).get("queries")
     if node is None:
-        raise ValueError(f"{config_file} has no model with queries: --num-queries says how many queries there are")
+        raise ValueError(f"{config_file} has no model with queries: give --num-queries instead")
     size = getattr(instantiate(node), "size", None) if "anchor_dim" in node else None
     anchors = None if size is None else size.detach().sigmoid().numpy()
     return node.num_queries * max(1, node.get("num_patterns", 0)), anchors

@@ -27,8 +27,8 @@ from dab_detr.config import load
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = command.config_parser(__doc__, "the config of the model, for IN without one")
+    """Parse the command line."""
+    parser = command.config_parser(__doc__, "the config of the model, if IN does not contain it")
     parser.add_argument(
         "input", metavar="IN", help="a file, a folder of transformers, a URL, zoo://name or hf://owner/repository"
     )
@@ -54,14 +54,14 @@ def convert(args: argparse.Namespace) -> None:
     state, found, unknown = to_ours(content["model"])
     print(f"{args.input}: {len(content['model'])} tensors of {found.name if found else 'this project'}")
     for key in unknown:
-        print(f"  left over, because no rule knows it: {key}")
+        print(f"  left out, because no rule covers it: {key}")
     about = description_of(content, path)
     names = args.class_names or (about.class_names if about else content.get("class_names"))
     if args.num_classes and args.num_classes != num_classes_of(state):
         print(f"  {num_classes_of(state)} classes become {args.num_classes}, by the category ids of COCO")
         state, names, content = with_classes(state, args.num_classes), args.class_names, {}
     if names and len(names) != num_classes_of(state):
-        raise ValueError(f"--class-names gives {len(names)} names, the model has {num_classes_of(state)} outputs")
+        raise ValueError(f"--class-names gives {len(names)} names, but the model has {num_classes_of(state)} outputs")
     if args.deploy:
         whole, state = len(state), for_inference(state)
         print(f"  {whole - len(state)} tensors of auxiliary heads are left out: only training needs them")
@@ -80,7 +80,7 @@ def convert(args: argparse.Namespace) -> None:
 
 
 def described(about: Description, names: Sequence[str] | None, deploy: bool) -> dict:
-    """The description of the converted checkpoint. deploy: its config has no auxiliary heads."""
+    """The description of the converted checkpoint. deploy: whether to remove auxiliary heads from its config."""
     config = about.config
     if deploy and config and isinstance(config.get("model"), Mapping) and "collaboration" in config["model"]:
         config = {**config, "model": {**config["model"], "collaboration": None}}
@@ -91,7 +91,7 @@ def nodes(args: argparse.Namespace, about: Description | None) -> tuple[DictConf
     """The nodes of the model and of its augmentations at test time.
 
     They come from the given config, otherwise from the one in the checkpoint. Nothing in the checkpoint's config is
-    built, and no interpolation is followed. Without a config, the model is None.
+    built, and no interpolation is resolved. Without a config, the model is None.
     """
     if args.config_file:
         cfg = load(args.config_file, args.opts)

@@ -1,11 +1,11 @@
 """Convert a dataset of YOLO, Pascal VOC, LabelMe, CreateML or COCO to annotation files in COCO format.
 
-python tools/convert_dataset.py my/dataset my/coco                     # a folder in any known format python
-tools/convert_dataset.py my/dataset my/coco --val-fraction 0.2  # split a validation set off python
-tools/convert_dataset.py my/data.yaml my/coco                   # YOLO, by its yaml file
+python tools/convert_dataset.py my/dataset my/coco                     # a folder in any known format
+python tools/convert_dataset.py my/dataset my/coco --val-fraction 0.2  # splits off a validation set
+python tools/convert_dataset.py my/data.yaml my/coco                   # YOLO, by its yaml file
 
-Pictures stay in place. Every picture and object that is not converted is named, here and in my/coco/conversion.txt.
-The exit status is 1 if something was left out or needs a look, and 2 if nothing was written.
+Pictures stay in place. The tool names every picture and object that it does not convert, on the screen and in
+my/coco/conversion.txt. The exit status is 1 if something was left out or needs a look, and 2 if nothing was written.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def work(args: argparse.Namespace) -> int:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Return the arguments of the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", help="the folder of a dataset, a data.yaml of YOLO, or an annotation file of COCO")
     parser.add_argument("output", help="folder for train.json, val.json, test.json and conversion.txt")

@@ -25,14 +25,14 @@ from dab_detr.inference.output import picture_names
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = command.config_parser(__doc__, "for weights without a config of their own: a LazyConfig or a yacs config")
+    """Parse the command line."""
+    parser = command.config_parser(__doc__, "for weights without an embedded config: a LazyConfig or a yacs config")
     parser.add_argument("images", nargs="+", help="image files, folders (with all below them) and URLs; then overrides")
     add_model_arguments(parser)
-    parser.add_argument("--device", default="cuda", help="as torch names it (default cuda, the CPU without one)")
+    parser.add_argument("--device", default="cuda", help="torch's name of it (default cuda, or cpu without a GPU)")
     parser.add_argument("--output", type=Path, required=True, help="folder for the pages")
     parser.add_argument(
-        "--figures", action="store_true", help="also draw the papers' figures, of the best detection of each image"
+        "--figures", action="store_true", help="also draw the papers' figures, for the best detection of each image"
     )
     parser.add_argument(
         "--beside",
@@ -47,7 +47,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "also draws AP, matches and the use of anchors over all images",
     )
     parser.add_argument("--threshold", type=float, default=0.3, help="lowest score of a detection (default 0.3)")
-    parser.add_argument("--max-objects", type=int, default=20, help="detections in a page, at most (default 20)")
+    parser.add_argument("--max-objects", type=int, default=20, help="most detections on one page (default 20)")
     return command.parse(parser, argv, inputs="images")
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = command.config_parser(__doc__, "for weights without an embedded config: a LazyConfig or a yacs config")
     parser.add_argument("output", type=Path, help="the file to write: .onnx, .xml (OpenVINO) or .pt2 (torch)")
     add_model_arguments(parser)

@@ -16,7 +16,7 @@ from dab_detr.inference.arguments import add_model_arguments
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = command.config_parser(__doc__, "for weights without an embedded config: a LazyConfig or a yacs config")
     parser.add_argument(
         "images",
@@ -25,9 +25,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--video", help="instead of images: a video file, its URL, or the number of a camera")
     add_model_arguments(parser)
-    parser.add_argument("--device", default="cuda", help="as torch names it (default cuda, the CPU without one)")
+    parser.add_argument("--device", default="cuda", help="torch's name of it (default cuda, or cpu without a GPU)")
     parser.add_argument(
-        "--output", type=Path, help="folder for the pictures or the video (without --json default output/predictions)"
+        "--output", type=Path, help="folder for the pictures or the video (default without --json: output/predictions)"
     )
     parser.add_argument(
         "--json",

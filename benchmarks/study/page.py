@@ -51,7 +51,7 @@ def opening(results: Sequence[Mapping], preset: str) -> str:
     return (
         "# The papers' claims, measured\n\n"
         "<!-- python -m benchmarks.study writes this page; do not edit it. -->\n\n"
-        f"`python -m benchmarks.study --preset {preset}` made {len(results)} trainings in {hours:.1f} hours (commits: "
+        f"`python -m benchmarks.study --preset {preset}` ran {len(results)} trainings in {hours:.1f} hours (commits: "
         f"{facts['commit']}; machine: {facts['machine']}). The commands, curves and times are in "
         "[results.json](study/results.json). AP is COCO's AP in percent on the validation set of the generated shapes, "
         "as mean ± standard deviation over n seeds. A difference is paired by seed. A claim counts as confirmed or "
@@ -61,7 +61,7 @@ def opening(results: Sequence[Mapping], preset: str) -> str:
 
 
 def convergence(runs: Runs) -> str:
-    """The table of final AP and of the steps until shares of DAB-DETR's final AP, with a sentence for each member."""
+    """The table of final AP and of the steps to 50 and 90 % of DAB-DETR's, with a sentence for each member."""
     top = spread([final(curve) for curve in runs[BASE].values()]).mean
     lines, sentences = [], []
     for name in (x for x in runs if ROWS[x].question == CONVERGENCE):

@@ -115,8 +115,9 @@ class Preset:
 
     configs: "small" or "coco", the config that it takes from a row.
     steps: the budget of a row; None for the config's own.
-    evaluations: their number in a run. seeds, core_seeds: the number of seeds of a row and of a core row.
-    overrides: for every run.
+    evaluations: the number of evaluations in a run.
+    seeds, core_seeds: the number of seeds of a row and of a core row.
+    overrides: overrides of every run.
     """
 
     configs: str = "small"

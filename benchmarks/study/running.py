@@ -53,7 +53,7 @@ class Run:
 
 
 def planned(rows: Sequence[Row], preset: Preset, output: Path) -> list[Run]:
-    """All runs of these rows, the first seed of every row first. A row without a config for the preset has none."""
+    """All runs of these rows, the first seed of every row first. A row without a config for the preset has no runs."""
     usable = [row for row in rows if row.small or preset.configs == "coco"]
     usable = [row for row in usable if row.coco or preset.configs != "coco"]
     most = max(preset.seeds, preset.core_seeds)
@@ -66,7 +66,7 @@ def planned(rows: Sequence[Row], preset: Preset, output: Path) -> list[Run]:
 
 
 def train(arguments: Sequence[str], log: Path, threads: int) -> int:
-    """Run train_net.py in a process of its own. Return its exit status."""
+    """Run train_net.py in its own process. Return its exit status."""
     command = [sys.executable, str(ROOT / "train_net.py"), *arguments]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as stream:
@@ -98,7 +98,7 @@ def write(path: Path, content: object) -> None:
 
 
 def perform(run: Run, *, threads: int) -> str:
-    """Make one run and write its result. Return a line on what happened."""
+    """Perform one run and write its result. Return a line about what happened."""
     name = f"{run.row.name}, seed {run.seed}"
     if run.result.exists():
         return f"{name}: done before"
@@ -121,7 +121,7 @@ def perform(run: Run, *, threads: int) -> str:
 
 
 def perform_all(runs: Sequence[Run], *, jobs: int) -> Iterator[str]:
-    """Make the runs, `jobs` at a time. Yield a line for each."""
+    """Perform the runs, `jobs` at a time. Yield a line for each."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with ThreadPoolExecutor(jobs) as pool:
         yield from pool.map(lambda run: perform(run, threads=threads), runs)

@@ -46,8 +46,10 @@ def steps_until(curve: Curve, level: float) -> float | None:
 
 @dataclass(frozen=True)
 class Difference:
-    """Differences in final AP over the seeds that two rows share. p comes from a paired t-test, None below three
-    seeds."""
+    """Differences in final AP over the seeds that two rows share.
+
+    p: the p-value of a paired t-test; None below three seeds.
+    """
 
     spread: Spread
     p: float | None

@@ -1,11 +1,11 @@
 """The command line that all tools share.
 
 Every tool takes `--config-file` and overrides of the config: `a.b=value`, with a yacs yaml also `A.B value`. Options
-may stand anywhere. Overrides come after all other inputs: where a tool takes a list of inputs, the first word that has
-the form of an override, and that is not the name of a file, ends the list.
+may come anywhere. Overrides come after all other inputs. If a tool takes a list of inputs, the list ends at the first
+word that looks like an override and is not the name of a file.
 
-The exit status is 0, 1 where a tool found something wrong, 2 for bad use, and 130 after Ctrl-C. An error is one line on
-stderr.
+The exit status is 0 for success, 1 if a tool found something wrong, 2 for bad use, and 130 after Ctrl-C. An error is
+one line on stderr.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-# What libraries say while they are imported concerns nobody who uses a tool. (Detectron2 scripts functions.)
+# A user can do nothing about these warnings. Libraries cause them while they are imported.
 warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
@@ -29,7 +29,7 @@ OVERRIDE = re.compile(r"[+~]?[A-Za-z_][\w.@/]*=|[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*$"
 def config_parser(
     description: str, help: str = "a LazyConfig or a yacs config of Detectron2"
 ) -> argparse.ArgumentParser:
-    """A parser with `--config-file`, for a tool to add its own arguments."""
+    """A parser with `--config-file`, to which a tool adds its own arguments."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", metavar="FILE", help=help)
     return parser
@@ -42,12 +42,12 @@ def parse(
     *,
     default_config: str | None = None,
 ) -> argparse.Namespace:
-    """The arguments, with the overrides as `opts` and `~` expanded in all others.
+    """Parse a command line. Overrides become `opts`, and `~` is expanded in all other arguments.
 
     inputs: the positional argument that is a list, if the tool has one.
-    default_config: the config of inputs without one.
+    default_config: the config to use if there are inputs and no `--config-file`.
 
-    Exits with status 2 for bad use, for overrides without a config among them.
+    Exits with status 2 for bad use, such as overrides without a config.
     """
     if inputs is None:
         parser.add_argument("opts", nargs="*", metavar="key=value", help="overrides of the config")
@@ -66,7 +66,7 @@ def parse(
 
 
 def expand_home(args: argparse.Namespace) -> argparse.Namespace:
-    """Expand `~` in all arguments but overrides, in place: shells leave it in `--output=~/folder`."""
+    """Expand `~` in all arguments except overrides, in place. A shell does not expand `--output=~/folder`."""
     for name, value in vars(args).items():
         if isinstance(value, list) and name != "opts":
             setattr(args, name, [os.path.expanduser(x) if isinstance(x, str) else x for x in value])
@@ -83,7 +83,7 @@ def print_any_text() -> None:
 
 
 def run(work: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> int:
-    """Do the work. Returns the exit status; an error that the user can set right is one line on stderr."""
+    """Run `work` and return the exit status. An error that the user can fix becomes one line on stderr."""
     print_any_text()
     try:
         return work(args) or 0

@@ -1,4 +1,4 @@
-"""Downloads that resume, with a time limit, a progress bar and a cache that never takes one address for another."""
+"""Downloads that resume, with a time limit, a progress bar and a cache that never confuses two addresses."""
 
 import hashlib
 import http.client
@@ -22,7 +22,7 @@ WEB_PAGES = ("text/html", "application/xhtml+xml")
 PAGE_STARTS = (b"<!doctype html", b"<html")
 LONGEST_NAME = 100  # characters of the name in the cache
 BLOCK = 2**18  # bytes
-WITHOUT_NETWORK = "on a machine without network, copy the file there and name its path in place of the address"
+WITHOUT_NETWORK = "on a machine without a network, copy the file there and give its path instead of the address"
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def is_url(path: str) -> bool:
 def local_path(path: str) -> str:
     """Return the file on this machine for a path, a URL or one of Detectron2's own addresses (detectron2://...).
 
-    A URL is downloaded once and kept under a name of its own in Detectron2's cache ($FVCORE_CACHE).
+    A URL is downloaded once and kept under its own name in Detectron2's cache ($FVCORE_CACHE).
 
     Raises OSError, naming the URL, if it cannot be downloaded or is a web page.
     """
@@ -56,18 +56,18 @@ def cache_folder() -> Path:
 
 
 def cache_name(url: str) -> str:
-    """Return the file name of a URL in the cache: a number that differs for every URL, then its last part."""
+    """Return the file name of a URL in the cache: a hash of the URL, then its last part."""
     last = unquote(re.split("[?#]", url)[0]).rpartition("/")[2]
     number = hashlib.sha256(url.encode(errors="surrogatepass")).hexdigest()[:16]
     return f"{number}_{re.sub('[^a-zA-Z0-9_.-]', '_', last)[-LONGEST_NAME:]}"
 
 
 def download(url: str, path: Path, check: Callable[[Path], None] | None = None) -> None:
-    """Download `url` to the file `path`, unless it is there. Processes that want the same file wait for one of them.
+    """Download `url` to the file `path`, unless the file exists. If several processes want it, one downloads it.
 
     check: as in `fetch`.
 
-    Raises OSError, which names the URL, if it cannot be downloaded.
+    Raises OSError, naming the URL, if it cannot be downloaded.
     """
     if path.is_file():
         logger.info("%s was downloaded before: %s", url, path)
@@ -87,10 +87,10 @@ def fetch(url: str, path: Path, check: Callable[[Path], None] | None = None) -> 
 
     If a download is interrupted, the next call continues it, provided the server can tell that the file is the same.
 
-    check: raises OSError for a downloaded file that is not the right one.
+    check: a function that raises OSError if the downloaded file is not the right one.
 
-    Raises OSError for a server that does not answer in time, a download that ends early, and a web page, such as the
-    one of a login. Only one process at a time may fetch to one path; see `download`.
+    Raises OSError if the server does not answer in time, if the download ends early, or if it is a web page, such as a
+    login page. Only one process at a time may fetch to one path; see `download`.
     """
     part = Part(path)
     try:
@@ -125,7 +125,7 @@ class Part:
         self.mark = path.with_name(f"{path.name}.incomplete.mark")
 
     def size(self) -> int:
-        """The bytes that need not be downloaded again."""
+        """The number of bytes that need not be downloaded again."""
         return self.path.stat().st_size if self.path.is_file() and self.mark.is_file() else 0
 
     def request(self, url: str) -> Request:
@@ -135,13 +135,13 @@ class Part:
         return Request(url)
 
     def receive(self, answer) -> None:
-        """Write what the server sends. Raises OSError for less than it promised, and for a web page."""
+        """Write the answer to the file. Raises OSError if it is shorter than announced, or a web page."""
         if answer.headers.get_content_type() in WEB_PAGES:
-            raise OSError("the server sends a web page, not a file; it may want a login")
+            raise OSError("the server sends a web page, not a file; it may require a login")
         begun = self.size() if getattr(answer, "status", None) == http.client.PARTIAL_CONTENT else 0
         if begun and not answer.headers.get("Content-Range", "").startswith(f"bytes {begun}-"):
             self.discard()
-            raise OSError("the server does not continue where the last download ended; the next one starts again")
+            raise OSError("the server cannot continue the last download; try again to start from the beginning")
         if not begun:
             self.discard()
             if mark := mark_of(answer.headers):
@@ -180,7 +180,7 @@ def copy(source, file: BinaryIO, *, begun: int, total: int | None) -> None:
 
 
 def refuse_web_page(path: Path) -> None:
-    """Raise OSError for a file that is a web page, even if the server gave it another type."""
+    """Raise OSError for a file that is a web page, even if the server declared another type."""
     with path.open("rb") as file:
         if file.read(512).lstrip().lower().startswith(PAGE_STARTS):
-            raise OSError("the server sends a web page, not a file; it may want a login")
+            raise OSError("the server sends a web page, not a file; it may require a login")

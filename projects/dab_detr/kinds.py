@@ -1,4 +1,4 @@
-"""Kinds of values, written as type hints: whether a value has one, and how to say it in a sentence."""
+"""Kinds of values, written as type hints: checks whether a value fits one, and puts them into words."""
 
 import functools
 import inspect
@@ -19,7 +19,7 @@ WORDS = {
 
 
 def hint_of(value: object) -> object:
-    """The kind of a value, None for one that tells nothing: null, an empty list, or an object."""
+    """The kind of a value, as a type hint; None for null and for objects, which show no kind."""
     if isinstance(value, list | tuple):
         kinds = {hint_of(x) for x in value}
         return list[kinds.pop()] if len(kinds) == 1 and None not in kinds else list
@@ -27,13 +27,14 @@ def hint_of(value: object) -> object:
 
 
 def plain(hint: object) -> bool:
-    """Whether a hint speaks of a plain value, among others. All other hints speak of parts, which nodes build."""
+    """Whether a hint allows a plain value. All other hints are for parts, which nodes build."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return any(map(plain, typing.get_args(hint)))
     return hint in WORDS or hint in (list, tuple) or typing.get_origin(hint) is typing.Literal or is_plain_list(hint)
 
 
 def is_plain_list(hint: object) -> bool:
+    """Whether a hint is for a mapping, or for a list of plain values."""
     origin = typing.get_origin(hint)
     if not inspect.isclass(origin) or not issubclass(origin, Iterable):
         return False
@@ -42,11 +43,12 @@ def is_plain_list(hint: object) -> bool:
 
 
 def allows_null(hint: object) -> bool:
+    """Whether None fits a hint."""
     return hint is type(None) or type(None) in typing.get_args(hint)
 
 
 def fits(value: object, hint: object) -> bool:
-    """Whether a plain value is of the kind of a `plain` hint. A whole number is a number; true and false are none."""
+    """Whether a plain value fits a `plain` hint. A whole number counts as a number; true and false do not."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, x) for x in arguments if plain(x)) or value is None and allows_null(hint)
@@ -64,7 +66,7 @@ def fits(value: object, hint: object) -> bool:
 
 
 def elements_fit(values: list | tuple, origin: object, arguments: tuple) -> bool:
-    """Whether the elements of a list fit; nodes do, and so do references to other keys."""
+    """Whether the elements of a list fit. Nodes and references to other keys always do."""
     hints = [*arguments] if origin is tuple and arguments[-1:] != (Ellipsis,) else [*arguments[:1]] * len(values)
     if not arguments:
         return True
@@ -75,7 +77,7 @@ def elements_fit(values: list | tuple, origin: object, arguments: tuple) -> bool
 
 
 def words(hint: object) -> str:
-    """The kind as it is said: "a list of numbers, or null"."""
+    """A hint in words, such as "a list of numbers or null"."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         parts = filter(plain, arguments)
@@ -94,9 +96,9 @@ def words(hint: object) -> str:
 
 @functools.cache
 def hints_of(target: Callable) -> tuple[dict[str, object], bool]:
-    """The type hints of the arguments of a function or class, and whether it takes arguments beyond these.
+    """The type hints of the arguments of a function or class, and whether it takes further arguments.
 
-    A constructor with `**kwargs` is taken to hand those that the one it overrides knows to it.
+    A constructor with `**kwargs` is assumed to pass them to the constructor that it overrides, so the result has both.
     """
     functions = [target]
     if inspect.isclass(target):
@@ -106,7 +108,7 @@ def hints_of(target: Callable) -> tuple[dict[str, object], bool]:
     for function in functions:
         try:
             hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters.values()
-        except (NameError, TypeError, ValueError):  # written in C, or hints that name nothing
+        except (NameError, TypeError, ValueError):  # written in C, or hints that cannot be resolved
             return known, True
         open_ended = open_ended or any(x.kind is x.VAR_KEYWORD for x in parameters)
         for x in parameters:

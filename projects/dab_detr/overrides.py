@@ -1,4 +1,4 @@
-"""Command line overrides of configs. One that names no key of the config is an error that suggests the right key."""
+"""Applies command-line overrides to configs. An unknown key is an error that suggests the right one."""
 
 import difflib
 import os
@@ -15,11 +15,11 @@ from .kinds import fits, hint_of, words
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """Change a LazyConfig by `a.b=value` in place; `+a.b=value` adds a key that it does not have yet.
+    """Apply overrides `a.b=value` to a LazyConfig, in place; `+a.b=value` adds a new key.
 
     A value with commas is text, and `~` at its start is the home folder. Returns the keys that were set.
 
-    Raises ValueError for a key that does not exist, and for an override of another form.
+    Raises ValueError for unknown keys and for malformed overrides.
     """
     if not overrides:
         return []
@@ -29,42 +29,42 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
     touched = []
     for override in _parse(overrides):
         if override.is_delete():
-            raise ValueError(f"~{override.key_or_group}: nothing can be deleted; null may take its place")
+            raise ValueError(f"~{override.key_or_group}: a key cannot be deleted; set it to null instead")
         keys = list(_leaves(override.key_or_group, override.value()))
         for key in keys:
             if key not in known and not override.is_add():
-                raise ValueError(f"{_no_such_key(key, known)} (+{key}=... adds one on purpose)")
+                raise ValueError(f"{_no_such_key(key, known)} (+{key}=... adds a new key)")
         touched += keys
     try:
         LazyConfig.apply_overrides(cfg, overrides)
     except (KeyError, OmegaConfBaseException) as error:
         key, text = getattr(error, "full_key", "the overrides"), str(error).splitlines()[0]
-        raise ValueError(f"{key}: {text}; a config file can replace a node by anything else") from error
+        raise ValueError(f"{key}: {text}; to replace a whole node, write a config file") from error
     return touched
 
 
 def assignment(key: str, value: str) -> str:
     """The override that sets a key to a text with any characters."""
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)  # a backslash is one only before a quote
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)  # a backslash escapes only before a quote
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"{key}='{escaped}'"
 
 
 def expand_home(override: str) -> str:
-    """`key=~/folder` with the folder in full and in quotes, which the grammar of overrides asks for."""
+    """Write `key=~/folder` with the full path, in the quotes that the grammar of overrides requires."""
     key, equals, value = override.partition("=")
     return assignment(key, os.path.expanduser(value)) if equals and value.startswith("~") else override
 
 
 def as_text(override: str) -> str:
-    """The override, its value in quotes if the grammar sees several values: `key=2,000` is one text."""
+    """Quote the value of an override if the grammar would read several values: `key=2,000` is one text."""
     key, _, value = override.partition("=")
     (parsed,) = _parse([override])
     return assignment(key, value) if parsed.is_sweep_override() else override
 
 
 def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The pairs `A.B value` among overrides, and the assignments `a.b=value`; either may come first."""
+    """Split overrides into pairs `A.B value` and assignments `a.b=value`, which may come in any order."""
     pairs, assignments, rest = [], [], iter(overrides)
     for word in rest:
         if re.match(r"[+~]?[\w.@/-]+=", word) or word.startswith(("--", "~")):
@@ -75,12 +75,9 @@ def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def merge_overrides(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
-    """Change a yacs config by `A.B value C value` in place.
+    """Apply overrides `A.B value C value` to a yacs config, in place. Returns the keys that were set.
 
-    Returns the keys that were set.
-
-    Raises ValueError for a key that does not exist, for overrides of another form, and for a value of another kind than
-    the one that it replaces.
+    Raises ValueError for unknown keys, for overrides that are not pairs, and for values of the wrong kind.
     """
     _refuse_options(overrides)
     if len(overrides) % 2:
@@ -98,7 +95,7 @@ def merge_overrides(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
 
 
 def set_yacs(cfg: CfgNode, key: str, text: str) -> None:
-    """Set one key of a yacs config. Raises ValueError for a value of another kind than the one that it replaces."""
+    """Set one key of a yacs config. Raises ValueError if the value differs in kind from the one that it replaces."""
     replaced, value = reduce(getitem, key.split("."), cfg), CfgNode._decode_cfg_value(text)
     whole = isinstance(replaced, float) and fits(value, int)  # yacs itself refuses 1 where 1.0 is meant
     try:
@@ -130,7 +127,7 @@ def _parse(overrides: Sequence[str]) -> list:
 
 
 def _leaves(key: str, value: object) -> Iterator[str]:
-    """The keys that setting `key` to `value` touches: a dict is merged into what is there."""
+    """Yield the keys that change when `key` is set to `value`. A dict is merged into the existing one."""
     if isinstance(value, dict) and value:
         for name, inner in value.items():
             yield from _leaves(f"{key}.{name}", inner)
@@ -139,7 +136,7 @@ def _leaves(key: str, value: object) -> Iterator[str]:
 
 
 def _keys(node: object, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a config, those of inner nodes too."""
+    """Yield every dotted key of a config, inner nodes included."""
     entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for name, child in entries:
         yield f"{prefix}{name}"
@@ -147,7 +144,7 @@ def _keys(node: object, prefix: str = "") -> Iterator[str]:
 
 
 def _no_such_key(key: str, known: Iterable[str]) -> str:
-    """The error message, with the keys that look most like the wrong one, otherwise those that end like it."""
+    """The error message. It suggests the most similar keys, or else keys with a similar last part."""
     known = sorted(other for other in known if not other.endswith("_target_"))
     close = difflib.get_close_matches(key, known, n=3, cutoff=0.8)
     if not close:

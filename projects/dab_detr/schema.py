@@ -1,8 +1,8 @@
-"""What the settings of a config take, checked before anything is built.
+"""Checks the settings of a config before anything is built.
 
-A setting takes what the argument that it becomes is annotated with. Settings of `train` and `dataset` become no
-argument: they take what their defaults are. An override takes what the value that it replaces is, if nothing else is
-known. A table has the few ranges that follow from no kind.
+Most settings become an argument of a function or class. The type hint of that argument says what a setting takes.
+Settings of `train` and `dataset` take the same kind of value as their defaults. If neither is known, an override takes
+the same kind of value as the one that it replaces. The tables below add the ranges that a kind does not imply.
 """
 
 import functools
@@ -40,7 +40,7 @@ DECLARED = {
     "dataset.*.images": Path | None,
     "optimizer.params.lr_factors.*": float,
 }
-"""Kinds of settings whose defaults do not tell them."""
+"""The kinds of settings whose defaults do not show them."""
 
 SECTIONS = "train", "dataset", "dataloader", "model", "optimizer", "lr_multiplier"
 POSITIVE = (
@@ -60,12 +60,12 @@ FRACTION = (
     "val_fraction",
 )  # fmt: skip
 ANY_SIGN = ("train.seed", "dataset.split_seed", "seed")
-OURS = ("dab_detr.", "detectron2.", "torch.", "fvcore.")  # the ranges are of their arguments
+OURS = ("dab_detr.", "detectron2.", "torch.", "fvcore.")  # the ranges hold only for arguments of these packages
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One value of a config: its key, the hint of what it takes, and whether it is an argument of code that we know."""
+    """A value in a config, with its key and type hint. known: whether the code that takes it is in `OURS`."""
 
     key: str
     value: object
@@ -77,8 +77,11 @@ class Setting:
 class Schema:
     """The settings of one config.
 
-    cfg: a config with its overrides. before: the config without them, for what is known from nowhere else.
-    overridden: keys that overrides have set. names: other names of keys, for messages. file: that the rest comes from.
+    cfg: a config with its overrides.
+    before: the config without them. Its values show the kind of a setting that has neither a hint nor a default.
+    overridden: keys that overrides have set.
+    names: other names of keys, for messages.
+    file: the config file, which messages name for values that no override has set.
     """
 
     cfg: DictConfig
@@ -88,7 +91,7 @@ class Schema:
     file: str = ""
 
     def check(self) -> None:
-        """Raise ValueError for the first value that is of another kind than the setting takes, or out of its range."""
+        """Raise ValueError for the first value of the wrong kind or out of range."""
         content = OmegaConf.to_container(self.cfg, resolve=False)
         defaults = {
             x: OmegaConf.to_container(node) for x, node in (("train", train_node()), ("dataset", dataset_node()))
@@ -98,7 +101,7 @@ class Schema:
             example = declared.get(setting.key)
             if setting.hint is None and setting.known and example is None and self.sets(setting.key):
                 example = examples.get(setting.key)
-                if isinstance(example, str) and "${" in example:  # a reference does not tell the kind
+                if isinstance(example, str) and "${" in example:  # a reference does not show the kind
                     example = None
             if fault := self.fault(setting, example):
                 raise ValueError(self.message(setting, fault))
@@ -108,12 +111,12 @@ class Schema:
         return any(under(x, key) for x in self.overridden)
 
     def fault(self, setting: Setting, example: object) -> str | None:
-        """What the setting takes, if its value is not that."""
+        """Say what the setting takes, if its value does not fit; otherwise None."""
         key, value, hint = setting.key, setting.value, setting.hint
         hint = next((x for pattern, x in DECLARED.items() if fnmatchcase(key, pattern)), hint)
         if isinstance(value, str) and "${" in value:
             if not any(under(key, x) for x in self.overridden):
-                return None  # what it refers to is checked itself
+                return None  # the value that it refers to has its own check
             try:
                 value = OmegaConf.to_container(OmegaConf.create({"x": OmegaConf.select(self.cfg, key)}))["x"]
             except OmegaConfBaseException as error:
@@ -130,7 +133,7 @@ class Schema:
         return range_fault(key, value, hint) if setting.known else None
 
     def message(self, setting: Setting, takes: str) -> str:
-        """The error: where the value is, what the setting takes, what it got, and the way out of a common slip."""
+        """The error: the place, what the setting takes, what it got, and a hint for common mistakes."""
         key, value = setting.key, setting.value
         name = f"{self.names[key]} ({key})" if key in self.names else key
         where = "" if not self.file or any(under(key, x) for x in self.overridden) else f"{self.file}: "
@@ -149,7 +152,10 @@ WHOLE = "a whole number"
 
 
 def settings_of(content: object, key: str = "") -> Iterator[Setting]:
-    """Every setting of a config, inner nodes too, with the hints of the functions and classes that nodes call."""
+    """Yield every setting of a config, inner nodes included, with the type hint of the argument that it becomes.
+
+    Raises ValueError for a setting that is not an argument of the function or class that its node calls.
+    """
     hints, target, open_ended, known = {}, None, True, True
     if isinstance(content, dict) and content.get("_target_") is not None:
         target = target_of(content["_target_"], key)
@@ -167,17 +173,17 @@ def settings_of(content: object, key: str = "") -> Iterator[Setting]:
 
 
 def target_of(target: object, key: str) -> Callable:
-    """The function or class that a node calls. Raises ValueError for a name of none."""
+    """The function or class that a node calls. Raises ValueError if it cannot be imported."""
     if callable(target):
         return target
     try:
         return locate(target)
-    except Exception as error:  # an import runs any code
+    except Exception as error:  # an import runs code, which can raise anything
         raise ValueError(f"{key}._target_ names {target!r}, which cannot be imported: {error}") from error
 
 
 def leaves_and_branches(content: object, key: str = "") -> Iterator[tuple[str, object]]:
-    """(dotted key, value) of everything in a config."""
+    """Yield (dotted key, value) for every leaf and every inner node of a config."""
     entries = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
     for name, value in entries:
         path = f"{key}.{name}" if key else str(name)
@@ -192,14 +198,17 @@ def under(key: str, other: str) -> bool:
 
 @functools.cache
 def listed(key: str, patterns: tuple[str, ...]) -> bool:
-    """Whether the end of a key, without the numbers of elements, is among patterns."""
+    """Whether the end of a key matches one of the patterns. Indices of list elements do not count."""
     names = [x for x in key.split(".") if not x.isdecimal()]
     ends = [".".join(names[i:]) for i in range(len(names))]
     return any(fnmatchcase(end, pattern) for end in ends for pattern in patterns)
 
 
 def range_fault(key: str, value: object, hint: object) -> str | None:
-    """The range of a number, if it is out of it. Numbers are finite, and whole numbers not negative."""
+    """Say what range a number must be in, if it is outside; otherwise None.
+
+    All numbers must be finite. Whole numbers must not be negative, except those in `ANY_SIGN`.
+    """
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
     kind = WHOLE if hint is int or hint == int | None else "a number"
@@ -210,12 +219,12 @@ def range_fault(key: str, value: object, hint: object) -> str | None:
     if listed(key, FRACTION):
         return None if 0 <= value <= 1 else "a number from 0 to 1"
     if value < 0 and not listed(key, ANY_SIGN) and (isinstance(value, Integral) or listed(key, NOT_NEGATIVE)):
-        return f"{kind} from 0 on"
+        return f"{kind}, 0 or more"
     return None
 
 
 def expand_home(cfg: DictConfig) -> None:
-    """Expand `~` at the start of every text of a config, in place: it is a path."""
+    """Expand `~` at the start of every text in a config, in place. Such a text is a path."""
     for key, value in leaves_and_branches(OmegaConf.to_container(cfg, resolve=False)):
         if isinstance(value, str) and value.startswith("~"):
             OmegaConf.update(cfg, key, os.path.expanduser(value))

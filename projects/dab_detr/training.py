@@ -1,4 +1,4 @@
-"""Training in one call: what a notebook and train_net.py use."""
+"""Training in one call, for notebooks and for train_net.py."""
 
 import argparse
 import os
@@ -62,17 +62,17 @@ def train(
     overwrite: bool = False,
     eval_only: bool = False,
 ) -> TrainingResult:
-    """Train a model by a config, in this process.
+    """Train the model of a config in this process.
 
     config: a LazyConfig or a yacs yaml of Detectron2.
     overrides: `a.b=value` on the config, such as "dataset.root=my/folder".
     resume: continue from the last checkpoint in the output folder.
     overwrite: train in a folder that holds a training. The earlier files move to a folder inside it first.
-    eval_only: evaluate and do not train.
+    eval_only: evaluate without training.
 
-    Raises ValueError for what has to be set right before time is spent: in the config, the overrides, the data or the
-    output folder; TrainingError for what ends a training that has begun; and KeyboardInterrupt after Ctrl-C, with
-    everything saved.
+    Raises ValueError, before time is spent, if the config, the overrides, the data or the output folder must be
+    corrected. Raises TrainingError if a training that has begun cannot continue, and KeyboardInterrupt after Ctrl-C,
+    with everything saved.
     """
     args = argparse.Namespace(config_file=os.fspath(config), opts=list(overrides), resume=resume, eval_only=eval_only)
     cfg = load(config, overrides)

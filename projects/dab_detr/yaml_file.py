@@ -5,7 +5,7 @@ import os
 import yaml
 from detectron2.utils.file_io import PathManager
 
-TUPLE = "tag:yaml.org,2002:python/tuple"  # the one tag of Python's that Detectron2's own configs have
+TUPLE = "tag:yaml.org,2002:python/tuple"  # the only Python tag in Detectron2's own configs
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -30,18 +30,18 @@ def read_yaml(path: str | os.PathLike) -> dict:
     except yaml.constructor.ConstructorError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ValueError(
-            f"config {path}{line} is refused, nothing of it was run: {error.problem}. A yaml config holds plain data "
-            "and no tags of Python, except !!python/tuple"
+            f"config {path}{line} is refused before any of it runs: {error.problem}. A yaml config holds plain "
+            "data, and no Python tags except !!python/tuple"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"config {path} is not yaml: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict | None):
-        raise ValueError(f"config {path} must have keys and values, and holds a {type(content).__name__}")
+        raise ValueError(f"config {path} must hold keys and values, not a {type(content).__name__}")
     return content or {}
 
 
 def check_yaml(path: str | os.PathLike) -> None:
-    """Raise ValueError, as `read_yaml` does, for a yaml config or a file among its `_BASE_` that is not plain data."""
+    """Raise ValueError, as `read_yaml` does, if a yaml config or one of its `_BASE_` files is not plain data."""
     waiting, seen = [os.path.normpath(path)], set()
     while waiting:
         path = waiting.pop()

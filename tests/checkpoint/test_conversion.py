@@ -255,7 +255,7 @@ def test_transformers_needs_the_config(tmp_path):
 
 def test_wrong_names_are_counted(tmp_path):
     torch.save({"model": instantiate(small()).state_dict()}, tmp_path / "ours.pth")
-    with pytest.raises(ValueError, match="gives 2 names, the model has 3 outputs"):
+    with pytest.raises(ValueError, match="gives 2 names, but the model has 3 outputs"):
         convert(tmp_path / "ours.pth", tmp_path / "x.pth", "--to", "dab_detr", "--class-names", "a", "b")
 
 

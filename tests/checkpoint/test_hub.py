@@ -79,7 +79,7 @@ def test_a_file_of_a_repository_is_downloaded_alone(server, cache):
         ),
         ("config.json", "hf://me/tiny", ValueError, "the repository has no config.json"),
         (None, "hf://me/none", OSError, "no such repository, or it needs a login"),
-        (None, "hf://me", ValueError, "an address of the hub is hf://owner/repository"),
+        (None, "hf://me", ValueError, "write hf://owner/repository"),
         (None, "hf://me/tiny/none.pth", ValueError, "the repository has no none.pth"),
     ],
 )

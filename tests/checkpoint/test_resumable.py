@@ -40,7 +40,7 @@ def test_otherwise_the_newest_whole_one_with_a_warning(folder, caplog, harm):
     else:
         last.write_bytes(last.read_bytes()[: 300 * (harm == "cut")])
     assert newest(folder).name == "model_final.pth"
-    assert "model_final.pth is the newest whole one, after 25 iterations" in caplog.text
+    assert "The newest intact one is model_final.pth, after 25 iterations" in caplog.text
 
 
 def test_damaged_ones_are_passed_over(folder):

@@ -74,7 +74,7 @@ def test_an_evaluation_leaves_the_splits_of_the_training(tmp_path):
 
 def test_a_folder_and_files_at_once_are_an_error(tmp_path):
     files = write(tmp_path, "val", content())
-    with pytest.raises(ValueError, match="leave out it or dataset.val.annotations"):
+    with pytest.raises(ValueError, match="remove either it or dataset.val.annotations"):
         configured(str(yolo(tmp_path / "d")), f"dataset.val.annotations={files['annotations']}", *settings(tmp_path))
 
 
@@ -89,7 +89,7 @@ def test_a_word_that_is_no_folder_ends_the_command(tmp_path, capsys):
     for words in ([str(tmp_path / "none")], ["--config-file", str(LAZY), "train.max_iter", "3"], [str(tmp_path)] * 2):
         with pytest.raises(SystemExit):
             arguments(*words)
-        assert "give one folder that exists; overrides look like" in capsys.readouterr().err
+        assert "give one folder that exists, then overrides such as" in capsys.readouterr().err
     assert train_net.parse([str(tmp_path), "train.seed=1"]).config_file == str(train_net.CONFIG)
 
 

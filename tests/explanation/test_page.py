@@ -92,7 +92,7 @@ def test_pictures_and_classes_that_do_not_fit_annotations_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"truth\.json has no picture other\.png; it has same\.png"):
         Annotations(file, ["4"]).of("other.png")
     assert len(Annotations(file, ["4"]).of("folder/same.png").labels) == 1
-    with pytest.raises(ValueError, match=r"has objects of \['4'\], and the model's classes are \['cat'\]"):
+    with pytest.raises(ValueError, match=r"has objects of \['4'\], but the model's classes are \['cat'\]"):
         Annotations(file, ["cat"])
     (tmp_path / "other.json").write_text("[]")
     with pytest.raises(ValueError, match="other.json is not an annotation file in COCO format"):

@@ -56,7 +56,7 @@ def test_norm_is_over_channels():
 
 
 def test_a_base_with_several_maps_and_strides_out_of_reach_are_refused():
-    with pytest.raises(ValueError, match=r"must have one output, it has \['res4', 'res5'\]"):
+    with pytest.raises(ValueError, match=r"must have one output, but it has \['res4', 'res5'\]"):
         SimplePyramid(base=resnet(depth=18, width=4, out_features=["res4", "res5"]))
     with pytest.raises(ValueError, match=r"may have \['res2', 'res3', 'res4', 'res5'\] on this base, not \['res6'\]"):
         SimplePyramid(base=vit(), out_features=["res5", "res6"])

@@ -141,8 +141,8 @@ def test_a_released_model_by_its_name(tiny_release, tmp_path, monkeypatch):
 
 
 WRONG = {
-    "nothing to look at": ([], "give images, before the overrides of the config, or --video"),
-    "both": (["a.png", "--video", "b.mp4"], "give images, before the overrides of the config, or --video"),
+    "nothing to look at": ([], "give either images, before the overrides of the config, or --video"),
+    "both": (["a.png", "--video", "b.mp4"], "give either images, before the overrides of the config, or --video"),
     "no batch": (["a.png", "--json", "x.json", "--batch-size", "0"], "--batch-size must be 1 or more"),
     "a missing image": (["a.png", "--json", "x.json"], "a.png does not exist"),
     "a missing video": (["--video", "b.mp4", "--json", "x.json"], "video b.mp4 does not exist"),

@@ -10,7 +10,7 @@ from .rename import RenameTable, Rule
 TRANSFORMER = "query_head.transformer"
 HEADS = {"rcnn": "roi_head.0.bbox_head.fc_cls.weight", "atss": "bbox_head.0.atss_cls.weight"}  # in their order
 
-ENCODINGS = {  # of the samples of a head
+ENCODINGS = {  # the encodings of a head's samples
     "aux_pos_trans": "box.0",
     "aux_pos_trans_norm": "box.1",
     "pos_feats_trans": "feature.0",
@@ -19,8 +19,10 @@ ENCODINGS = {  # of the samples of a head
 
 
 def detector(num_layers: int, num_maps: int) -> Iterator[Rule]:
-    """The parts that detect, except the backbone. num_layers: layers of the decoder. The heads after those of the last
-    layer are the encoder's."""
+    """Yield the rules for the parts that detect, except the backbone.
+
+    num_layers: layers of the decoder; the heads with this index belong to the encoder. num_maps: the backbone's maps.
+    """
     yield from channel_mapper(num_maps, norm="gn")
     yield Rule(f"{TRANSFORMER}.level_embeds", "neck.level_embed")
     yield from mmcv_deformable_layers(TRANSFORMER)
@@ -46,7 +48,7 @@ def detector(num_layers: int, num_maps: int) -> Iterator[Rule]:
 
 
 def auxiliary_heads(heads: Sequence[str]) -> Iterator[Rule]:
-    """The parts that only training has: RPN, RoI head, ATSS head, and the queries from their samples.
+    """Yield the rules for the parts that only training has: RPN, RoI head, ATSS head, and queries from their samples.
 
     heads: the names in our models of the heads that give queries, in their order.
     """
@@ -95,8 +97,11 @@ def table_of_theirs(state: Mapping[str, Tensor]) -> RenameTable:
 
 
 def completed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The renamed state dict in our models' form: their convolutions before a norm have no bias, and the proposal
-    network's channels are ordered by ratio, then size, where ours are ordered by size, then ratio."""
+    """Return the renamed state dict in the form of our models.
+
+    Their convolutions before a norm have no bias; ours get zeros. Their proposal network orders its channels by ratio,
+    then size; ours orders them by size, then ratio.
+    """
     state = dict(state)
     for name, tensor in list(state.items()):
         if name.startswith("neck.projections.") and name.endswith(".0.weight"):

@@ -11,17 +11,17 @@ from .formats import Format
 
 logger = logging.getLogger(__name__)
 
-CONVERT = "if yours were trained otherwise, convert them first: tools/convert_checkpoint.py ... --to dab_detr"
+CONVERT = "if yours were trained with other settings, convert them first: tools/convert_checkpoint.py ... --to dab_detr"
 
 # parts of keys that only such backbones have
 BACKBONES = {"relative_position_bias_table": "Swin Transformer", "pos_embed": "ViT", ".attn.qkv": "ViT", ".rope": "ViT"}
 
 
 def check_family(found: Format, weights: Mapping[str, Tensor], model: nn.Module, *, inference: bool) -> None:
-    """Raise ValueError, in one line with the overrides that fit, for a model that cannot use the weights.
+    """Raise ValueError if the model's settings do not fit the weights, in one line with the right overrides.
 
     found: the format of the weights. weights: the state dict under our names.
-    inference: whether the model will detect with the weights as they are. Then another selection gives a warning.
+    inference: whether the model will detect with the weights as they are. If so, another selection gives a warning.
 
     A part that has no such setting passes.
     """
@@ -42,15 +42,15 @@ def other_settings(needs: Mapping[str, object], model: nn.Module) -> str:
 
 
 def check_backbone(found: Format, weights: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Raise ValueError if the weights have a transformer as backbone of which the model has no tensor."""
+    """Raise ValueError if the weights have a transformer as backbone, and the model has none of its tensors."""
     keys = [key for key in weights if key.startswith("backbone.")]
     kind = next((kind for part, kind in BACKBONES.items() if any(part in key for key in keys)), None)
     if kind and not set(keys) & model.state_dict().keys():
         own = type(getattr(model, "backbone", model)).__name__
         raise ValueError(
-            f"these weights of {found.name} have a {kind} in its authors' form as backbone, which no config here "
-            f"builds (timm's has no norm after its maps), the model has a {own}: take weights with a ResNet, or set "
-            f"model.backbone to a {kind} with the same names"
+            f"these weights of {found.name} have its authors' own {kind} as backbone, and the model has a {own}. No "
+            f"config here builds that {kind} (timm's has no norm after its maps): use weights with a ResNet, or set "
+            f"model.backbone to a {kind} with the same parameter names"
         )
 
 
@@ -68,7 +68,10 @@ def check_levels(found: Format, weights: Mapping[str, Tensor], model: nn.Module)
 
 
 def heads(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, bool]:
-    """Whether all decoder layers of the weights share a head, by config key; empty for one layer, here or there."""
+    """Whether the decoder layers of the weights share their heads, by config key.
+
+    Empty if the weights or the model have only one layer.
+    """
     layers = getattr(getattr(model, "decoder", None), "layers", ())
     if min(len(layers), count_layers(weights)) < 2:
         return {}
@@ -93,6 +96,6 @@ def setting(model: nn.Module, key: str, default: object) -> object:
 
 
 def same(have: object, needed: object) -> bool:
-    """Whether a setting has the value that the weights need; 16 bits round large numbers."""
+    """Whether a setting has the value that the weights need. The tolerance allows for rounding to 16 bits."""
     numbers = isinstance(needed, float) and isinstance(have, int | float)
     return math.isclose(have, needed, rel_tol=0.01) if numbers else have == needed

@@ -6,18 +6,18 @@ from torch import Tensor
 
 
 def check_finite(content: object, path: str) -> None:
-    """Raise FloatingPointError for a tensor with an infinite number or NaN anywhere in a checkpoint to be saved."""
+    """Raise FloatingPointError if any tensor of a checkpoint that is about to be saved is not finite."""
     for key, tensor in tensors(content):
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise FloatingPointError(
-                f"{path} is not written: {key} has numbers that are infinite or NaN. The checkpoints that are there "
-                "stay as they are. Continue from the last one with --resume and a lower optimizer.lr or "
+                f"{path} is not written: {key} has numbers that are infinite or NaN. Earlier checkpoints stay "
+                "as they are. Continue from the last one with --resume and a lower optimizer.lr or "
                 "optimizer.max_norm"
             )
 
 
 def tensors(content: object, key: str = "") -> Iterator[tuple[str, Tensor]]:
-    """(dotted key, tensor) of all tensors in nested mappings, lists and tuples."""
+    """Yield (dotted key, tensor) for all tensors in nested mappings, lists and tuples."""
     if isinstance(content, Tensor):
         yield key, content
     elif isinstance(content, Mapping):

@@ -1,4 +1,4 @@
-"""Weights on the Hugging Face hub: `hf://owner/repository`, in the layout of transformers, or one file of it."""
+"""Weights on the Hugging Face hub: `hf://owner/repository`, in the layout of transformers, or one file in it."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def split_address(address: str) -> tuple[str, str | None, str | None]:
     repository, _, file = rest.partition("/")
     repository, _, revision = repository.partition("@")
     if not owner or not repository:
-        raise ValueError(f"{address}: an address of the hub is hf://owner/repository, with @revision or /file after it")
+        raise ValueError(f"{address}: write hf://owner/repository, optionally with @revision or /file after it")
     return f"{owner}/{repository}", revision or None, file or None
 
 
@@ -49,7 +49,7 @@ def find(address: str, repository: str, revision: str | None, names: tuple[str, 
 
 
 class MissingFileError(ValueError):
-    """A repository does not have a file."""
+    """Raised if a repository does not have a file."""
 
 
 def download(address: str, repository: str, revision: str | None, file: str) -> str:
@@ -62,8 +62,8 @@ def download(address: str, repository: str, revision: str | None, file: str) -> 
         return hf_hub_download(repository, file, revision=revision)
     except errors.LocalEntryNotFoundError as error:
         raise OSError(
-            f"{address}: the hub cannot be reached, and its cache has no {file}. Where there is a network, run "
-            f"`hf download {repository} --local-dir folder`. Copy the folder, and give its path instead. "
+            f"{address}: the hub cannot be reached, and its cache has no {file}. On a machine with a network, run "
+            f"`hf download {repository} --local-dir folder`. Copy the folder here, and give its path instead. "
             f"({first_line(error.__cause__ or error)})"
         ) from error
     except errors.EntryNotFoundError as error:

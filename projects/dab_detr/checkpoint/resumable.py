@@ -1,4 +1,4 @@
-"""Finds the checkpoint to resume from: the last one, or the newest that is whole."""
+"""Finds the checkpoint to resume from: the last one, or the newest that is intact."""
 
 import logging
 import re
@@ -9,14 +9,14 @@ import torch
 
 from .integrity import check_zip
 
-# Checkpoints with the state of the training. model_best and model_final_ema have weights alone.
+# Checkpoints with the state of the training. model_best and model_final_ema have only weights.
 STATES = re.compile(r"model_(\d{7}|final)\.pth")
 
 logger = logging.getLogger(__name__)
 
 
 def states(folder: str | Path) -> list[Path]:
-    """The checkpoints in a folder with the state of a training, whole or not, by name."""
+    """The checkpoints in a folder with the state of a training, intact or not, sorted by name."""
     folder = Path(folder)
     return sorted(x for x in folder.iterdir() if STATES.fullmatch(x.name)) if folder.is_dir() else []
 
@@ -30,10 +30,12 @@ def tagged(folder: str | Path) -> Path | None:
 
 
 def newest(folder: str | Path) -> Path | None:
-    """The checkpoint to resume from: the one that `last_checkpoint` names if it is whole, otherwise the whole one with
-    the most iterations, with a warning. None for a folder without checkpoints.
+    """The checkpoint to resume from; None for a folder without checkpoints.
 
-    Raises ValueError if there are checkpoints and none is whole.
+    It is the one that `last_checkpoint` names. If that one is missing or damaged, it is the intact one with the most
+    iterations, and a warning says so.
+
+    Raises ValueError if there are checkpoints and none is intact.
     """
     last, found = tagged(folder), states(folder)
     if last and is_whole(last):
@@ -42,15 +44,19 @@ def newest(folder: str | Path) -> Path | None:
         return None
     whole = {path: iterations(path) for path in found if is_whole(path)}
     if not whole:
-        raise ValueError(f"{folder} has checkpoints, but none of them can be read: {', '.join(x.name for x in found)}")
+        names = ", ".join(x.name for x in found)
+        raise ValueError(
+            f"{folder} has checkpoints, but none of them can be read: {names}. Restore one, or start again with "
+            "--overwrite"
+        )
     best = max(whole, key=whole.get)
     why = f"{last.name} is {'damaged' if last.exists() else 'missing'}" if last else "last_checkpoint is missing"
-    logger.warning("%s: %s. %s is the newest whole one, after %d iterations.", folder, why, best.name, whole[best])
+    logger.warning("%s: %s. The newest intact one is %s, after %d iterations.", folder, why, best.name, whole[best])
     return best
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint exists and is as it was written."""
+    """Whether a checkpoint exists and is intact."""
     try:
         check_zip(path)
     except (ValueError, OSError, zipfile.BadZipFile):
@@ -59,5 +65,5 @@ def is_whole(path: Path) -> bool:
 
 
 def iterations(path: Path) -> int:
-    """The number of iterations before a checkpoint was saved; 0 if it is not stated."""
+    """The number of iterations before a checkpoint was saved; 0 if the file does not say."""
     return int(torch.load(path, map_location="cpu", mmap=True).get("iteration", -1)) + 1

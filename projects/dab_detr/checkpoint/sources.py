@@ -17,7 +17,7 @@ from .writing import atomic_write
 
 
 def local_weights(path: str | os.PathLike) -> str:
-    """Return the file or folder on this machine for an address of weights, which is downloaded once.
+    """Return the file or folder on this machine for an address of weights. Each address is downloaded once.
 
     path: a file, a folder written by transformers, a URL, `zoo://name` for a model of `zoo.table`, or
         `hf://owner/repository` for one on the Hugging Face hub.
@@ -33,9 +33,9 @@ def local_weights(path: str | os.PathLike) -> str:
 
 
 def released_weights(model: ReleasedModel) -> str:
-    """The file of a released model in the cache, downloaded if it is not there, and checked.
+    """Return the file of a released model in the cache. It is downloaded if it is missing, and checked.
 
-    Raises OSError if it cannot be downloaded, and for a wrong file. The message names the file and its place.
+    Raises OSError if it cannot be downloaded, and for a wrong file. The message names the file and its path.
     """
     path = cache_folder() / "zoo" / f"{model.name}.pth"
     if not path.is_file():
@@ -48,10 +48,10 @@ def released_weights(model: ReleasedModel) -> str:
             download(model.url, path, partial(check_download, model=model, record=record_of(path)))
         except OSError as error:
             raise OSError(
-                f"{error}. Without a network: get this file on another machine and save it as {path}"
+                f"{error}. Or save the file as {path}, where every later command finds it"
             ) from error
     if differences := differences_of(path, model, record_of(path)):
-        raise OSError(f"{path} is not the file of {model.name}: {differences}. Remove it, and it is downloaded again")
+        raise OSError(f"{path} is not the file of {model.name}: {differences}. Remove it to download it again")
     return str(path)
 
 
@@ -68,9 +68,9 @@ def check_download(path: Path, *, model: ReleasedModel, record: Path) -> None:
 
 
 def differences_of(path: Path, model: ReleasedModel, record: Path) -> str:
-    """Compare a file with the size and hash in the table, or, where it has none, with those of the first download.
+    """Compare a file with the size and hash in the table, or if it has none, with those of the first download.
 
-    Returns the differences in words, empty for none. The first file leaves its size and hash in `record`.
+    Returns the differences in words, empty for none. The first download stores its size and hash in `record`.
     """
     found = {"size": path.stat().st_size, "sha256": sha256_of(path)}
     published = {key: getattr(model, key) for key in found if getattr(model, key) is not None}

@@ -25,8 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 def use_recipe(cfg: DictConfig, train: str, val: str | None, touched: Sequence[str], *, trains: bool = True) -> None:
-    """Apply the rules of `recipe` to keys that no override has set. Afterwards `train.recipe` is None, because the
-    config has all values.
+    """Apply the rules of `recipe` to the keys that no override has set.
+
+    Afterwards `train.recipe` is None, because the config has all values.
 
     train, val: registered names of the datasets. touched: the keys that overrides have set.
     trains: whether this is a training. If not, the settings of `train`, such as the moving average, stay unchanged.
@@ -35,7 +36,7 @@ def use_recipe(cfg: DictConfig, train: str, val: str | None, touched: Sequence[s
         return
     cfg.train.recipe = None
     rules = recipe(situation(cfg, train, val, touched))
-    logger.info("train.recipe=auto sets what no override sets (docs/own_data.md has the rules):")
+    logger.info("train.recipe=auto chooses every setting that no override sets (docs/own_data.md has the rules):")
     apply(cfg, [x for x in rules if trains or not x.key.startswith("train.")], touched)
 
 
@@ -85,28 +86,28 @@ def apply(cfg: DictConfig, rules: Iterable[Rule], touched: Sequence[str]) -> Non
         if any(same_branch(rule.key, key) for key in touched):
             logger.info("  %s: left as you set it", rule.key)
         elif not has(cfg, rule.key):
-            logger.info("  %s: left out, the config has no such key", rule.key)
+            logger.info("  %s: skipped, because the config has no such key", rule.key)
         else:
             OmegaConf.update(cfg, rule.key, rule.value, merge=False, force_add=True)
             logger.info("  %s", rule)
 
 
 def has(cfg: DictConfig, key: str) -> bool:
-    """Whether a config has a key. A list has its numbers as keys."""
+    """Whether a config has a key. The path to it may contain list indices."""
     node, _, last = key.rpartition(".")
     parent = OmegaConf.select(cfg, node) if node else cfg
     return OmegaConf.is_dict(parent) and last in parent
 
 
 def same_branch(key: str, other: str) -> bool:
-    """Whether one of two keys lies under the other, or they are the same."""
+    """Whether two keys are the same, or one lies below the other."""
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
 def use_overfit(cfg: DictConfig, train: str, touched: Sequence[str]) -> None:
-    """Train and evaluate on the same few pictures, by `overfit_rules`; afterwards `train.overfit` is 0.
+    """Make the config train and evaluate on the same few pictures, by `overfit_rules`. `train.overfit` becomes 0.
 
-    If model and data fit each other, AP rises towards 100. If they do not, more pictures will not help.
+    If model and data fit each other, AP rises toward 100. If they do not, more pictures will not help.
 
     train: registered name of the dataset.
 
@@ -116,24 +117,26 @@ def use_overfit(cfg: DictConfig, train: str, touched: Sequence[str]) -> None:
     if not number:
         return
     if number < 1:
-        raise ValueError(f"train.overfit must be the number of pictures to learn by heart, got {number}")
+        raise ValueError(f"train.overfit must be a number of pictures, 1 or more, got {number}")
     cfg.train.overfit = 0
     metadata = MetadataCatalog.get(train)
     if not metadata.get("json_file"):
-        raise ValueError(f"train.overfit needs a dataset with an annotation file, {train} has none")
+        raise ValueError(
+            f"train.overfit needs an annotation file, and the dataset {train} has none: set dataset.train.annotations"
+        )
     path = Path(cfg.train.output_dir, FOLDER, "overfit.json").absolute()
     chosen = from_main(lambda: write_few(Path(metadata.json_file), dataset_dicts(name=train), number, path))
     for split in ("train", "val"):
         cfg.dataset[split].update(name=None, annotations=str(path), images=metadata.image_root)
     given = cfg.dataloader.train.total_batch_size if BATCH in touched else None
     logger.info(
-        "train.overfit=%d trains and evaluates on the same %d pictures; AP should rise towards 100:", number, chosen
+        "train.overfit=%d trains and evaluates on the same %d pictures; AP should rise toward 100:", number, chosen
     )
     apply(cfg, overfit_rules(chosen, given, cfg.dataloader.test.mapper.augmentations), touched)
 
 
 def write_few(source: Path, records: Sequence[dict], number: int, path: Path) -> int:
-    """Write the annotations of some images with objects to `path`. Returns how many images these are."""
+    """Write the annotations of at most `number` images with objects to `path`. Returns the number of images."""
     full = [x for x in records if any(not y.get("iscrowd") for y in x["annotations"])]
     if not full:
         raise ValueError(f"train.overfit: no image in {source} has objects")

@@ -8,7 +8,7 @@ from ..checkpoint.description import read_description
 from ..checkpoint.resumable import newest
 from .description import plain_lazy
 
-# Sections whose settings may change on a resume. The rest of the model decides what its weights mean.
+# Settings that may change on a resume. All others in the model decide what its weights mean.
 MAY_CHANGE = (
     "dataloader.",
     "dataset.",
@@ -48,8 +48,8 @@ def check_changes(cfg: DictConfig) -> None:
         key = refused[0]
         raise ValueError(
             f"--resume cannot change {key} from {changed[key][0]} to {changed[key][1]}, because the weights were "
-            f"trained with it. Leave {', '.join(refused[:SHOWN])} as in {path}, or train in another train.output_dir "
-            "from train.init_checkpoint"
+            f"trained with the earlier value. Leave {', '.join(refused[:SHOWN])} as in {path}, or start a new training "
+            "from train.init_checkpoint in another train.output_dir"
         )
     for key, (old, new) in sorted(changed.items()):
         logger.info("Changed since the last run: %s from %s to %s", key, old, new)

@@ -14,7 +14,7 @@ from ..conversion import dataset_from_folder
 from ..conversion.damage import DamagedDataset
 
 FOLDER = "dataset"  # the folder of the annotation files, in the output folder
-EVALUATED = "dataset_evaluation"  # the same of an evaluation, so that it leaves those of a training
+EVALUATED = "dataset_evaluation"  # the same for an evaluation, which must not replace those of a training
 
 T = TypeVar("T")
 
@@ -48,11 +48,11 @@ def use_folder(cfg: DictConfig, args: argparse.Namespace, touched: Sequence[str]
 
 
 def check_alone(dataset: DictConfig, touched: Sequence[str]) -> None:
-    """Raise ValueError if a split is given besides the folder of both."""
+    """Raise ValueError if the config names a split in addition to the folder with both."""
     given = [key for key in touched if key.startswith(("dataset.train", "dataset.val."))]
     given += [f"dataset.{split}.annotations" for split in ("train", "val") if dataset[split].annotations]
     if given:
-        raise ValueError(f"dataset.root is a folder with both splits: leave out it or {given[0]}")
+        raise ValueError(f"dataset.root is a folder with both splits: remove either it or {given[0]}")
 
 
 def converted(cfg: DictConfig, folder: str) -> dict[str, dict[str, str]]:
@@ -79,7 +79,7 @@ def converted(cfg: DictConfig, folder: str) -> dict[str, dict[str, str]]:
 
 
 def splits_of_earlier(output_dir: str) -> dict[str, dict[str, str]] | None:
-    """The splits of an earlier training in this folder that converted a dataset, otherwise None."""
+    """The splits that an earlier training in this folder made from a dataset; None if there are none."""
     path, folder = Path(output_dir, "config.yaml"), Path(output_dir, FOLDER).absolute()
     if not path.is_file():
         return None

@@ -14,14 +14,14 @@ from tqdm import tqdm
 from .screen import show
 from .trackers import trackers
 
-LINES_EVERY = 30.0  # seconds, where the screen is not a terminal
-WINDOW = 20  # iterations that a loss on the screen is the median of, as in the log
+LINES_EVERY = 30.0  # seconds between lines, if the screen is not a terminal
+WINDOW = 20  # iterations in the median of a loss on the screen, as in the log
 
 
 def progress_writers(output_dir: str, max_iter: int, others: Sequence[str] = ()) -> list[EventWriter]:
-    """Detectron2's writers: to the log (on CPU too with the memory in use), metrics.json and TensorBoard.
+    """Detectron2's writers, for the log (with peak memory on a CPU too), metrics.json and TensorBoard.
 
-    others: names of `trackers` beside them.
+    others: names of further writers, see `trackers`.
     """
     writers = default_writers(output_dir, max_iter) + trackers(others, output_dir)
     if not torch.cuda.is_available() and sys.platform != "win32":
@@ -30,7 +30,7 @@ def progress_writers(output_dir: str, max_iter: int, others: Sequence[str] = ())
 
 
 class _WithMemory(logging.LoggerAdapter):
-    """Add the peak memory of this process to the line of progress, as Detectron2 does on GPUs."""
+    """Adds the peak memory of this process to the progress line, as Detectron2 does on GPUs."""
 
     def process(self, msg, kwargs):
         from resource import RUSAGE_SELF, getrusage  # not on Windows
@@ -41,9 +41,9 @@ class _WithMemory(logging.LoggerAdapter):
 
 
 class Progress:
-    """A progress bar on a terminal; elsewhere lines, the first after the first step, then one every half minute.
+    """A progress bar on a terminal; elsewhere a line after the first step and then every half minute.
 
-    total, start: numbers of steps, of all and of those already done. title: what is counted.
+    total: the number of steps. start: how many of them are already done. title: the name of the steps.
     """
 
     def __init__(self, total: int, *, start: int = 0, title: str = ""):
@@ -75,7 +75,7 @@ class Progress:
 
 
 class Shown(Iterable, Sized):
-    """A loader whose progress is shown while it is iterated over."""
+    """Wraps a loader, and shows the progress of a pass over it."""
 
     def __init__(self, loader, title: str):
         self.loader, self.title = loader, title
@@ -94,7 +94,7 @@ class Shown(Iterable, Sized):
 
 
 class ShowProgress(HookBase):
-    """Show the progress of a training: its losses and the last AP. Its place is last, in the main process."""
+    """Shows the progress of a training, its losses and the last AP. It must be the main process's last hook."""
 
     def before_train(self) -> None:
         self.progress = Progress(self.trainer.max_iter, start=self.trainer.start_iter, title="iteration")
@@ -107,7 +107,7 @@ class ShowProgress(HookBase):
 
 
 def numbers(storage: EventStorage) -> str:
-    """The losses of the last layer, medians of the last iterations, and the last AP, in a few words."""
+    """The last layer's losses (medians over `WINDOW` iterations) and the last AP, in a few words."""
     histories, latest = storage.histories(), storage.latest()
     shown = {"total_loss": "loss", "loss_ce": "class", "loss_bbox": "box", "loss_giou": "giou"}
     found = [f"{word} {histories[name].median(WINDOW):.3g}" for name, word in shown.items() if name in histories]

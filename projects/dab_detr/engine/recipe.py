@@ -15,7 +15,7 @@ Weights = Literal["detector", "backbone", "none"]
 STEPS = {"detector": 3000, "backbone": 20000, "none": 30000}
 EPOCHS = {"detector": (24, 300), "backbone": (50, 1000), "none": (75, 1500)}  # the fewest and the most
 EVALUATIONS, PATIENCE = 40, 15
-SIDE, ENLARGED = 800, 5 / 3  # the shorter side for COCO, whose pictures have 480
+SIDE, ENLARGED = 800, 5 / 3  # the shorter side for COCO, and its ratio to COCO's median, 480
 SIDE_ON_CPU, LEAST_SIDE, STEP = 480, 320, 32
 GIB_PER_PICTURE = 4  # of a GPU's memory, at a shorter side of 800
 AUGMENTATION = "dataloader.train.mapper.augmentations"
@@ -30,7 +30,7 @@ class Situation:
     released: address of the released weights of the config; None if there are none, or if they are not wanted.
     learning_rate: the config's learning rate, for batches of `base_batch`.
     queries: the config's number of queries. max_detections: the evaluation's limit for an image.
-    batch, iterations, epochs: given by the user; None if the rules decide.
+    batch, iterations, epochs: the values that the user has set; None if the rules decide.
     memory: the memory of one GPU in GiB; None for a CPU. processes: the number of processes.
     """
 
@@ -84,14 +84,17 @@ def start(situation: Situation) -> Iterator[Rule]:
 
 
 def batch_for(situation: Situation) -> int:
-    """The largest power of two of at most 16, or 4 on a CPU, with at least five batches in an epoch."""
+    """The batch size: the largest power of two with at least five batches in an epoch, at most 16, or 4 on a CPU.
+
+    It is rounded up to a multiple of the number of processes.
+    """
     most = max(1, min(16 if situation.memory else 4, situation.data.images // 5))
     batch = 2 ** int(math.log2(most))
     return math.ceil(batch / situation.processes) * situation.processes
 
 
 def steps(situation: Situation, batch: int, side: int) -> Iterator[Rule]:
-    """The batch, its parts, and the learning rate that fits it."""
+    """The batch size, the number of micro-batches, and the learning rate that fits."""
     if situation.batch is None:
         reason = f"at least 5 batches in an epoch of {situation.data.images} pictures"
         reason += "" if situation.memory else ", and at most 4 pictures on a CPU"
@@ -100,16 +103,16 @@ def steps(situation: Situation, batch: int, side: int) -> Iterator[Rule]:
     fits = max(1, int(situation.memory / GIB_PER_PICTURE * (SIDE / side) ** 2)) if situation.memory else 2
     parts = next(n for n in range(1, share + 1) if share % n == 0 and share / n <= fits)
     if parts > 1:
-        reason = f"{share // parts} pictures at a time are what the memory is sure to hold; the steps stay the same"
+        reason = f"the memory is sure to hold {share // parts} pictures at a time; the optimizer's steps stay the same"
         yield Rule(key="train.accumulate", value=parts, reason=reason)
     rate = float(f"{situation.learning_rate * math.sqrt(batch / situation.base_batch):.2g}")
     if rate != situation.learning_rate:
-        reason = f"{situation.learning_rate:g} is for batches of {situation.base_batch}, and goes with their root"
+        reason = f"{situation.learning_rate:g} is for batches of {situation.base_batch}; the rate follows their root"
         yield Rule(key="optimizer.lr", value=rate, reason=reason)
 
 
 def iterations_for(situation: Situation, batch: int) -> tuple[int, str]:
-    """The number of steps and the reason, which is empty if the user has given the number."""
+    """The number of steps, and the reason, which is empty if the user has set the number."""
     weights = "detector" if situation.released else situation.weights
     epoch = max(1, situation.data.images // batch)
     if situation.iterations or situation.epochs:
@@ -118,11 +121,11 @@ def iterations_for(situation: Situation, batch: int) -> tuple[int, str]:
     epochs = min(most, max(least, math.ceil(STEPS[weights] / epoch)))
     begins = {"detector": "a detector", "backbone": "a backbone alone", "none": "random weights"}[weights]
     why = {least: "the fewest epochs", most: "the most epochs"}.get(epochs, f"about {STEPS[weights]:,} steps")
-    return epochs * epoch, f"{epochs} epochs of {epoch} steps, {why} from {begins}"
+    return epochs * epoch, f"{epochs} epochs of {epoch} steps, {why} when starting from {begins}"
 
 
 def schedule(iterations: int) -> Iterator[Rule]:
-    """The course of the learning rate."""
+    """The learning rate schedule and its warm-up."""
     yield Rule(
         key="lr_multiplier",
         value={
@@ -130,7 +133,7 @@ def schedule(iterations: int) -> Iterator[Rule]:
             "start_value": 1.0,
             "end_value": 0.01,
         },
-        reason="the rate falls all the time, so that early stopping does not come before a late drop",
+        reason="the rate falls steadily, so that early stopping does not come before a late drop",
     )
     warmup = min(500, iterations // 20)
     if warmup:
@@ -148,11 +151,11 @@ def averaging(situation: Situation, iterations: int) -> Iterator[Rule]:
         yield Rule(
             key="train.eval_period",
             value=math.ceil(iterations / EVALUATIONS),
-            reason=f"{EVALUATIONS} evaluations make a curve",
+            reason=f"{EVALUATIONS} evaluations are enough for a curve",
         )
-        yield Rule(key="train.best.metric", value="ema/bbox/AP", reason="the average is what will be used")
+        yield Rule(key="train.best.metric", value="ema/bbox/AP", reason="the averaged weights are the ones to keep")
         yield Rule(key="train.early_stopping.metric", value="ema/bbox/AP", reason="the same metric as for the best")
-        reason = f"{PATIENCE} of {EVALUATIONS} evaluations without a better one: the training only learns by heart"
+        reason = f"after {PATIENCE} of {EVALUATIONS} evaluations without a better one, the training only overfits"
         yield Rule(key="train.early_stopping.patience", value=PATIENCE, reason=reason)
 
 
@@ -185,7 +188,7 @@ def colors(situation: Situation) -> Iterator[Rule]:
     images = situation.data.images
     strength = 0.4 if images < 1000 else 0.2 if images < 10_000 else 0.0
     if strength:
-        reason = f"{images} pictures show few lights and cameras: brightness, contrast and saturation vary"
+        reason = f"{images} pictures show few lights and cameras, so brightness, contrast and saturation vary"
         yield Rule(key=f"{AUGMENTATION}.color", value=strength, reason=reason)
 
 
@@ -194,7 +197,7 @@ def crowds(situation: Situation) -> Iterator[Rule]:
     most = situation.data.most_objects
     wanted = 100 * math.ceil(1.5 * most / 100)
     if wanted > situation.queries:
-        reason = f"a picture has {most} objects: half as many queries more than that"
+        reason = f"1.5 times the {most} objects of the fullest picture, rounded up to hundreds"
         yield Rule(key="model.queries.num_queries", value=wanted, reason=reason)
         yield Rule(key="model.selection.num_select", value=wanted, reason="as many as there are queries")
     if wanted > situation.max_detections:
@@ -203,16 +206,16 @@ def crowds(situation: Situation) -> Iterator[Rule]:
 
 
 def overfit_rules(pictures: int, batch: int | None, test_augmentations: Any) -> list[Rule]:
-    """The settings with which a training learns a few pictures by heart.
+    """The settings with which a training overfits a few pictures.
 
     batch: the batch size that the user has given. test_augmentations: the node of the augmentations in an evaluation.
     """
-    reason = "learning by heart needs the same pictures each time"
-    still = "nothing that changes the pictures, the weights or the end"
+    reason = "overfitting needs the same pictures each time"
+    still = "nothing else may change the weights or end the training"
     return [
-        Rule(key="dataloader.train.total_batch_size", value=batch or min(pictures, 4), reason="small steps are fast"),
+        Rule(key="dataloader.train.total_batch_size", value=batch or min(pictures, 4), reason="small batches are fast"),
         Rule(key=AUGMENTATION, value=test_augmentations, reason=reason),
-        Rule(key="train.max_iter", value=1000, reason="enough for a model from any weights"),
+        Rule(key="train.max_iter", value=1000, reason="enough from any starting weights"),
         Rule(key="train.eval_period", value=100, reason="a curve of ten evaluations"),
         Rule(key="train.ema.enabled", value=False, reason=still),
         Rule(key="train.best.metric", value="bbox/AP", reason=still),

@@ -1,4 +1,4 @@
-"""The output folder of a run: no run destroys another, and no two runs share a folder at one time."""
+"""Guards the output folder of a run: no run destroys another, and no two runs use a folder at the same time."""
 
 import fcntl
 import logging
@@ -29,7 +29,7 @@ RUN_FILES = (
     "preview",
     "report.html",
 )
-# what tells a training from a command that failed before it
+# only a training leaves these; a command that failed before it does not
 SIGNS = ("last_checkpoint", "metrics.json", "model_*.pth")
 
 logger = logging.getLogger(__name__)
@@ -40,10 +40,10 @@ held: dict[str, IO[str]] = {}  # the locks of this process, by folder
 def claim(folder: str, *, resume: bool, overwrite: bool) -> None:
     """Take a folder for one training: the main process locks it until `release`.
 
-    resume: the training goes on with what the folder holds. overwrite: it moves an earlier run aside, see `set_aside`.
+    resume: continue the training in the folder. overwrite: move an earlier run aside first, see `set_aside`.
 
-    Raises ValueError in all processes for a folder that another training is using, and for one that holds a training,
-    unless it is to be resumed or moved aside.
+    Raises ValueError in all processes if another training is using the folder, or if it holds a training and neither
+    `resume` nor `overwrite` is set.
     """
     problem = None
     if comm.is_main_process():
@@ -69,7 +69,7 @@ def earlier_run(folder: str) -> ValueError | None:
     return ValueError(
         f"{folder} holds a training ({', '.join(found[:3])}{' ...' if found[3:] else ''}). Give another "
         "train.output_dir (in a yaml config OUTPUT_DIR), or continue that training with --resume, or start again with "
-        "--overwrite, which first moves its files to a folder inside"
+        "--overwrite, which first moves its files to a folder inside it"
     )
 
 
@@ -87,7 +87,7 @@ def lock(folder: str) -> None:
         owner = file.read().strip() or "an unknown process"
         file.close()
         raise ValueError(
-            f"another training writes to {folder} ({owner}). Give another train.output_dir, or stop that one first"
+            f"another training writes to {folder} ({owner}). Give another train.output_dir, or stop that training first"
         ) from None
     except OSError as error:  # some network disks have no locks
         logger.warning("%s cannot be locked (%s): make sure that no other training writes there.", folder, error)
@@ -117,4 +117,4 @@ def set_aside(folder: Path) -> None:
     aside.mkdir()
     for path in found:
         path.rename(aside / path.name)
-    logger.warning("The files of the earlier training are in %s now.", aside)
+    logger.warning("The files of the earlier training are now in %s.", aside)

@@ -1,4 +1,4 @@
-"""Where messages go: the screen has what a reader needs, and log.txt has everything."""
+"""Directs messages: the screen shows what a reader needs, and log.txt has everything."""
 
 import logging
 import os
@@ -12,20 +12,20 @@ from tqdm import tqdm
 LOGGERS = "detectron2", "fvcore", "dab_detr"
 WARNINGS = "py.warnings"  # of libraries, by `warnings.warn`
 TABLES = "detectron2.evaluation.coco_evaluation"
-LOG_ONLY = "dab_detr.evaluation", "dab_detr.visualization"  # their files are named at the end
-FAILED = "detectron2.engine.train_loop"  # logs an exception that ends the program with an error of its own
+LOG_ONLY = "dab_detr.evaluation", "dab_detr.visualization"  # at the end, the screen names the files
+FAILED = "detectron2.engine.train_loop"  # logs an exception that the program reports anyway
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def direct_messages(output_dir: str, *, rank: int = 0, tables: bool = False) -> None:
     """Send all messages to `log.txt` in the output folder, and those for the reader to the screen.
 
-    The main process alone has the screen. The others log to `log.txt.rank1` and so on. Warnings of libraries go to the
-    log. A second call, for another training in this process, takes the place of the first.
+    Only the main process writes to the screen. The others log to `log.txt.rank1` and so on. Warnings of libraries go to
+    the log. A second call, for another training in this process, replaces the first.
 
     tables: whether the screen shows the tables of evaluations.
     """
-    for name in LOGGERS:  # with the arguments that default_setup has, which then adds no handlers again
+    for name in LOGGERS:  # with the arguments of default_setup, so that it adds no handlers later
         if name == "detectron2":
             setup_logger(output_dir, distributed_rank=rank)
         else:
@@ -45,7 +45,7 @@ def direct_messages(output_dir: str, *, rank: int = 0, tables: bool = False) -> 
 
 
 class LogFile(logging.StreamHandler):
-    """A file with every message, appended to, without the escape codes of colors."""
+    """Appends every message to a file, without the escape codes of colors."""
 
     def __init__(self, path: str):
         super().__init__(PathManager.open(path, "a"))
@@ -58,9 +58,9 @@ class LogFile(logging.StreamHandler):
 
 
 class Screen(logging.Handler):
-    """The screen: messages of this project, and warnings; above a progress bar, if there is one.
+    """Shows messages of this project and warnings, above the progress bar if there is one.
 
-    tables: whether tables of evaluations are shown too.
+    tables: whether to show tables of evaluations too.
     """
 
     def __init__(self, *, tables: bool):
@@ -80,7 +80,7 @@ class Screen(logging.Handler):
 
 
 def from_any(record: logging.LogRecord, names: tuple[str, ...]) -> bool:
-    """Whether one of these modules, or of those below them, logged a record."""
+    """Whether one of these modules, or a module below them, logged a record."""
     return f"{record.name}.".startswith(tuple(f"{name}." for name in names))
 
 

@@ -24,7 +24,7 @@ def check_shared_memory(loader: Iterable) -> None:
         most = int(loader.num_workers * free / needed)
         raise ValueError(
             f"{PLACE} has {free / 2**20:.0f} MiB free, and {loader.num_workers} data workers need about "
-            f"{needed / 2**20:.0f} MiB: give dataloader.num_workers={most}, or more shared memory (docker run "
+            f"{needed / 2**20:.0f} MiB: set dataloader.num_workers={most}, or provide more shared memory (docker run "
             "--shm-size=8g)"
         )
 

@@ -17,7 +17,7 @@ SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if
 CTRL_C = "Ctrl-C"
 
 GRACE = 25
-"""Seconds that a step or an evaluation has to end after a signal. Those that take longer are broken off."""
+"""Seconds that a step or an evaluation may take after a signal. If it takes longer, it is aborted."""
 
 FINAL = "model_final"
 """The checkpoint of a finished training."""
@@ -44,14 +44,16 @@ class Stopped(BaseException):
 
 
 class Stopping(HookBase):
-    """Save and end the training after the step in which SIGTERM, SIGUSR1 or Ctrl-C came or a hook asked, in any of the
-    processes. Data workers, which such signals often reach too, continue.
+    """Saves and ends the training after a step, on SIGTERM, SIGUSR1, Ctrl-C or the request of a hook.
 
-    A step that does not end within `GRACE` seconds, for example because it waits for data, is broken off, and so is an
-    evaluation: then the last checkpoint counts. A second Ctrl-C breaks off at once.
+    A signal to one process ends all of them after the same step. Such signals often reach data workers too; these
+    continue.
 
-    The hook must come after all hooks with a state, and before those that only report, which report once more after
-    training.
+    A step that does not end within `GRACE` seconds, for example because it waits for data, is aborted, and so is an
+    evaluation. Then the last checkpoint counts. A second Ctrl-C aborts at once.
+
+    This hook must come after all hooks with state, and before the hooks that only report, because these report once
+    more after training.
     """
 
     def __init__(self, checkpointer: DABDETRCheckpointer):
@@ -59,13 +61,13 @@ class Stopping(HookBase):
         self.handlers = {}
 
     def ask(self, reason: str, name: str | None = None) -> None:
-        """End the training after this step. `name` names the checkpoint; by default the iteration does."""
+        """End the training after this step. name: of the checkpoint; by default it has the iteration."""
         if self.reason is None:
             self.reason, self.name = reason, name
 
     def before_train(self) -> None:
         global _training
-        if threading.current_thread() is threading.main_thread():  # others cannot ask for signals
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers in no other thread
             self.handlers = {number: signal.signal(number, self._signalled) for number in SIGNALS}
             self.handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._break_off)
             _training = True
@@ -104,13 +106,15 @@ class Stopping(HookBase):
         raise Stopped(f"{self.reason.partition(';')[0]}, and this step did not end in time; {way}", saved=False)
 
     def _agreed(self) -> str | None:
-        """Return the reason to end of the first process that has one."""
+        """Return the reason to end, from the first process that has one; None if none has."""
         return next(filter(None, comm.all_gather(self.reason)), None)
 
 
 def pass_signals_on() -> None:
-    """Let a launching process leave signals to the processes that train, and end after them. A terminal sends Ctrl-C to
-    all of them by itself."""
+    """Make a launching process pass signals on to the processes that train, so that it ends after them.
+
+    It does not pass on Ctrl-C, because a terminal sends that to all of them.
+    """
 
     def pass_on(number: int, _) -> None:
         for child in multiprocessing.active_children() if number != signal.SIGINT else ():
@@ -121,7 +125,7 @@ def pass_signals_on() -> None:
 
 
 def _heed_parent_only() -> None:
-    """Let a process forked during a training end by these signals only if its parent sends them."""
+    """Make a process that was forked during a training end on these signals only if its parent sends them."""
     if _training:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         threading.Thread(target=_wait_for_parent, args=(os.getppid(),), daemon=True).start()

@@ -1,4 +1,4 @@
-"""What a training says at its beginning, after evaluations, and at its end."""
+"""Texts for the screen: at the start of a training, after an evaluation, and at the end."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +10,12 @@ from torch import nn
 from ..report.commands import checkpoint_in, evaluating, predicting
 
 WEIGHTS = {
-    "model_best.pth": "weights of the best evaluation",
-    "model_final.pth": "weights of the end",
-    "model_final_ema.pth": "their moving average",
+    "model_best.pth": "weights with the best evaluation",
+    "model_final.pth": "final weights",
+    "model_final_ema.pth": "final moving average of the weights",
 }
 FILES = {
-    "report.html": "everything in one page",
+    "report.html": "everything on one page",
     "preview/contact_sheet.png": "ground truth and predictions",
     "curves.png": "losses and AP",
     "inference/classes.csv": "results by class",
@@ -24,7 +24,7 @@ FILES = {
 
 
 def beginning(cfg: DictConfig, model: nn.Module, *, images: int | None, start: int) -> str:
-    """What is trained, on what, how long and where to. `images`: of the training, if it is known."""
+    """Describe a training: model, data, length, device and output folder. images: the number of training images."""
     settings, batch = cfg.train, cfg.dataloader.train.get("total_batch_size")
     trained = millions(sum(x.numel() for x in model.parameters() if x.requires_grad))
     everything = millions(sum(x.numel() for x in model.parameters()))
@@ -54,7 +54,7 @@ def data_line(cfg: DictConfig, model: nn.Module, images: int | None) -> str:
 
 
 def named(name: object) -> str:
-    """The name of a dataset; a node that makes one goes by its function."""
+    """The name of a dataset; for a node that makes one, the name of the function that it calls."""
     if isinstance(name, DictConfig):
         target = name.get("_target_")
         return getattr(target, "__name__", str(target).rpartition(".")[2])
@@ -66,7 +66,7 @@ def millions(count: int) -> str:
 
 
 def evaluated(results: Mapping, *, after: int | None = None) -> str | None:
-    """One line about an evaluation, with the averaged weights' results named as theirs; None if there are none."""
+    """Describe the results of an evaluation, and those of the averaged weights, in one line; None without results."""
     parts = [scores(results)] if scores(results) else []
     if scores(results.get("ema", {})):
         parts.append(f"the moving average of the weights (EMA) has {scores(results['ema'])}")
@@ -75,17 +75,17 @@ def evaluated(results: Mapping, *, after: int | None = None) -> str | None:
 
 
 def scores(results: Mapping) -> str:
-    """AP, AP50 and AP75 and the validation loss, as far as an evaluation found them."""
+    """AP, AP50, AP75 and the validation loss, if the evaluation has them."""
     boxes, losses = results.get("bbox", {}), results.get("validation", {})
     found = [f"{name} {boxes[name]:.1f}" for name in ("AP", "AP50", "AP75") if name in boxes]
     return ", ".join([*found, *(f"validation loss {losses[x]:.3g}" for x in ("total_loss",) if x in losses)])
 
 
 def ending(folder: str, done: int, *, evaluates: bool, allow: Sequence[str] = ()) -> str:
-    """What a training has left, and the commands that use it.
+    """List the files of a finished training, and the commands that use them.
 
-    done: iterations, over all its parts. evaluates: whether there is data to evaluate on.
-    allow: parts of one's own that the config names, which a prediction has to allow.
+    done: the number of iterations, including those before a resume. evaluates: whether there is data to evaluate on.
+    allow: the user's own parts in the config, which a prediction must allow.
     """
     path = Path(folder)
     left = {name: text for name, text in (WEIGHTS | FILES).items() if (path / name).is_file()}

@@ -77,10 +77,10 @@ class Explanation:
         return [part for part in PARTS if has[part]]
 
     def attention(self, detection: int, layer: int, part: str = "attention") -> np.ndarray:
-        """(heads, H, W) attention of a detection's query over the cells of the image, each head's sum is 1.
+        """(heads, H, W) attention of a detection's query over the cells of the image. Each head sums to 1.
 
-        part: one of `PARTS`: the full attention; the softmax of the contents' or the positions' product alone; or the
-            attention without width and height modulation.
+        part: one of `PARTS`: the full attention; the softmax of the content product or the position product alone; or
+            the attention without width and height modulation.
 
         Raises ValueError for a part that the detector does not have, such as maps of deformable attention.
         """

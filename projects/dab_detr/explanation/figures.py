@@ -39,7 +39,7 @@ def positional_kernel(width_ratio: float, height_ratio: float, temperature: floa
 
 
 def temperatures() -> Figure:
-    """Kernels at three temperatures: the lower the temperature, the smaller the place that a query looks at."""
+    """Kernels at three temperatures: the lower the temperature, the smaller the area that a query looks at."""
     maps = [positional_kernel(1.0, 1.0, t) for t in TEMPERATURES]
     return in_a_row(maps, [f"temperature {t:g}" for t in TEMPERATURES])
 
@@ -139,8 +139,13 @@ def layers_of_a_dataset(study: LayerStudy) -> Figure:
 
 
 def anchors_in_use(study: LayerStudy) -> Figure:
-    """The anchors that the queries start from: a circle's area is the number of objects that the query found, its color
-    their mean size. Crosses found nothing. Raises ValueError for queries without anchors."""
+    """The anchors that the queries start from.
+
+    A circle's area is the number of objects that the query found, and its color is their mean size. A cross is a query
+    that found nothing.
+
+    Raises ValueError for queries without anchors.
+    """
     if not study.anchors.shape[1]:
         raise ValueError("these queries have no anchors to draw")
     figure = Figure(figsize=(4.8, 4.2), layout="constrained")
@@ -157,7 +162,7 @@ def anchors_in_use(study: LayerStudy) -> Figure:
         linewidths=0.5,
         alpha=0.85,
     )
-    figure.colorbar(circles, label="mean size of its objects (part of the picture's side)")
+    figure.colorbar(circles, label="mean size of its objects (fraction of the picture's side)")
     axes.set(xlim=(0, 1), ylim=(1, 0), xlabel="x", ylabel="y", aspect="equal")
     axes.set_title(f"{used.sum()} of {len(used)} queries found {study.wins.sum()} objects", fontsize=10)
     return figure

@@ -27,10 +27,10 @@ class LayerStudy:
     """The decoder layers of a detector on pictures with N objects together.
 
     ap: (layers,) COCO's AP of each layer's predictions, in percent.
-    matches: (layers, N) the query that the matcher of training gives each object in each layer, -1 for none.
+    matches: (layers, N) the query that training's matcher assigns to each object in each layer, -1 for none.
     anchors: (Q, D) the anchors that the queries start from; in two-stage detectors those of the last picture.
     wins: (Q,) the number of objects that the last layer matches to each query.
-    sides: (Q,) the mean of sqrt(width * height) of these objects as a part of the picture, NaN for none.
+    sides: (Q,) the mean of sqrt(width * height) of these objects as a fraction of the picture, NaN for none.
     """
 
     ap: np.ndarray
@@ -46,7 +46,7 @@ class LayerStudy:
 
 
 def study_layers(predictor: Predictor, sources: Iterable[Source], annotations: Annotations) -> LayerStudy:
-    """Run a detector on pictures with annotations. Raises ValueError without a picture that has an object."""
+    """Run a detector on pictures with annotations. Raises ValueError if none of them has an object."""
     matches, detections, pictures, boxes = [], [], [], []
     for source in sources:
         truth = annotations.of(source.name)
@@ -87,7 +87,7 @@ def predict_all(predictor: Predictor, prepared: Prepared) -> tuple[Prediction, n
 
 
 def match(predictor: Predictor, prediction: Prediction, truth: Truth, size: tuple[int, int]) -> np.ndarray:
-    """(layers, N) the query of each object in each layer, by the matcher of training. size: height, width."""
+    """(layers, N) the query of each object in each layer, by training's matcher. size: height, width."""
     device = prediction.logits.device
     scale = torch.tensor([size[1], size[0], size[1], size[0]], dtype=torch.float)
     boxes = box_convert(torch.as_tensor(truth.boxes, dtype=torch.float) / scale, "xyxy", "cxcywh")

@@ -9,13 +9,13 @@ from ..visualization.html import filled, jpeg_address
 from .explanation import Explanation
 
 TEMPLATE = Path(__file__).with_name("page.html")
-MAP_BYTES = 3_600_000  # the size of all attention maps in a page; base64 turns three bytes into four
+MAP_BYTES = 3_600_000  # limit for all maps on a page; base64 turns three bytes into four
 
 
 def page(explanation: Explanation) -> str:
     """The page of an explanation: its picture, and for each detection everything that `Explanation` knows.
 
-    Attention maps have 8 bits, and are averaged over blocks of cells where they would make the page too large.
+    Attention maps have 8 bits. If they would make the page too large, they are averaged over blocks of cells.
     """
     block = block_size(explanation)
     parts, count = explanation.parts(), len(explanation.detections)

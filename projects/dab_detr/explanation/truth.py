@@ -34,7 +34,7 @@ class Annotations:
             raise ValueError(f"{self.file} is not an annotation file in COCO format: {error!r}") from None
         used = {categories.get(category) for _, category, _, _ in objects}
         if unknown := sorted(map(str, used - set(class_names))):
-            raise ValueError(f"{self.file} has objects of {unknown}, and the model's classes are {list(class_names)}")
+            raise ValueError(f"{self.file} has objects of {unknown}, but the model's classes are {list(class_names)}")
         found: dict[str, list] = {name: [] for name in names.values()}
         for image, category, (x, y, width, height), crowd in objects:
             if image in names and not crowd:
@@ -49,4 +49,4 @@ class Annotations:
             if parts[start:] in self.objects:
                 rows = np.array(self.objects[parts[start:]], dtype=float).reshape(-1, 5)
                 return Truth(labels=rows[:, 0].astype(int), boxes=rows[:, 1:])
-        raise ValueError(f"{self.file} has no picture {picture}; it has {'/'.join(next(iter(self.objects), ()))} ...")
+        raise ValueError(f"{self.file} has no picture {picture}; it has {'/'.join(next(iter(self.objects), ()))}, ...")

@@ -1,6 +1,6 @@
 """A run of tools/predict.py: from its arguments to pictures and a file of detections.
 
-Everything that is found until an error or a signal is kept, in files that are whole.
+Detections from before an error or a signal are kept, in complete files.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from .video import Video, VideoWriter
 
 
 def run(args: argparse.Namespace) -> int:
-    """Detect, and print a line with the counts and places. Returns how many images were done in this run.
+    """Detect, and print a line with the counts and paths. Returns the number of images done in this run.
 
-    Under torchrun all processes call it together. Each detects in its share of the images.
+    Under torchrun, all processes call this together. Each detects in its share of the images.
     """
     processes = join()
     try:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_on_video(args: argparse.Namespace, predictor: Predictor) -> int:
-    """Detect in every frame of a video, until its end or, as a camera has none, until a signal."""
+    """Detect in every frame of a video. A camera has no end: it runs until a signal."""
     video = Video(int(args.video) if args.video.isdecimal() else args.video)
     film = args.output and args.output / f"{Path(video.name).stem}.mp4"
     check_written(args, [film] if film else [], [args.video])
@@ -50,17 +50,17 @@ def run_on_video(args: argparse.Namespace, predictor: Predictor) -> int:
 
 
 def run_on_images(args: argparse.Namespace, predictor: Predictor, processes: Processes) -> int:
-    """Detect in the images that are not done yet, in this process' share of them."""
+    """Detect in the images that are not done yet, in this process's share of them."""
     sources = sources_of(args.images)
     names = [x.name for x in sources]
     check_written(args, Pictures(args.output, names).paths() if args.output else [], names)
-    processes.wait()  # nobody writes before everybody has looked
+    processes.wait()  # no process may write before all have checked
     make_folders(args)
     file, taken = detections_file(args, predictor, names, processes), set()
     if args.resume:
         sources, taken = remaining(sources, file, args.output)
     pictures = Pictures(args.output, [x.name for x in sources], taken, share=processes.share) if args.output else None
-    processes.wait()  # nobody draws before everybody has seen what is drawn
+    processes.wait()  # no process may draw before all have listed the drawn pictures
     share = sources[processes.share]
     found = detect(args, predictor, share, progress=processes.rank == 0)
     images, objects, stopped = collect(drawn(found, pictures) if pictures else plain(found), file)
@@ -76,7 +76,7 @@ def run_on_images(args: argparse.Namespace, predictor: Predictor, processes: Pro
 
 
 def detect(args: argparse.Namespace, predictor: Predictor, images, progress: bool = True) -> Iterator[Detections]:
-    """The detections in some images, as the arguments ask for them."""
+    """Yield the detections in some images, with the settings of the arguments."""
     return predictor.predict(
         images,
         threshold=args.threshold,
@@ -90,7 +90,7 @@ def detect(args: argparse.Namespace, predictor: Predictor, images, progress: boo
 def collect(
     found: Iterator[tuple[Detections, dict]], file: StreamedFile | SharedFile | None
 ) -> tuple[int, int, KeyboardInterrupt | None]:
-    """Write all to the file. Returns the numbers of images and objects, and the signal that ended it, or None."""
+    """Write all detections. Returns the numbers of images and objects, and the signal that ended the run, or None."""
     images = objects = 0
     stopped = None
     try:
@@ -110,19 +110,19 @@ def collect(
 
 
 def plain(found: Iterator[Detections]) -> Iterator[tuple[Detections, dict]]:
-    """Yield each, with nothing to be written beside it."""
+    """Yield the detections of each image, with nothing else to write to the file."""
     for detections in found:
         yield detections, {}
 
 
 def drawn(found: Iterator[Detections], pictures: Pictures) -> Iterator[tuple[Detections, dict]]:
-    """Yield each with the name of its picture, which is saved before."""
+    """Save the picture of each image, then yield its detections with the picture's name."""
     for detections in found:
         yield detections, {"picture": pictures.save(detections.name, detections.draw())}
 
 
 def filmed(found: Iterator[Detections], path: Path, frames_per_second: float) -> Iterator[tuple[Detections, dict]]:
-    """Yield each after its frame is written to a video."""
+    """Write each frame to a video, then yield its detections."""
     with VideoWriter(path, frames_per_second) as writer:
         for detections in found:
             writer.write(detections.draw())
@@ -140,7 +140,7 @@ def head_of(args: argparse.Namespace, predictor: Predictor) -> dict:
 def detections_file(
     args: argparse.Namespace, predictor: Predictor, names: list[str], processes: Processes
 ) -> StreamedFile | SharedFile | None:
-    """The file of --json, with what is in it if the run is resumed; shared if there are, or were, several processes."""
+    """Open the file of --json, and keep its content if the run is resumed. Several processes get a shared file."""
     if not args.json:
         return None
     head = head_of(args, predictor)
@@ -175,7 +175,7 @@ def remaining(
 def check(args: argparse.Namespace, processes: Processes) -> None:
     """Raise ValueError for arguments that do not go together."""
     if bool(args.images) == bool(args.video):
-        raise ValueError("give images, before the overrides of the config, or --video")
+        raise ValueError("give either images, before the overrides of the config, or --video")
     if args.batch_size < 1:
         raise ValueError(f"--batch-size must be 1 or more, got {args.batch_size}")
     if args.max_pixels is not None:
@@ -185,12 +185,12 @@ def check(args: argparse.Namespace, processes: Processes) -> None:
     if args.resume and (args.video or args.overwrite):
         raise ValueError(f"--resume does not go together with {'--video' if args.video else '--overwrite'}")
     if args.video and processes.count > 1:
-        raise ValueError("--video is the work of one process: start it without torchrun")
+        raise ValueError("--video runs in one process: start it without torchrun")
     check_folders(args)
 
 
 def check_folders(args: argparse.Namespace) -> None:
-    """Raise ValueError if pictures would come to lie within a folder that is read, or a place is of the wrong kind."""
+    """Raise ValueError if --output lies in an input folder, or if --output is a file or --json a folder."""
     if args.output and args.output.exists() and not args.output.is_dir():
         raise ValueError(f"--output must be a folder, {args.output} is a file")
     if args.json and args.json.is_dir():
@@ -202,9 +202,9 @@ def check_folders(args: argparse.Namespace) -> None:
 
 
 def check_written(args: argparse.Namespace, pictures: list[Path], names: list[str]) -> None:
-    """Raise ValueError if a file to be written is one that is read, or, without --overwrite, one that exists.
+    """Raise ValueError if a file to write is also an input, or if it exists and --overwrite is not given.
 
-    pictures: pictures or a video to be written. names: files and URLs that are read.
+    pictures: the pictures or the video to write. names: the files and URLs to read.
     """
     numbers = {args.json, lines_beside(args.json), *parts_beside(args.json)} if args.json else set()
     if {x.resolve() for x in numbers} & {x.resolve() for x in pictures}:
@@ -217,7 +217,7 @@ def check_written(args: argparse.Namespace, pictures: list[Path], names: list[st
 
 
 def summary(args: argparse.Namespace, images: int, objects: int, left: int = 0, stopped: bool = False) -> str:
-    """The last line of a run: counts and places."""
+    """The last line of a run: counts and paths."""
     parts = [f"{images} images with {objects} objects"]
     if left:
         parts.append(f"{left} images {'are left, --resume continues with them' if stopped else 'could not be read'}")

@@ -30,7 +30,7 @@ class Processes:
 
     @property
     def share(self) -> slice:
-        """This process' share of a list."""
+        """This process's share of a list."""
         return slice(self.rank, None, self.count)
 
     def wait(self) -> None:
@@ -62,7 +62,9 @@ def join() -> Processes:
         return Processes()
     missing = [name for name in VARIABLES if name not in os.environ]
     if missing:
-        raise ValueError(f"RANK and WORLD_SIZE are set in the environment, as by torchrun, but {missing} are not")
+        raise ValueError(
+            f"RANK and WORLD_SIZE are set in the environment, as by torchrun, but {missing} are not: set all or none"
+        )
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     distributed.init_process_group("gloo", timeout=PATIENCE)
@@ -70,7 +72,7 @@ def join() -> Processes:
 
 
 class SharedFile:
-    """Writes detections as `StreamedFile` does, each process into a part beside the file, until `merge`.
+    """Writes detections as `StreamedFile` does. Each process writes its own part beside the file, until `merge`.
 
     A kill leaves the parts. Any number of processes can resume them.
 
@@ -95,7 +97,7 @@ class SharedFile:
         self.file = StreamedFile(part_beside(path, str(processes.rank)), head=head, resume=True)
 
     def prepare(self, resume: bool) -> None:
-        """Remove what an earlier run has left, or with `resume` make its file a part."""
+        """Remove the parts of an earlier run, or with `resume` turn its file into a part."""
         if not resume:
             for part in parts_beside(self.path):
                 part.unlink()
@@ -111,11 +113,11 @@ class SharedFile:
         self.file.add(detections, **more)
 
     def close(self) -> None:
-        """Complete this process' part."""
+        """Complete this process's part."""
         self.file.close()
 
     def merge(self) -> None:
-        """Write the file from all parts, and remove these. The first process calls it after all have closed theirs."""
+        """Write the file from all parts and remove them. Only one process calls this, after all have closed theirs."""
         parts = parts_beside(self.path)
         records = OrderedRecords(parts, self.names)
         with atomic_write(self.path) as file:
@@ -128,7 +130,7 @@ class SharedFile:
 
 
 class OrderedRecords:
-    """The records of several files of JSON lines in the order of the images. Only places are kept in memory.
+    """The records of several files of JSON lines in the order of the images. Only offsets are kept in memory.
 
     Images with the same name come in the order of their pictures. Records of other images come first.
     """

@@ -3,8 +3,9 @@
 Maps get a border of zeros. Points outside move onto it, so that no corner needs a check. Cells are counted in integers,
 because fp32 cannot tell the cells of large maps apart.
 
-N bags are the rows of queries and heads, T the points of all levels of a row. A bag lists the upper left cells of its
-T points, then the upper right, lower left and lower right ones, so that all arithmetic runs over contiguous numbers.
+There are N bags, one for each head of each query, and each has T points, over all levels. A bag lists the upper left
+cells of its T points, then the upper right, lower left and lower right ones, so that all arithmetic runs over
+contiguous numbers.
 """
 
 import warnings
@@ -22,7 +23,7 @@ Shapes = Sequence[tuple[int, int]]
 
 
 def sample_from_bags(value: Tensor, shapes: Shapes, points: Tensor, weights: Tensor) -> Tensor:
-    """`deformable.deformable_sample` by bags. Without a gradient, values of 16 bits stay in 16 bits."""
+    """Compute `deformable.deformable_sample` by bags. Without a gradient, values of 16 bits stay in 16 bits."""
     if torch.is_grad_enabled() and any(x.requires_grad for x in (value, points, weights)):
         value = full_precision(value)
     return Bags.apply(value, points, weights, shapes)
@@ -43,13 +44,15 @@ class Bags(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        """Gradients of value, points and weights. Cells and shares are computed again, which is cheaper than to keep
-        them."""
+        """Return the gradients of value, points and weights.
+
+        Cells and shares are computed again, because that is cheaper than keeping them.
+        """
         (value, points, weights), shapes = ctx.saved_tensors, ctx.shapes
         (left, x), (top, y) = places(points, shapes)
         index, table = cells(value, shapes, left, top), with_borders(value, shapes)
         grad = grad.reshape(-1, value.shape[-1])
-        a, b, c, d = products(table, index, grad).view(*x.shape[:3], 4, x.shape[3]).unbind(3)  # as `shares` has them
+        a, b, c, d = products(table, index, grad).view(*x.shape[:3], 4, x.shape[3]).unbind(3)  # ordered as in `shares`
         weight, upper, lower = weights.flatten(3), a + (b - a) * x, c + (d - c) * x
         along_x = (b - a + (d - c - b + a) * y) * weight
         along_y = (lower - upper) * weight
@@ -77,8 +80,10 @@ def inside(along: Tensor, points: Tensor, shapes: Shapes, axis: int) -> Tensor:
 
 
 def places(points: Tensor, shapes: Shapes) -> list[tuple[Tensor, Tensor]]:
-    """Along x and y, the cell before each point in its map with borders and the share of the next cell, each
-    (B, Q, heads, T)."""
+    """For x and for y, the cell before each point and the share of the next cell, each (B, Q, heads, T).
+
+    Cells are counted in the maps with borders.
+    """
     found = []
     for axis in range(2):
         side = sides(points, shapes, axis)
@@ -104,8 +109,10 @@ def cells(value: Tensor, shapes: Shapes, left: Tensor, top: Tensor) -> Tensor:
 
 
 def shares(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """(B, Q, heads, 4, T) the factor of each cell of a bag. weights: (B, Q, heads, levels, P). x, y: the shares of the
-    next cells, (B, Q, heads, T)."""
+    """(B, Q, heads, 4, T) the factor of each cell of a bag.
+
+    weights: (B, Q, heads, levels, P). x, y: the shares of the next cells, (B, Q, heads, T).
+    """
     weights = weights.flatten(3)
     lower = weights * y
     upper = weights - lower
@@ -126,7 +133,7 @@ def products(table: Tensor, index: Tensor, grad: Tensor) -> Tensor:
             return torch.autograd.grad(bags(table, index, ones.requires_grad_()), ones, grad)[0]
     starts = torch.arange(0, index.numel() + 1, index.shape[1], dtype=torch.int32)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR")  # is a beta in torch
+        warnings.filterwarnings("ignore", message="Sparse CSR")  # torch warns of its beta state
         places = torch.sparse_csr_tensor(
             starts, index.view(-1), ones.view(-1), (len(index), rows), check_invariants=False
         )

@@ -46,7 +46,7 @@ class SampleEncoding(nn.Module):
         self.feature = nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim)) if see_features else None
 
     def forward(self, boxes: Tensor, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Normalized boxes (B, Q, 4) and features (B, Q, C) to content (B, Q, C) and positions (B, Q, C) or None."""
+        """Encode normalized boxes (B, Q, 4) and features (B, Q, C) as content and positions (B, Q, C), or None."""
         x, y, *size = inverse_sigmoid(boxes, 1e-5).sigmoid().split(1, -1)
         sine = sine_embedding(torch.cat([y, x, *size], -1), self.dim // 2)  # comes out in the order x, y, w, h
         *embed, content = self.box(sine.to(self.box[0].weight.dtype)).chunk(self.parts, -1)
@@ -138,7 +138,7 @@ class Collaboration(nn.Module):
     def weights(self, counts: Tensor, shares: Sequence[int]) -> Tensor:
         """Weights (B,): one number per image, for all of its samples.
 
-        The samples of an image weigh as much as its objects together, and one sample as much as one object at most.
+        Together, the samples of an image weigh as much as its objects. One sample weighs at most as much as one object.
         Other images have no influence. In the original, all samples of the batch have the same weight.
 
         counts: (B,) samples of each image. shares: objects of each image, or 1 for losses that images share equally.
@@ -157,8 +157,11 @@ class Collaboration(nn.Module):
         return [draw(x, self.most, scene.generator()) for x, scene in zip(positives, scenes, strict=True)]
 
     def filled_up(self, objects: Sequence[Tensor], scenes: Sequence[Scene]) -> list[Tensor]:
-        """Choose as the original does: the same number of samples in every image, enough for the image with the most
-        positive ones and at least `FEWEST`. Only the samples up to the shortest image's number take part."""
+        """Choose samples as the original does, the same number in every image.
+
+        The number is enough for the image with the most positive samples, and at least `FEWEST`. If an image has fewer
+        samples than others, only that many of each image take part.
+        """
         fewest = min(len(x) for x in objects)
         positives = [(x[:fewest] >= 0).nonzero()[:, 0] for x in objects]
         number = max(FEWEST, min(self.most, max(len(x) for x in positives)))

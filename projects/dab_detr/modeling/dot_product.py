@@ -18,7 +18,7 @@ def attend(
     blocked: Tensor | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """Multi-head attention of queries (B, Q, E) over keys (B, S, E) with values (B, S, C), to (B, Q, C).
+    """Multi-head attention (B, Q, C) of queries (B, Q, E) over keys (B, S, E) with values (B, S, C).
 
     blocked: bool, broadcast to (B, heads, Q, S), True where a query must not see a key.
     """
@@ -34,9 +34,9 @@ def attend(
 def fused_is_faster(query: Tensor, key: Tensor, value: Tensor) -> bool:
     """Whether torch's fused kernel is faster for (B, heads, Q, E), (B, heads, S, E) and (B, heads, S, C).
 
-    We measured: on GPU it always is. On CPU it is in full precision, if query and value have the same width and the map
-    is large enough; in 16 bits its exponentials cost more than all products. A captured graph must not depend on the
-    size of the map, so there the fused kernel does all maps.
+    By our measurements, it always is on a GPU. On a CPU it is in full precision, if query and value have the same width
+    and the map is large enough. In 16 bits, its exponentials cost more than all products. A captured graph must not
+    depend on the size of the map, so it always uses the fused kernel.
     """
     if query.is_cuda:
         return True

@@ -20,8 +20,8 @@ class SimplePyramid(Backbone):
 
     base: a backbone whose only output has a stride of 8 or more, for example a ViT of timm or of Detectron2.
     dim: channels of every map.
-    out_features: named by stride: "res2" is stride 4, "res3" 8, "res4" 16, "res5" 32. A map may be up to four times as
-        fine as that of the base, and half as fine.
+    out_features: names of the maps. "res2" has stride 4, "res3" 8, "res4" 16 and "res5" 32. Maps may range from four
+        times as fine as the base's map to half as fine.
 
     Raises ValueError for a base with several outputs and for strides out of reach.
     """
@@ -30,7 +30,7 @@ class SimplePyramid(Backbone):
         super().__init__()
         shapes = base.output_shape()
         if len(shapes) != 1:
-            raise ValueError(f"model.backbone.base must have one output, it has {sorted(shapes)}")
+            raise ValueError(f"model.backbone.base must have one output, but it has {sorted(shapes)}")
         ((self.feature, shape),) = shapes.items()
         reach = {f"res{(shape.stride // 4).bit_length() - 1 + i}": 4 / 2**i for i in range(4)}
         if missing := [name for name in out_features if name not in reach]:
@@ -46,7 +46,7 @@ class SimplePyramid(Backbone):
         return self.base.size_divisibility
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images (B, 3, H, W) to feature maps (B, dim, h, w) by name."""
+        """Turn images (B, 3, H, W) into feature maps (B, dim, h, w) by name."""
         only = self.base(images)[self.feature]
         return {name: level(only) for name, level in zip(self._out_features, self.levels, strict=True)}
 

@@ -1,7 +1,7 @@
-"""Deformable sampling on a GPU as one Triton kernel, and one for its gradient.
+"""Deformable sampling on a GPU: one Triton kernel for the values, and one for the gradient.
 
-Triton compiles the kernels on their first call. Import this module only where they run. With TRITON_INTERPRET=1 in the
-environment before the import, Triton's interpreter runs them on the CPU, which is how the tests check them.
+Triton compiles the kernels on their first call. Import this module only where they can run. If TRITON_INTERPRET=1 is in
+the environment before the import, Triton's interpreter runs them on the CPU. The tests check them in this way.
 
 A row is one head of one query of one image. A program works on ROWS rows and adds up the points of all levels in
 registers, so that no sampled value is stored. It computes in fp64 for values in fp64, otherwise in fp32.
@@ -13,13 +13,15 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-UNSPECIALIZED = ("sides", "rows", "rows_per_image", "cells")  # numbers that change with the image without a new kernel
+UNSPECIALIZED = ("sides", "rows", "rows_per_image", "cells")  # change with the image, need no new kernel
 
 
 @triton.jit
 def cell_before(place, side):
-    """The last cell whose center is at or before `place`, in cells of a map with `side` of them. Places outside of the
-    map, infinite ones and NaN move to cells that do not exist."""
+    """The last cell whose center is at or before `place`, on an axis of a map with `side` cells.
+
+    Places outside the map, infinite ones and NaN move to cells that do not exist.
+    """
     near = tl.minimum(tl.maximum(place, -2.0), side + 1.0)
     return tl.where(place == place, tl.floor(near), -2.0)
 
@@ -39,7 +41,7 @@ def is_in_map(line, column, height, width):
 
 @triton.jit
 def read_cells(level, line, column, height, width, channel, wanted, STEP: tl.constexpr, TYPE: tl.constexpr):
-    """Values (ROWS, WIDTH) of one cell for each row, zero outside of the map."""
+    """Read the values (ROWS, WIDTH) of one cell for each row, zero outside the map."""
     where = level + (line * width + column) * STEP
     mask = wanted & is_in_map(line, column, height, width)[:, None]
     return tl.load(where[:, None] + channel[None, :], mask=mask, other=0.0).to(TYPE)
@@ -209,7 +211,7 @@ def launch(kernel, value: Tensor, shapes: tuple[tuple[int, int], ...], points: T
     block = max(1, elements // width)
     if not rows:
         return
-    with torch.cuda.device_of(value):  # Triton takes the current device
+    with torch.cuda.device_of(value):  # Triton launches on the current device
         kernel[(triton.cdiv(rows, block),)](
             value,
             points,
@@ -229,8 +231,8 @@ def launch(kernel, value: Tensor, shapes: tuple[tuple[int, int], ...], points: T
 
 
 def sample_by_kernel(value: Tensor, shapes: tuple[tuple[int, int], ...], points: Tensor, weights: Tensor) -> Tensor:
-    """`deformable.deformable_sample` by the kernels, in the type of the values.
+    """Compute `deformable.deformable_sample` by the kernels, in the type of the values.
 
-    The gradient of the values adds up in any order: two runs differ in their last bits.
+    The order in which the gradient of the values is added up is not fixed, so two runs differ in their last bits.
     """
     return Sampling.apply(value.contiguous(), points.contiguous(), weights.contiguous(), shapes)

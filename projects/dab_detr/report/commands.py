@@ -17,7 +17,7 @@ def checkpoint_in(folder: Path) -> Path:
 
 
 def override(key: str, value: str) -> str:
-    """An override as a shell takes it."""
+    """An override, quoted for the shell if needed."""
     return f"{key}={value}" if re.fullmatch(r"[\w./-]+", value) else shlex.quote(assignment(key, value))
 
 
@@ -33,7 +33,7 @@ def predicting(checkpoint: Path, allow: Sequence[str] = ()) -> str:
 
 
 def evaluating(folder: Path, checkpoint: Path) -> str:
-    """The command that evaluates a checkpoint of the training in a folder once more."""
+    """The command that evaluates a checkpoint of the training in a folder again."""
     return (
         f"python train_net.py --config-file {shlex.quote(f'{folder}/config.yaml')} --eval-only "
         f"{override('train.init_checkpoint', str(checkpoint))} {override('train.output_dir', f'{folder}_evaluation')}"
@@ -50,7 +50,7 @@ def commands(folder: Path, allow: Sequence[str] = ()) -> Section:
             "See what the queries looked at:",
             f"python tools/explain.py --checkpoint {checkpoint} picture.jpg --output explained{allowing}",
         ),
-        ("Evaluate once more:", evaluating(folder, best)),
+        ("Evaluate again:", evaluating(folder, best)),
         ("Continue after an interruption:", f"python train_net.py --config-file {config} --resume"),
         (
             "Export as one graph from image to boxes:",
@@ -58,5 +58,5 @@ def commands(folder: Path, allow: Sequence[str] = ()) -> Section:
             f"{allowing}",
         ),
     ]
-    note = f"Run them in the clone of the project. {best.name} is the checkpoint that they use."
+    note = f"Run these commands in your clone of the project. They use the checkpoint {best.name}."
     return Section(title="Commands", note=note, commands=found)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, BoxMode, Instances, pairwise_iou
 
-OVERLAP = 0.5  # least IoU between a detection and its object
+OVERLAP = 0.5  # lowest IoU between a right detection and its object
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A picture with its detections, and counts of those from the threshold up."""
+    """A picture with its detections, and counts of the detections that reach the threshold and of missed objects."""
 
     record: dict
     detections: Instances
@@ -25,7 +25,7 @@ class Judged:
 
     @property
     def f1(self) -> float:
-        """The harmonic mean of precision and recall; 1 where there is nothing and nothing was found."""
+        """The harmonic mean of precision and recall; 1 if there is no object and nothing was found."""
         total = 2 * self.right + self.wrong + self.missed
         return 2 * self.right / total if total else 1.0
 
@@ -35,9 +35,11 @@ class Judged:
 
 
 def judged(path: Path, records: Sequence[dict], *, labels: Mapping[int, int], score_threshold: float) -> list[Judged]:
-    """The pictures of an evaluation, from the worst to the best; the one with more errors or objects first or last.
+    """The pictures of an evaluation, from the worst to the best.
 
-    path: the detections in COCO's format. records: dataset dicts. labels: the number of a class by its category id.
+    Among pictures with the same F1, more errors come first. Among perfect pictures, more objects come last.
+
+    path: the detections in COCO's format. records: dataset dicts. labels: the index of a class by its category id.
     """
     found = defaultdict(list)
     for x in json.loads(path.read_text()):
@@ -58,7 +60,7 @@ def instances(detections: Sequence[dict], record: dict, labels: Mapping[int, int
 
 
 def judge(record: dict, detections: Instances, score_threshold: float) -> Judged:
-    """Count right and wrong detections and missed objects of one image; detections of crowd regions do not count.
+    """Count right and wrong detections and missed objects of one image. Detections in crowd regions do not count.
 
     Each detection, in the order of scores, takes the free object of its class with the largest IoU of at least 0.5.
     """

@@ -14,7 +14,7 @@ PICTURES = 4
 CURVES = {"curves.png": "Losses, learning rate and AP by iteration."}
 EVALUATION = {
     "pr_curves.png": "Precision over recall.",
-    "confusion_matrix.png": "Which class was detected as which.",
+    "confusion_matrix.png": "How often each class was detected as each class.",
 }
 
 

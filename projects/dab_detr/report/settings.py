@@ -18,7 +18,7 @@ KEYS = {
     "pictures in a batch": "dataloader.train.total_batch_size",
     "micro-batches": "train.accumulate",
     "learning rate": "optimizer.lr",
-    "its factors": "optimizer.params.lr_factors",
+    "learning rate factors": "optimizer.params.lr_factors",
     "queries": "model.queries.num_queries",
     "moving average": "train.ema.enabled",
     "seed": "train.seed",
@@ -28,7 +28,7 @@ PACKAGES = ("torch", "torchvision", "detectron2", "numpy", "pycocotools")
 
 
 def settings_section(cfg: DictConfig, folder: Path) -> Section:
-    """The settings that matter most, what the overrides set, the versions, and the whole config to unfold."""
+    """The most important settings, the settings of the overrides, the versions, and the whole config, folded."""
     source = cfg.get("source") or {}
     values = {name: OmegaConf.select(cfg, key) for name, key in KEYS.items()}
     rows = [("config", str(source.get("file", ""))), *((name, str(x)) for name, x in values.items() if x is not None)]

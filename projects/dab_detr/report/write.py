@@ -1,4 +1,4 @@
-"""Write the report of a finished training."""
+"""Writes the report of a finished training."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ def write_report(
     """Write `report.html` to the output folder. Returns its path.
 
     cfg: the config of the training. model: the trained model.
-    datasets: registered names of train and val; those that are None have no pictures in the report.
+    datasets: registered names of train and val; a split that is None has no pictures in the report.
     metrics: the metrics of the last evaluation, by task.
     allow: parts of one's own that the config names, for the commands in the report.
     """

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from detectron2.config import CfgNode, defaults, get_cfg
 
-# Keys of a yacs config, and the keys of the nodes that they set; None there leaves what the node has.
+# If a yacs key is None, its nodes keep their own values.
 MODEL_KEYS = {
     "MODEL.DAB_DETR.NUM_CLASSES": ["num_classes"],
     "MODEL.DAB_DETR.IN_FEATURE": ["neck.feature"],
@@ -76,7 +76,7 @@ def paths_of(key: str) -> list[str]:
 
 
 def node_keys() -> dict[str, str]:
-    """The yacs key of every key of the nodes that one sets."""
+    """The yacs key that sets a node's key, by that key."""
     return {path: key for key in (*MODEL_KEYS, *OTHER_KEYS) for path in paths_of(key)}
 
 
@@ -88,7 +88,7 @@ def yacs_defaults() -> CfgNode:
 
 
 def add_dab_detr_config(cfg: CfgNode) -> None:
-    """Add the keys that a DAB-DETR has beside Detectron2's own. None leaves what the model has by itself."""
+    """Add the keys of DAB-DETR to Detectron2's own. A value of None keeps the model's default."""
     own = [key.rpartition(".")[2] for key in MODEL_KEYS if key.startswith("MODEL.DAB_DETR.")]
     cfg.MODEL.DAB_DETR = CfgNode(dict.fromkeys(own))
     cfg.MODEL.DAB_DETR.NUM_CLASSES = 80
@@ -102,13 +102,13 @@ def add_dab_detr_config(cfg: CfgNode) -> None:
     cfg.OVERRIDES = []
     # learning rate of the backbone, as a factor of BASE_LR
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
-    # micro-batches that each process cuts its share of IMS_PER_BATCH into
+    # number of micro-batches that each process splits its share of IMS_PER_BATCH into
     cfg.SOLVER.ACCUMULATE = 1
-    # experiment trackers to write to beside metrics.json and TensorBoard: "wandb", "mlflow"
+    # experiment trackers, in addition to metrics.json and TensorBoard: "wandb", "mlflow"
     cfg.WRITERS = []
     # lengths of the shorter side before a crop by INPUT.CROP
     cfg.INPUT.CROP.SHORT_SIDE = [400, 500, 600]
-    # a COCO-format annotation file and its image folder, which take the place of TRAIN and TEST
+    # annotation files in COCO format and their image folders, which replace TRAIN and TEST
     cfg.DATASETS.TRAIN_ANNOTATIONS = ""
     cfg.DATASETS.TRAIN_IMAGES = ""
     cfg.DATASETS.TEST_ANNOTATIONS = ""
@@ -116,7 +116,7 @@ def add_dab_detr_config(cfg: CfgNode) -> None:
 
 
 def values_of(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """(dotted key, value) of every setting in a yacs config."""
+    """Yield (dotted key, value) for every setting in a yacs config."""
     for name, value in cfg.items():
         if isinstance(value, CfgNode):
             yield from values_of(value, f"{prefix}{name}.")
@@ -125,7 +125,7 @@ def values_of(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def nested(values: Mapping[str, object]) -> dict:
-    """{"A": {"B": value}} for {"A.B": value}."""
+    """Nest flat keys: {"A.B": value} becomes {"A": {"B": value}}."""
     result = {}
     for key, value in values.items():
         *sections, name = key.split(".")
@@ -137,8 +137,8 @@ def nested(values: Mapping[str, object]) -> dict:
 
 
 def teach_detectron2() -> None:
-    """Add the keys to Detectron2's own defaults, so that `get_cfg()` has them in code that knows no DAB-DETR.
+    """Add the keys to Detectron2's own defaults, so that `get_cfg()` has them in code that does not know DAB-DETR.
 
-    Tools that are given a yaml config and call `get_cfg()` themselves can then read ours.
+    Tools that take a yaml config and call `get_cfg()` themselves can then read ours.
     """
     add_dab_detr_config(defaults._C)

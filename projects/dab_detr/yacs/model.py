@@ -15,7 +15,7 @@ from .keys import MODEL_KEYS, nested, values_of, yacs_defaults
 
 
 def build_detector(cfg: CfgNode) -> nn.Module:
-    """The model of a yacs config."""
+    """Build the model of a yacs config."""
     return instantiate(model_node(cfg))
 
 
@@ -44,7 +44,7 @@ def model_node(cfg: CfgNode) -> DictConfig:
 
 
 def backbone_node(cfg: CfgNode) -> DictConfig:
-    """Our ResNet as in a LazyConfig; any other backbone by its name and the keys of MODEL that were set."""
+    """The node of the backbone: our ResNet, or any other by its name and the keys of MODEL that were set."""
     given = cfg.MODEL
     if build_dab_detr_resnet_backbone.__name__ == given.BACKBONE.NAME:
         return LazyCall(resnet)(
@@ -61,7 +61,7 @@ def backbone_node(cfg: CfgNode) -> DictConfig:
 
 
 def yacs_backbone(*, settings: Mapping) -> Backbone:
-    """Any backbone in Detectron2's registry.
+    """Build any backbone in Detectron2's registry.
 
     settings: keys of a yacs config with their values, {"MODEL.BACKBONE.NAME": ..., "MODEL.RESNETS.DEPTH": ...}.
     """

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def translate(cfg: CfgNode) -> DictConfig:
-    """The nodes of a yacs config. A warning names the keys that have no effect here.
+    """Translate a yacs config to nodes. A warning names the keys that have no effect here.
 
     Raises ValueError for values that are not supported here.
     """
@@ -28,7 +28,7 @@ def translate(cfg: CfgNode) -> DictConfig:
     for key, value in FIXED_KEYS.items():
         enabled = flat.get(f"{key.rpartition('.')[0]}.ENABLED", True)
         if enabled and flat[key] != value:
-            raise ValueError(f"{key} must be {value!r}, got {flat[key]!r}; a LazyConfig may have any other part")
+            raise ValueError(f"{key} must be {value!r}, got {flat[key]!r}; for anything else, write a LazyConfig")
     nodes = settings({"train": train_node(), "dataset": datasets(cfg), "dataloader": dataloader_node()})
     nodes.model, nodes.optimizer, nodes.lr_multiplier = model_node(cfg), optimizer_node(), schedule(cfg)
     for key, paths in OTHER_KEYS.items():
@@ -52,21 +52,21 @@ def datasets(cfg: CfgNode) -> DictConfig:
         node[split].images = cfg.DATASETS[f"{key}_IMAGES"] or None
         node[split].name = names[0] if names else None
         if len(names) > 1 and key == "TEST":
-            raise ValueError(f"DATASETS.TEST names {names}: evaluate one at a time, the others with --eval-only")
+            raise ValueError(f"DATASETS.TEST names {names}: keep one, and evaluate the others with --eval-only")
         if len(names) > 1:
             node[split].name = LazyCall(joined_datasets)(names=names)
     return node
 
 
 def schedule(cfg: CfgNode) -> DictConfig:
-    """The node `lr_multiplier`, without warm-up, which `train` has."""
+    """The node `lr_multiplier`. The warm-up is in `train`."""
     solver = cfg.SOLVER
     if solver.LR_SCHEDULER_NAME == "WarmupCosineLR":
         return LazyCall(CosineParamScheduler)(start_value=1.0, end_value=0.0)
     if solver.LR_SCHEDULER_NAME != "WarmupMultiStepLR":
         raise ValueError(
             "SOLVER.LR_SCHEDULER_NAME must be 'WarmupMultiStepLR' or 'WarmupCosineLR', "
-            f"got {solver.LR_SCHEDULER_NAME!r}; a LazyConfig may have any other lr_multiplier"
+            f"got {solver.LR_SCHEDULER_NAME!r}; for any other schedule, write a LazyConfig"
         )
     steps = [x for x in solver.STEPS if x <= solver.MAX_ITER]
     values = [solver.GAMMA**k for k in range(len(steps) + 1)]
@@ -74,7 +74,7 @@ def schedule(cfg: CfgNode) -> DictConfig:
 
 
 def set_augmentations(loaders: DictConfig, cfg: CfgNode) -> None:
-    """Give the sizes, flips and crops in INPUT to the loaders."""
+    """Set the sizes, flips and crops of the loaders from INPUT."""
     given, resize = cfg.INPUT, LazyCall(ResizeShortestEdge)
     train = []
     if given.RANDOM_FLIP != "none":
@@ -113,7 +113,7 @@ def warn_of_unused(values: Mapping[str, object]) -> None:
 def register_datasets(cfg: CfgNode) -> None:
     """Register the datasets that DATASETS names by their files, and set DATASETS.TRAIN and TEST to them.
 
-    Scripts with Detectron2's own trainer need it. `load` does not.
+    Scripts with Detectron2's own trainer need this; `load` does not.
     """
     for split in ("TRAIN", "TEST"):
         annotations, images = cfg.DATASETS[f"{split}_ANNOTATIONS"], cfg.DATASETS[f"{split}_IMAGES"]

@@ -1,4 +1,4 @@
-"""The released models by name, with the places of their weights and their configs."""
+"""The released models by name, with the addresses of their weights and with their configs."""
 
 import difflib
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class ReleasedModel:
 
     name: the name that a user types. what: the model in words.
     config: the file in configs/, without its ending, and `overrides` of it.
-    url: address of the file; None if a server gives it only to a browser. page: the web page to find it on then.
+    url: address of the file; None if only a browser can download it. page: in that case, the web page that has it.
     publisher: who trained or converted the weights.
     ap: AP on COCO val2017 that the publisher gives, not measured by us.
     dataset: registered name of a dataset with its classes.
-    size, sha256: size in bytes and hash of the file; None if unknown. See `sources.verify`.
+    size, sha256: size in bytes and hash of the file; None if unknown. See `sources.differences_of`.
     """
 
     name: str
@@ -57,7 +57,7 @@ def original(config: str, what: str, ap: float) -> ReleasedModel:
     )
 
 
-# detrex' DINO has its own position map, and heads for each layer
+# detrex's DINO has its own position map, and separate heads for each layer
 DETREX_DINO = (
     "model.neck.position.temperature_x=10000",
     "model.neck.position.temperature_y=10000",
@@ -139,7 +139,7 @@ MODELS = (
 
 
 def released(name: str) -> ReleasedModel:
-    """The released model of a name, with or without `zoo://`. Raises ValueError, with close names, for any other."""
+    """Find a released model by its name, with or without `zoo://`. Raises ValueError, with similar names, if none."""
     short = name.removeprefix(PREFIX)
     known = {model.name: model for model in MODELS}
     if short not in known:
