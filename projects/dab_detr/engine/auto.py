@@ -36,7 +36,7 @@ def use_recipe(cfg: DictConfig, train: str, val: str | None, touched: Sequence[s
         return
     cfg.train.recipe = None
     rules = recipe(situation(cfg, train, val, touched))
-    logger.info("train.recipe=auto chooses every setting that no override sets (docs/own_data.md has the rules):")
+    logger.info("train.recipe=auto chooses these settings, unless you set them (docs/own_data.md has the rules):")
     apply(cfg, [x for x in rules if trains or not x.key.startswith("train.")], touched)
 
 

@@ -107,7 +107,8 @@ def steps(situation: Situation, batch: int, side: int) -> Iterator[Rule]:
         yield Rule(key="train.accumulate", value=parts, reason=reason)
     rate = float(f"{situation.learning_rate * math.sqrt(batch / situation.base_batch):.2g}")
     if rate != situation.learning_rate:
-        reason = f"{situation.learning_rate:g} is for batches of {situation.base_batch}; the rate follows their root"
+        reason = f"{situation.learning_rate:g} is for batches of {situation.base_batch}"
+        reason += "; it scales with their square root"
         yield Rule(key="optimizer.lr", value=rate, reason=reason)
 
 

@@ -61,7 +61,7 @@ class Stopping(HookBase):
         self.handlers = {}
 
     def ask(self, reason: str, name: str | None = None) -> None:
-        """End the training after this step. name: of the checkpoint; by default it has the iteration."""
+        """End the training after this step. name: the checkpoint's name; by default it contains the iteration."""
         if self.reason is None:
             self.reason, self.name = reason, name
 
