@@ -32,7 +32,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the output folder")
     parser.add_argument(
-        "--overwrite", action="store_true", help="train in a folder that holds a training; its files are moved first"
+        "--overwrite",
+        action="store_true",
+        help="train in a folder that holds a training, after moving its files to a folder inside it",
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate without training")
     parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, one for each GPU")

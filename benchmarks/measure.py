@@ -91,7 +91,7 @@ def resident(field: str) -> int:
 
 
 def gmac(function: Callable) -> float:
-    """Multiply-adds of one call in units of 1e9, by torch's counter, which does not know oneDNN's kernels."""
+    """Billions of multiply-adds in one call, by torch's counter, which does not know oneDNN's kernels."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         function()
     return counter.get_total_flops() / 2e9
@@ -99,7 +99,7 @@ def gmac(function: Callable) -> float:
 
 @torch.no_grad()
 def matrix_peak(dtype: torch.dtype, device: str, side: int = 2048, runs: int = 10) -> dict[str, float]:
-    """FLOP/s of a square matrix product in units of 1e9, with torch.matmul and, if available, with oneDNN."""
+    """GFLOP/s of a square matrix product, with torch.matmul and, if available, with oneDNN."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     forms = {"matmul": lambda: a @ b}
     if can_run(a):

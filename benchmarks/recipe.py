@@ -44,7 +44,7 @@ def cut(source: Path, path: Path, size: int, seed: int) -> None:
     """Write the annotations of `size` random images of `source` to `path`."""
     content = json.loads(source.read_text())
     if size > len(content["images"]):
-        raise ValueError(f"--sizes {size}: {source} has {len(content['images'])} images")
+        raise ValueError(f"--sizes {size} is too large: {source} has {len(content['images'])} images")
     content["images"] = random.Random(seed).sample(content["images"], size)
     ids = {x["id"] for x in content["images"]}
     content["annotations"] = [x for x in content["annotations"] if x["image_id"] in ids]

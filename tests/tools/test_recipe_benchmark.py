@@ -22,7 +22,7 @@ def test_a_cut_is_that_of_its_seed(tmp_path):
     ids = [{x["id"] for x in data["images"]} for data in found]
     assert ids[0] == ids[1] != ids[2] and all(len(x) == 3 for x in ids)
     assert all({x["image_id"] for x in data["annotations"]} <= some for data, some in zip(found, ids, strict=True))
-    with pytest.raises(ValueError, match="--sizes 9: .* has 8 images"):
+    with pytest.raises(ValueError, match="--sizes 9 is too large: .* has 8 images"):
         recipe.cut(source, tmp_path / "cut.json", 9, 0)
 
 

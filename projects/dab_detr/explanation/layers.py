@@ -24,7 +24,7 @@ NO_QUERY = -1
 
 @dataclass(frozen=True, kw_only=True)
 class LayerStudy:
-    """The decoder layers of a detector on pictures with N objects together.
+    """The decoder layers of a detector on pictures with N objects in total.
 
     ap: (layers,) COCO's AP of each layer's predictions, in percent.
     matches: (layers, N) the query that training's matcher assigns to each object in each layer, -1 for none.
@@ -41,7 +41,7 @@ class LayerStudy:
 
     @property
     def changed(self) -> np.ndarray:
-        """(layers - 1,) percentage of objects that a layer matches to another query than the layer before."""
+        """(layers - 1,) percentage of objects that a layer matches to a different query than the layer before."""
         return 100 * (self.matches[1:] != self.matches[:-1]).mean(1)
 
 
@@ -100,7 +100,7 @@ def match(predictor: Predictor, prediction: Prediction, truth: Truth, size: tupl
 
 
 def detections_of(predictor: Predictor, prediction: Prediction, size: tuple[int, int], image: int) -> list[list[dict]]:
-    """COCO's results of each layer for the picture with the number `image`."""
+    """The detections of each layer in COCO's result format, for the picture with the number `image`."""
     sizes = torch.tensor([size], device=prediction.boxes.device)
     layers = []
     for i in range(len(prediction.logits)):

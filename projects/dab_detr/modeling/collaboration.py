@@ -110,7 +110,7 @@ class Collaboration(nn.Module):
         return replace(prediction, heads=tuple(answers))
 
     def view(self, memory: Memory, image: int, scene: Scene) -> tuple[list[Tensor], list[Tensor]]:
-        """Maps (1, C, h, w) of one image for the heads, and for each (h, w) bool, True where a cell is image."""
+        """The maps (1, C, h, w) of one image for the heads, and their masks (h, w), True inside the image."""
         levels = memory.content[image].split([height * width for height, width in memory.shapes])
         maps = [x.T.unflatten(1, shape)[None] for x, shape in zip(levels, memory.shapes, strict=True)]
         maps = self.pyramid(self.trimmed(maps, self.stride, scene))

@@ -59,9 +59,9 @@ def curves_section(title: str, folder: Path, captions: Mapping[str, str]) -> Sec
 def pictures_sections(
     folder: Path, records: Sequence[dict], *, labels: Mapping[int, int], score_threshold: float, style: Style
 ) -> list[Section]:
-    """The pictures with the lowest and with the highest F1, ground truth beside predictions.
+    """The sections with the pictures of the lowest and the highest F1, ground truth beside predictions.
 
-    There are none if the evaluation wrote no detections.
+    There are no sections if the evaluation wrote no detections.
     """
     path = folder / "coco_instances_results.json"
     if not path.is_file() or not records:
