@@ -198,9 +198,7 @@ def test_the_number_of_queries_may_differ(family):
 def test_a_backbone_that_the_model_does_not_have_is_named(key, kind):
     theirs = to_codetr(instantiate(small(co_dino())).state_dict())
     theirs = {name: x for name, x in theirs.items() if not name.startswith("backbone.")}
-    with pytest.raises(
-        CheckpointError, match=f"have its authors' own {kind} as backbone, and the model has a ResNet"
-    ):
+    with pytest.raises(CheckpointError, match=f"have its authors' own {kind} as backbone, and the model has a ResNet"):
         load(instantiate(small(co_dino())), theirs | {f"backbone.{key}": torch.zeros(2, 2)})
 
 
