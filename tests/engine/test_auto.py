@@ -166,7 +166,7 @@ def test_released_weights_are_for_the_config_as_it_is(tmp_path):
 def test_what_a_config_lacks_is_left_out(tmp_path):
     opts = [f"dataset.root={yolo(tmp_path / 'd')}", "train.recipe=auto", "model.num_classes=2", *settings(tmp_path)]
     cfg = configured("--config-file", CONFIGS / "demo_shapes.py", *opts)
-    assert f"{AUGMENTATION}.short_side: left out" in (tmp_path / "output/log.txt").read_text()
+    assert f"{AUGMENTATION}.short_side: skipped" in (tmp_path / "output/log.txt").read_text()
     assert cfg.train.init_checkpoint == "" and cfg.optimizer.lr == pytest.approx(6e-4 / 4)  # a batch of 1
 
 

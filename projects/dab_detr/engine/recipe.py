@@ -198,7 +198,7 @@ def crowds(situation: Situation) -> Iterator[Rule]:
     most = situation.data.most_objects
     wanted = 100 * math.ceil(1.5 * most / 100)
     if wanted > situation.queries:
-        reason = f"1.5 times the {most} objects of the fullest picture, rounded up to hundreds"
+        reason = f"1.5 times the most objects in a picture ({most}), rounded up to hundreds"
         yield Rule(key="model.queries.num_queries", value=wanted, reason=reason)
         yield Rule(key="model.selection.num_select", value=wanted, reason="as many as there are queries")
     if wanted > situation.max_detections:
