@@ -47,7 +47,7 @@ def released_weights(model: ReleasedModel) -> str:
         try:
             download(model.url, path, partial(check_download, model=model, record=record_of(path)))
         except OSError as error:
-            raise OSError(f"{error}. Or save it as {path} and run the same command again") from error
+            raise OSError(f"{error}. To use the same command again, save it as {path}") from error
     if differences := differences_of(path, model, record_of(path)):
         raise OSError(f"{path} is not the file of {model.name}: {differences}. Remove it to download it again")
     return str(path)
