@@ -54,7 +54,7 @@ def has_bf16() -> bool:
 def exported(
     model: DABDETR, inputs: list[dict], folder: Path, *, to: str, stored: str, computed: str | None
 ) -> ExportedDetector:
-    """The model as one of its files. int8 is calibrated on the first input: the time does not depend on the values."""
+    """Export the model to one of the files. int8 is calibrated on one input, because values do not affect the time."""
     path = folder / f"{stored}{SUFFIXES[to]}"
     source = path.with_suffix(".onnx")
     about = Metadata(

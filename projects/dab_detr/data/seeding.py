@@ -58,7 +58,7 @@ class Visits(Dataset):
         seed = seed_of(self.seed, epoch, index)
         with seeded(seed):
             mapped = next(x for i in range(size) if (x := self.mapper(self.dataset[(index + i) % size])) is not None)
-        return share({**mapped, "seed": seed})  # a mapper of the user's may not share
+        return share({**mapped, "seed": seed})  # a user's mapper may not share its tensors
 
 
 class VisitSampler(Sampler):

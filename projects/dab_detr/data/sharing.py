@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-WAY_OUT = "give less dataloader.num_workers, or more shared memory: docker run --shm-size=8g"
+WAY_OUT = "lower dataloader.num_workers, or provide more shared memory (docker run --shm-size=8g)"
 
 
 def share(entry: dict) -> dict:

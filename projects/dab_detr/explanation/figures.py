@@ -80,8 +80,10 @@ def attention_by_layer(explanation: Explanation, detection: int, part: str = "po
 
 
 def points_by_layer(explanation: Explanation, detection: int) -> Figure:
-    """The points that deformable attention samples on the picture in each layer, with the predicted box. The area of a
-    point is its weight. Raises ValueError for detectors that attend to all cells."""
+    """The points that deformable attention samples in each layer, on the picture with the predicted box.
+
+    The area of a point is its weight. Raises ValueError for detectors that attend to all cells.
+    """
     picture = explanation.detections.image
     layers = range(explanation.num_layers)
     titles = [f"layer {i + 1}, score {x:.2f}" for i, x in enumerate(explanation.scores(detection))]
