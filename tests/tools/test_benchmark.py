@@ -127,7 +127,7 @@ def test_against_transformers_the_same_deformable_model_is_measured():
 
 
 def test_another_model_than_theirs_is_refused():
-    with pytest.raises(ValueError, match="leave out --peer"):
+    with pytest.raises(ValueError, match="remove --peer"):
         benchmark.measure(arguments("inference", "--peer", "model.queries.num_patterns=3"))
 
 
