@@ -70,6 +70,22 @@ def test_crowded_pictures_get_queries_and_detections():
     assert [some.get(key) for key in keys] == [None, None, 200]
 
 
+def test_queries_that_the_user_has_set_bound_the_detections():
+    found = chosen(data(100, most_objects=450), queries=300, queries_are_set=True)
+    assert "model.queries.num_queries" not in found and "model.selection.num_select" not in found
+    assert found["dataloader.evaluator.max_detections"] == 300
+
+
+def test_a_backbone_without_weights_learns_as_fast_as_the_rest():
+    key = "optimizer.params.lr_factors"
+    assert chosen(data(100), released=None, weights="none")[key] == {"backbone": 1.0}
+    assert key not in chosen(data(100), released=None, weights="backbone") and key not in chosen(data(100))
+
+
+def test_a_short_training_is_not_evaluated_after_every_step():
+    assert chosen(data(100), iterations=20)["train.eval_period"] == 25
+
+
 def test_one_class_is_no_special_case():
     one = data(100, objects={"a": 600})
     assert chosen(one) == chosen(data(100))
@@ -100,10 +116,10 @@ def test_a_batch_is_cut_until_the_memory_holds_it(memory, processes, parts):
 
 
 def test_what_the_user_gives_counts():
-    found = chosen(data(100), batch=2, iterations=200)
+    found = chosen(data(100), batch=2, iterations=2000)
     assert BATCH not in found and "train.max_iter" not in found
-    assert found["train.eval_period"] == 5 and found["optimizer.lr"] == pytest.approx(3.5e-5)
-    assert chosen(data(100), epochs=10)["train.eval_period"] == 2
+    assert found["train.eval_period"] == 50 and found["optimizer.lr"] == pytest.approx(3.5e-5)
+    assert chosen(data(100), epochs=1000)["train.eval_period"] == 150
 
 
 def test_without_validation_nothing_waits_for_it():

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -116,7 +117,8 @@ def test_ctrl_c_ends_train_net_in_one_line_with_everything_saved(tmp_path, monke
 
     monkeypatch.setattr(TrainingLoop, "run_step", interrupted)
     assert train_net.main(["--config-file", str(LAZY), *lazy_opts(tmp_path)]) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "stopped by Ctrl-C; --resume continues from here"
+    command = f"python train_net.py --config-file {tmp_path}/output/config.yaml --resume"
+    assert capsys.readouterr().err.splitlines()[-1] == f"stopped by Ctrl-C; {command} continues from here"
     assert (tmp_path / "output" / "last_checkpoint").read_text() == "model_0000001.pth"
 
 
@@ -128,7 +130,7 @@ def test_two_processes_end_after_the_same_step(tmp_path):
         process.join(60)
         assert process.exitcode == 0
     ends = {(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)}
-    assert len(ends) == 1 and ends.pop().startswith("1 SIGTERM; --resume continues")
+    assert len(ends) == 1 and re.match("1 SIGTERM; python train_net.py .* --resume continues", ends.pop())
     assert torch.load(tmp_path / "model_0000001.pth")["iteration"] == 1
 
 
@@ -149,7 +151,7 @@ def test_train_net_ends_cleanly_and_goes_on(tmp_path):
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait(timeout=60) == 0
     log = (output / "log.txt").read_text()
-    assert "SIGTERM; --resume continues from here" in log and "Exception" not in log
+    assert "--resume continues from here" in log and "Exception" not in log
     done = torch.load(output / (output / "last_checkpoint").read_text())["iteration"] + 1
     assert f"ends after {done} iterations" in log
     assert not (output / "model_final.pth").exists()

@@ -4,15 +4,18 @@ import copy
 
 import numpy as np
 import pytest
-from detectron2.config import LazyConfig
+import torch
+from detectron2.config import LazyConfig, instantiate
 from detectron2.data import transforms as T
+from omegaconf import OmegaConf
 
 import described
 from coco_files import content, write
 from dab_detr.config import load, translate
 from dab_detr.engine.description import plain_lazy
 from dab_detr.inference import Predictor
-from dab_detr.inference.recipe import build_stored, dataset_of, recipe_of, recipe_of_stored
+from dab_detr.inference.recipe import Recipe, build_stored, check_size, dataset_of, recipe_of, recipe_of_stored
+from dab_detr.models import MODELS
 from tiny import CONFIGS, LAZY, YAML
 
 IMAGE = np.zeros((60, 90, 3), np.uint8)
@@ -20,6 +23,18 @@ IMAGE = np.zeros((60, 90, 3), np.uint8)
 
 def shapes(model) -> dict:
     return {name: tuple(x.shape) for name, x in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_member_in_its_full_size_is_as_large_as_its_weights(name):
+    """A width, such as decoder.layers.hidden, may exceed the number of tensors. A number of layers may not."""
+    node = plain_lazy(OmegaConf.create({"model": MODELS[name]()}))["model"]
+    with torch.device("meta"):
+        weights = instantiate(OmegaConf.create(node)).state_dict()
+    check_size(Recipe(model=node, augmentations=[]), weights)
+    node["encoder"]["num_layers"] = 5000
+    with pytest.raises(ValueError, match="model.encoder.num_layers is 5000"):
+        check_size(Recipe(model=node, augmentations=[]), weights)
 
 
 @pytest.mark.parametrize("kind", ["lazy", "yacs"])

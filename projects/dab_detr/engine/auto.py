@@ -53,6 +53,7 @@ def situation(cfg: DictConfig, train: str, val: str | None, touched: Sequence[st
         learning_rate=cfg.optimizer.lr,
         base_batch=16 if BATCH in touched else batch,
         queries=OmegaConf.select(cfg, "model.queries.num_queries", default=300),
+        queries_are_set="model.queries.num_queries" in touched,
         max_detections=OmegaConf.select(cfg, "dataloader.evaluator.max_detections", default=100),
         batch=batch if BATCH in touched else None,
         iterations=cfg.train.max_iter if "train.max_iter" in touched else None,

@@ -14,7 +14,7 @@ Weights = Literal["detector", "backbone", "none"]
 
 STEPS = {"detector": 3000, "backbone": 20000, "none": 30000}
 EPOCHS = {"detector": (24, 300), "backbone": (50, 1000), "none": (75, 1500)}  # the fewest and the most
-EVALUATIONS, PATIENCE = 40, 15
+EVALUATIONS, LEAST_PERIOD, PATIENCE = 40, 25, 15
 SIDE, ENLARGED = 800, 5 / 3  # the shorter side for COCO, and its ratio to COCO's median, 480
 SIDE_ON_CPU, LEAST_SIDE, STEP = 480, 320, 32
 GIB_PER_PICTURE = 4  # of a GPU's memory, at a shorter side of 800
@@ -29,7 +29,8 @@ class Situation:
     weights: the kind of weights that the training starts from: a detector, a backbone, or nothing.
     released: address of the released weights of the config; None if there are none, or if they are not wanted.
     learning_rate: the config's learning rate, for batches of `base_batch`.
-    queries: the config's number of queries. max_detections: the evaluation's limit for an image.
+    queries: the config's number of queries. queries_are_set: whether the user has set it.
+    max_detections: the evaluation's limit for an image.
     batch, iterations, epochs: the values that the user has set; None if the rules decide.
     memory: the memory of one GPU in GiB; None for a CPU. processes: the number of processes.
     """
@@ -41,6 +42,7 @@ class Situation:
     learning_rate: float = 1e-4
     base_batch: int = 16
     queries: int = 300
+    queries_are_set: bool = False
     max_detections: int = 100
     batch: int | None = None
     iterations: int | None = None
@@ -74,13 +76,16 @@ def recipe(situation: Situation) -> list[Rule]:
 
 
 def start(situation: Situation) -> Iterator[Rule]:
-    """The weights to start from."""
+    """The weights to start from, or the learning rate of a backbone without any."""
     if situation.released:
         yield Rule(
             key="train.init_checkpoint",
             value=situation.released,
             reason="a detector trained on COCO needs a fraction of the steps that a backbone alone needs",
         )
+    elif situation.weights == "none":
+        reason = "a backbone of random weights must learn as fast as the rest"
+        yield Rule(key="optimizer.params.lr_factors", value={"backbone": 1.0}, reason=reason)
 
 
 def batch_for(situation: Situation) -> int:
@@ -151,8 +156,8 @@ def averaging(situation: Situation, iterations: int) -> Iterator[Rule]:
     if situation.evaluated:
         yield Rule(
             key="train.eval_period",
-            value=math.ceil(iterations / EVALUATIONS),
-            reason=f"{EVALUATIONS} evaluations are enough for a curve",
+            value=max(LEAST_PERIOD, math.ceil(iterations / EVALUATIONS)),
+            reason=f"{EVALUATIONS} evaluations are enough for a curve, and {LEAST_PERIOD} steps change something",
         )
         yield Rule(key="train.best.metric", value="ema/bbox/AP", reason="the averaged weights are the ones to keep")
         yield Rule(key="train.early_stopping.metric", value="ema/bbox/AP", reason="the same metric as for the best")
@@ -197,6 +202,8 @@ def crowds(situation: Situation) -> Iterator[Rule]:
     """Queries, selected detections and evaluated detections for pictures with many objects."""
     most = situation.data.most_objects
     wanted = 100 * math.ceil(1.5 * most / 100)
+    if situation.queries_are_set:
+        wanted = min(wanted, situation.queries)
     if wanted > situation.queries:
         reason = f"1.5 times the most objects in a picture ({most}), rounded up to hundreds"
         yield Rule(key="model.queries.num_queries", value=wanted, reason=reason)

@@ -63,7 +63,8 @@ def claim(folder: str, *, resume: bool, overwrite: bool) -> None:
 
 def earlier_run(folder: str) -> ValueError | None:
     """The error for a folder that holds a training; None for any other."""
-    found = [path.name for sign in SIGNS for path in sorted(Path(folder).glob(sign))]
+    found = [path for sign in SIGNS for path in sorted(Path(folder).glob(sign))]
+    found = [path.name for path in found if path.name != "metrics.json" or path.stat().st_size]  # it is opened early
     if not found:
         return None
     return ValueError(

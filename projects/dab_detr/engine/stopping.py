@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import shlex
 import signal
 import threading
 
@@ -94,7 +95,8 @@ class Stopping(HookBase):
         name = CTRL_C if number == signal.SIGINT else signal.Signals(number).name
         if self.reason and name == CTRL_C:
             self._break_off()
-        self.ask(f"{name}; --resume continues from here")
+        config = shlex.quote(f"{self.checkpointer.save_dir}/config.yaml")
+        self.ask(f"{name}; python train_net.py --config-file {config} --resume continues from here")
         if comm.is_main_process():  # a logger may be in use by the code that the signal interrupted
             os.write(2, f"\n{name}: the training saves and ends after this step.\n".encode())
         signal.alarm(GRACE)

@@ -120,7 +120,8 @@ def counts(node: Any, key: str = "") -> Iterator[tuple[str, int]]:
     )
     for name, value in items:
         path = f"{key}.{name}" if key else str(name)
-        if isinstance(value, int) and re.search("layers|depth|blocks|stage|levels|groups", path):
+        own = path.rstrip(".0123456789").rpartition(".")[2]  # decoder.layers.hidden is a width, not a number of layers
+        if isinstance(value, int) and re.search("layers|depth|blocks|stage|levels|groups", own):
             yield path, value
         yield from counts(value, path)
 
