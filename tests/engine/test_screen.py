@@ -126,9 +126,11 @@ def test_warnings_of_libraries_go_to_the_log_and_ours_to_the_screen(directed, ca
         warnings.warn("slow tensors", UserWarning, stacklevel=1)
     logging.getLogger("dab_detr.engine.loop").warning("%d steps skipped", 3)
     logging.getLogger("fvcore.common.checkpoint").warning("\x1b[31mred\x1b[0m")
+    mapped = "Category ids in annotations are not in [1, #categories]! We'll apply a mapping for you."
+    logging.getLogger("detectron2.data.datasets.coco").warning(mapped)
     assert capsys.readouterr().out == "warning: 3 steps skipped\nwarning: \x1b[31mred\x1b[0m\n"
     log = (directed / "one/log.txt").read_text()
-    assert "slow tensors" in log and "3 steps skipped" in log and "WARNING: red\n" in log
+    assert "slow tensors" in log and "3 steps skipped" in log and "WARNING: red\n" in log and mapped in log
 
 
 def test_a_second_training_of_a_process_has_a_log_of_its_own(directed, capsys):

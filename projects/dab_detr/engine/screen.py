@@ -13,6 +13,7 @@ LOGGERS = "detectron2", "fvcore", "dab_detr"
 WARNINGS = "py.warnings"  # of libraries, by `warnings.warn`
 TABLES = "detectron2.evaluation.coco_evaluation"
 LOG_ONLY = "dab_detr.evaluation", "dab_detr.visualization"  # at the end, the screen names the files
+NO_FAULT = "Category ids in annotations are not in [1, #categories]!"  # Detectron2 maps them, as it should
 FAILED = "detectron2.engine.train_loop"  # logs an exception that the program reports anyway
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -68,7 +69,7 @@ class Screen(logging.Handler):
         self.tables = tables
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name == WARNINGS or record.name == FAILED:
+        if record.name in (WARNINGS, FAILED) or NO_FAULT in record.getMessage():
             return False
         if record.levelno >= logging.WARNING or (self.tables and record.name == TABLES):
             return True
