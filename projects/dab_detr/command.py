@@ -61,7 +61,7 @@ def parse(
         if args.config_file is None and words[:end]:
             args.config_file = default_config
     if args.opts and not args.config_file:
-        parser.error(f"{args.opts[0]!r} would override a config: give --config-file")
+        parser.error(f"{args.opts[0]!r} is an override, and there is no config to change: add --config-file")
     return expand_home(args)
 
 

@@ -24,8 +24,8 @@ from tiny import shrink, shrink_levels, tell_apart
 
 ALL = os.environ.get("DAB_DETR_EXPORT_ALL")
 # Every member takes minutes. By default, one member with deformable attention is exported, which also has two stages
-# and exact padding. The checkpoint of conftest.py is the one with attention over all cells.
-MEMBERS = sorted(MODELS) if ALL else ["efficient_detr"]
+# and exact padding, and DETR, which has no anchors. The checkpoint of conftest.py is a DAB-DETR.
+MEMBERS = sorted(MODELS) if ALL else ["detr", "efficient_detr"]
 NAMES = list("abcdefg")
 
 

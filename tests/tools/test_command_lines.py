@@ -117,7 +117,8 @@ def test_overrides_of_nothing(name, files, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         TOOLS[name].main([*inputs(name, files, tmp_path), "model.num_classes=3"])
     assert end.value.code == command.BAD_USE
-    assert "'model.num_classes=3' would override a config: give --config-file" in capsys.readouterr().err
+    told = "'model.num_classes=3' is an override, and there is no config to change: add --config-file"
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", TOOLS)

@@ -34,7 +34,7 @@ def hub_path(address: str) -> str:
     folder = Path(download(address, repository, revision, CONFIG)).parent
     find(address, repository, revision, (PROCESSOR,))
     if not find(address, repository, revision, WEIGHTS):
-        raise ValueError(f"{address}: the repository has no {' or '.join(WEIGHTS)}")
+        raise ValueError(f"{address}: the repository has no {' or '.join(WEIGHTS)}: name a repository with weights")
     return str(folder)
 
 

@@ -21,6 +21,8 @@ def inverse_sigmoid(x: Tensor, eps: float) -> Tensor:
 
 def anchor_logits(anchors: Tensor, eps: float) -> Tensor:
     """Logits (..., 4) of anchors (..., D), D = 0, 2 or 4; zero in the columns that the anchors do not have."""
+    if not anchors.shape[-1]:  # OpenVINO takes a tensor without columns for one with a column
+        return full_precision(anchors).new_zeros(*anchors.shape[:-1], 4)
     return F.pad(inverse_sigmoid(anchors, eps), (0, 4 - anchors.shape[-1]))
 
 
