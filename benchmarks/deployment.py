@@ -14,6 +14,7 @@ from dab_detr.export.graph import DetectionGraph
 from dab_detr.export.metadata import Metadata
 from dab_detr.export.runtime import openvino
 from dab_detr.export.writing import SUFFIXES, write, write_openvino
+from dab_detr.modeling.onednn import can_run
 
 from .measure import Forms
 from .subjects import fast, inputs_for, predicting, with_precision
@@ -48,7 +49,7 @@ def deployment(model: DABDETR, args: argparse.Namespace) -> Forms:
 
 def has_bf16() -> bool:
     """Whether this CPU has instructions for bf16. Without them every runtime only emulates it."""
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return can_run(torch.empty(0, dtype=torch.bfloat16))
 
 
 def exported(

@@ -115,3 +115,11 @@ def test_no_run_replaces_what_another_left(tmp_path, capsys):
     assert train_net.main(["--overwrite", *opts]) == 0
     kept = snapshot(output / "earlier_1")
     assert {x for x in before if before[x] != kept.get(x) and not x.startswith(("log.txt", "inference"))} == set()
+
+
+def test_an_empty_metrics_json_is_that_of_a_failed_command(tmp_path):
+    """For example of one whose weights could not be downloaded."""
+    (tmp_path / "metrics.json").touch()
+    assert run_folder.earlier_run(str(tmp_path)) is None
+    (tmp_path / "metrics.json").write_text("{}")
+    assert "holds a training (metrics.json)" in str(run_folder.earlier_run(str(tmp_path)))

@@ -61,7 +61,10 @@ class TrainLoader:
         )
         try:
             yield from loader
-        except OSError as error:  # with the worker's traceback before its message
+        except OSError as error:
+            if WAY_OUT not in str(error):
+                raise
+            # a worker's error has its traceback before its message
             raise OSError(str(error).splitlines()[-1].removeprefix("OSError: ")) from error
         except RuntimeError as error:
             if not str(error).startswith("DataLoader"):  # a worker's own error

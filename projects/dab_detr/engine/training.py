@@ -172,15 +172,15 @@ class Training:
                 logger.warning("The training ends: %s", stopped)
         except (ValueError, OSError, FloatingPointError) as error:
             raise TrainingError(str(error)) from error
+        allow = own_parts(self.cfg)
         if self.finished and self.cfg.train.report and comm.is_main_process():
             datasets = {x: registered(self.cfg.dataset[x]) if "dataset" in self.cfg else None for x in ("train", "val")}
             with drawing("report.html"):
-                allow = own_parts(self.cfg)
                 write_report(self.cfg, self.model, datasets=datasets, metrics=self.results, allow=allow)
         if self.finished:
             done = min(self.loop.iter + 1, self.cfg.train.max_iter)
             evaluates = "evaluator" in self.cfg.dataloader
-            logger.info("%s", ending(self.cfg.train.output_dir, done, evaluates=evaluates, allow=own_parts(self.cfg)))
+            logger.info("%s", ending(self.cfg.train.output_dir, done, evaluates=evaluates, allow=allow))
 
     @property
     def finished(self) -> bool:
