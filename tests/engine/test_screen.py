@@ -155,10 +155,10 @@ def test_lines_come_once_in_half_a_minute(monkeypatch):
     monkeypatch.setattr(sys, "stdout", Output())
     shown = Progress(100, start=10, title="iteration")
     for step in range(90):
-        now[0] += 4.0
+        now[0] += 4.0 if step else 70.0  # the first step waits for data workers, and is not like the others
         shown.step(f"loss {step}")
     lines = sys.stdout.getvalue().splitlines()
-    assert lines[:2] == ["iteration 11/100, 0:05:56 left; loss 0", "iteration 19/100, 0:05:24 left; loss 8"]
+    assert lines[:2] == ["iteration 11/100; loss 0", "iteration 19/100, 0:05:24 left; loss 8"]
     assert lines[-1] == "iteration 100/100, 0:00:00 left; loss 89"
     assert len(lines) == 90 // 8 + 2
 
@@ -180,7 +180,7 @@ def test_a_loader_shows_its_progress(monkeypatch):
     monkeypatch.setattr(sys, "stdout", Output())
     shown = Shown([1, 2, 3], "evaluation")
     assert len(shown) == 3 and list(shown) == [1, 2, 3]
-    assert [x.partition(",")[0] for x in sys.stdout.getvalue().splitlines()] == ["evaluation 1/3", "evaluation 3/3"]
+    assert sys.stdout.getvalue().splitlines() == ["evaluation 1/3", "evaluation 3/3, 0:00:00 left"]
 
 
 def test_numbers_beside_the_progress():

@@ -175,6 +175,14 @@ def test_run_keeps_the_output_in_the_log(made, capsys):
     assert made.log.read_text() == "noise\n"
 
 
+def test_a_long_step_shows_that_it_still_runs(made, monkeypatch, capsys):
+    monkeypatch.setattr(environment, "SILENCE", 0.1)
+    made.run("a step", sys.executable, "-c", "import time; time.sleep(0.5)")
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first == f"setup: a step: 0 s so far; {made.log} shows what it does"
+    assert re.fullmatch(r"setup: a step: \d+ s", last)
+
+
 def test_run_shows_the_end_of_the_log_and_advice_when_it_fails(made):
     made.run("a step", sys.executable, "-c", "print('earlier')")
     script = "print('OSError: No space left on device'); raise SystemExit(1)"

@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ROOT / ".venv"
 STAMP = "dab_detr-setup.json"
+SILENCE = 30.0  # seconds without a line on the screen
 
 ADVICE = {
     "No space left on device": "The disk is full; PIP_CACHE_DIR and TMPDIR can point elsewhere.",
@@ -114,16 +115,29 @@ class Environment:
         self.run(what, self.python, "-m", "pip", command, *options, *arguments)
 
     def run(self, what: str, *command: str) -> None:
-        """Run `command` with its output in the log and one line on the screen. Raises SetupError if it fails."""
+        """Run `command` with its output in the log. Raises SetupError if it fails.
+
+        The screen has one line at the end, and one in every half minute before.
+        """
         foreign = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER")
         variables = {key: value for key, value in os.environ.items() if key not in foreign}
         start = time.monotonic()
         with self.log.open("ab") as log:
             begin = log.tell()
-            code = subprocess.run(command, stdout=log, stderr=log, env=variables).returncode
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
+            while (code := finished(process, SILENCE)) is None:
+                say(f"{what}: {time.monotonic() - start:.0f} s so far; {self.log} shows what it does")
         if code == 0:
             say(f"{what}: {time.monotonic() - start:.0f} s")
             return
         text = self.log.read_bytes()[begin:].decode(errors="replace")
         end = "\n".join(f"  | {line}" for line in text.strip().splitlines()[-12:])
         raise SetupError(f"{what}: failed\n{end}\nThe whole log: {self.log}\n{advice(text)}".strip())
+
+
+def finished(process: subprocess.Popen, seconds: float) -> int | None:
+    """Wait for the process. Return its exit status, or None if it still runs after so many seconds."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None

@@ -47,8 +47,8 @@ class Progress:
     """
 
     def __init__(self, total: int, *, start: int = 0, title: str = ""):
-        self.total, self.done, self.start, self.title = total, start, start, title
-        self.began, self.last = time.monotonic(), None
+        self.total, self.done, self.title = total, start, title
+        self.began = self.last = None
         self.bar = None
         if sys.stdout.isatty():
             self.bar = tqdm(total=total, initial=start, desc=title, file=sys.stdout, dynamic_ncols=True, leave=False)
@@ -56,18 +56,23 @@ class Progress:
     def step(self, text: str = "") -> None:
         """Count one step. `text` is shown beside the count."""
         self.done += 1
+        if self.began is None:
+            self.began, self.warm = time.monotonic(), self.done
         if self.bar is not None:
             if text:
                 self.bar.set_postfix_str(text, refresh=False)
             self.bar.update()
         elif self.last is None or self.done == self.total or time.monotonic() - self.last >= LINES_EVERY:
             self.last = time.monotonic()
-            show(f"{self.title} {self.done}/{self.total}, {self.remaining()} left{f'; {text}' if text else ''}")
+            words = [f"{self.title} {self.done}/{self.total}{self.remaining()}", text]
+            show("; ".join(filter(None, words)))
 
     def remaining(self) -> str:
-        """The time until the end, at the pace so far."""
-        pace = (time.monotonic() - self.began) / max(1, self.done - self.start)
-        return str(datetime.timedelta(seconds=round(pace * (self.total - self.done))))
+        """The time until the end, at the pace since the first step, which is slower than the others."""
+        if self.done == self.warm:
+            return ""
+        pace = (time.monotonic() - self.began) / (self.done - self.warm)
+        return f", {datetime.timedelta(seconds=round(pace * (self.total - self.done)))} left"
 
     def close(self) -> None:
         if self.bar is not None:
