@@ -15,9 +15,9 @@ def accuracy(args: argparse.Namespace) -> dict:
     cfg = load(args.config_file, args.opts)
     model = instantiate(cfg.model).to(args.device).eval()
     DABDETRCheckpointer(model, strict=True).load(str(args.weights))
-    forms = {"fp32": model, "fp32 optimised": optimize_for_inference(model)}
+    forms = {"fp32": model, "fp32 optimized": optimize_for_inference(model)}
     model.precision = "bf16"
-    forms["bf16 optimised"] = optimize_for_inference(model)
+    forms["bf16 optimized"] = optimize_for_inference(model)
     model.precision = "fp32"
     found = {}
     for name, form in forms.items():

@@ -44,12 +44,12 @@ def along(values, measured) -> dict[int, float]:
 
 
 def inference_at(args: argparse.Namespace, side: int) -> float:
-    return median(args, lambda given: inference(build(given), given), "dab_detr optimised", size=(side, side))
+    return median(args, lambda given: inference(build(given), given), "dab_detr optimized", size=(side, side))
 
 
 def queries_at(args: argparse.Namespace, queries: int) -> float:
     opts = [*args.opts, f"model.queries.num_queries={queries}"]
-    return median(args, lambda given: transformer(build(given), given), "dab_detr optimised", opts=opts)
+    return median(args, lambda given: transformer(build(given), given), "dab_detr optimized", opts=opts)
 
 
 def criterion_at(args: argparse.Namespace, objects: int) -> float:

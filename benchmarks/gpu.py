@@ -18,7 +18,7 @@ def profile(args: argparse.Namespace) -> dict:
     model = build(args).eval()
     images = model.preprocess(inputs_for(model, args))
     forms = {}
-    for name, part in (("dab_detr", model), ("dab_detr optimised", fast(model, args))):
+    for name, part in (("dab_detr", model), ("dab_detr optimized", fast(model, args))):
         forward = predicting(forward_of(part, images.tensor, padding_of(images)), args)
         for _ in range(3):
             forward()

@@ -38,7 +38,7 @@ def inference(model: DABDETR, args: argparse.Namespace) -> Forms:
     if by_grids(grids):
         forms["dab_detr by grid_sample"] = predicting(lambda: grids(inputs), args)
     forms["dab_detr"] = predicting(lambda: plain(inputs), args)
-    forms["dab_detr optimised"] = predicting(lambda: quick(inputs), args)
+    forms["dab_detr optimized"] = predicting(lambda: quick(inputs), args)
     return forms
 
 
@@ -57,7 +57,7 @@ def transformer(model: DABDETR, args: argparse.Namespace) -> Forms:
         quickest = compiled(theirs, args)
         forms["transformers"] = predicting(lambda: quickest(pixels, pixel_mask=mask), args)
     forms["dab_detr"] = predicting(lambda: model.detect(features, padding), args)
-    forms["dab_detr optimised"] = predicting(lambda: quick.detect(features, padding), args)
+    forms["dab_detr optimized"] = predicting(lambda: quick.detect(features, padding), args)
     return forms
 
 

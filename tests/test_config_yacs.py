@@ -288,7 +288,7 @@ def small(tmp_path):
 
 
 def test_default_trainer(small, tmp_path):
-    """Detectron2's own, with its own optimiser and augmentation."""
+    """Detectron2's own, with its own optimizer and augmentation."""
     trainer = DefaultTrainer(small)
     trainer.resume_or_load(resume=False)
     trainer.train()

@@ -84,7 +84,7 @@ def test_images_that_are_not_finite_meet_no_assert(model, bad):
     assert all(x["instances"].pred_boxes.tensor.isfinite().all() for x in results)
     assert all(x["instances"].scores.isfinite().all() for x in results)
     assert len(results[0]["instances"]) == 0
-    assert worst(results[1]["instances"].scores, alone[0]["instances"].scores) < 1e-5  # the neighbour is as ever
+    assert worst(results[1]["instances"].scores, alone[0]["instances"].scores) < 1e-5  # the neighbor is as ever
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -166,7 +166,7 @@ def test_targets_are_normalized_by_the_size_of_their_own_image(model):
     assert torch.equal(first.labels, inputs[0]["instances"].gt_classes)
 
 
-def test_images_are_normalised_then_padded_at_the_bottom_and_right(model):
+def test_images_are_normalized_then_padded_at_the_bottom_and_right(model):
     inputs = [random_input(5, 9), random_input(7, 4)]
     images = model.preprocess(inputs)
     assert images.tensor.shape == (2, 3, 7, 9)

@@ -70,7 +70,7 @@ def test_a_key_that_does_not_exist(override, hint):
 
 @settings(deadline=None)
 @given(st.sampled_from([key for key in KEYS if not key[-1].isdigit()]), st.integers(0, 100), st.sampled_from("xq_"))
-def test_any_misspelt_key_of_a_real_config_is_recognised(key, position, letter):
+def test_any_misspelt_key_of_a_real_config_is_recognized(key, position, letter):
     position %= len(key)
     wrong = key[:position] + letter + key[position + 1 :]
     assume(wrong not in KEYS and key[position] != ".")

@@ -75,7 +75,7 @@ def test_generic_names_are_none(tmp_path):
     "content",
     ["[1]", "{", "5", '{"id2label": ["a"]}', '{"id2label": [0]}', '{"id2label": {"0": 1}}', '{"id2label": {"a": "b"}}'],
 )
-def test_a_neighbouring_config_that_is_not_of_transformers(tmp_path, content):
+def test_a_neighboring_config_that_is_not_of_transformers(tmp_path, content):
     safetensors.torch.save_file(STATE, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ValueError, match=r"config\.json beside the weights is damaged or not from transformers"):

@@ -174,7 +174,7 @@ def test_a_batch_that_can_be_cut(monkeypatch):
     check_batch_size(16, 4)
 
 
-def test_any_optimiser_will_do():
+def test_any_optimizer_will_do():
     model = model_of("dab_detr")
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -26,7 +26,7 @@ def film(tmp_path):
     return tmp_path / "film.mp4"
 
 
-def test_frames_come_back_in_order_and_colour(film):
+def test_frames_come_back_in_order_and_color(film):
     video = Video(film)
     assert (len(video), video.frames_per_second) == (3, 12.5)
     sources = list(video)

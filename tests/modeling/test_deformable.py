@@ -22,7 +22,7 @@ MKL = torch.backends.mkl.is_available()
 
 
 def bilinear(cells: torch.Tensor, x: float, y: float) -> torch.Tensor:
-    """The map (H, W, c) at a point normalised by it; cells outside of it are zero."""
+    """The map (H, W, c) at a point normalized by it; cells outside of it are zero."""
     height, width, channels = cells.shape
     column, row = x * width - 0.5, y * height - 0.5
     out = cells.new_zeros(channels)

@@ -1,4 +1,4 @@
-"""Every optimisation computes what the plain form does: float64, weights that differ, and a check of each weight.
+"""Every optimization computes what the plain form does: float64, weights that differ, and a check of each weight.
 
 The plain form is Detectron2's own ResNet blocks with their frozen batch norm, attention by its formula, and the losses
 layer by layer, image by image.
@@ -31,7 +31,7 @@ TRAINING = {
     "fused attention": lambda model, patch: patch("FUSED_FROM", 0),
     "activation checkpointing": lambda model, patch: recompute(model, ["backbone", "encoder", "decoder"]),
 }
-INFERENCE = {"optimised copy": optimize_for_inference}
+INFERENCE = {"optimized copy": optimize_for_inference}
 
 
 @cache
@@ -137,7 +137,7 @@ def test_outputs(form, model, inputs, plain):
 
 @pytest.mark.parametrize("form", INFERENCE)
 def test_every_weight_counts(form, inputs, plain):
-    """Scaled by 0.9, each tensor moves the optimised form's output to where it moves the plain form's, and that is out
+    """Scaled by 0.9, each tensor moves the optimized form's output to where it moves the plain form's, and that is out
     of tolerance but for those tensors that cannot change it: see `test_parity_original`."""
     model = copy.deepcopy(master(18))
     unscaled, blind = plain(outputs, model, inputs[:1]), []

@@ -48,7 +48,7 @@ def feed_forward(dropout: float = 0.0) -> FeedForward:
     return FeedForward(dim=C, hidden=16, activation=nn.ReLU(), dropout=dropout)
 
 
-def test_encoder_layer_adds_then_normalises():
+def test_encoder_layer_adds_then_normalizes():
     memory = sample_memory()
     attention = Recorder(lambda content, position, memory: 3 * content + position.embed)
     layer = EncoderLayer(attention=attention, ffn=feed_forward(), dim=C)
@@ -88,7 +88,7 @@ def test_every_layer_of_an_encoder_sees_the_content_of_the_one_before(kind):
     assert worst(out.content, content) < 1e-6
 
 
-def test_decoder_layer_adds_then_normalises_self_cross_feed_forward():
+def test_decoder_layer_adds_then_normalizes_self_cross_feed_forward():
     content, position, memory = torch.randn(B, Q, C), Position(torch.randn(B, Q, C)), sample_memory()
     queries = Queries(content, random_boxes(B, Q), blocked=torch.eye(Q).bool())
     self_attention = Recorder(lambda content, position, blocked: 2 * content + position.embed)

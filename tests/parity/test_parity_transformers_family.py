@@ -1,6 +1,6 @@
 """DETR, Conditional DETR and Deformable DETR (plain, refined, two-stage) compute what transformers' models compute.
 
-Their auxiliary outputs stay off: with them on, their DETR and Conditional DETR feed each layer the normalised output
+Their auxiliary outputs stay off: with them on, their DETR and Conditional DETR feed each layer the normalized output
 of the one before, which the originals do not. Losses are compared before weighting, for theirs weigh otherwise; their
 two-stage model has no loss for the encoder. Their refined model has one class head under all names.
 """

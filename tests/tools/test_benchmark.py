@@ -53,7 +53,7 @@ OF_ONE_PRECISION = ("deployment", "explanation")
 def test_every_task_has_times_of_all_forms(task, precision):
     result = benchmark.measure(arguments(task, "--precision", precision, "--memory", *SMALL))
     further = {"training": ["dab_detr checkpointing"], "collaboration": ["one head", "two heads"]}
-    further |= dict.fromkeys(("inference", "transformer"), ["dab_detr optimised"])
+    further |= dict.fromkeys(("inference", "transformer"), ["dab_detr optimized"])
     assert list(result["forms"]) == ["dab_detr", *further.get(task, [])]
     for form in result["forms"].values():
         assert 0 < form["p5_ms"] <= form["median_ms"] <= form["p95_ms"]
@@ -71,7 +71,7 @@ DEFORMABLE = [
 
 
 def test_deformable_models_are_compared_with_grid_sample():
-    for task, further in {"inference": "dab_detr optimised", "training": "dab_detr checkpointing"}.items():
+    for task, further in {"inference": "dab_detr optimized", "training": "dab_detr checkpointing"}.items():
         forms = benchmark.measure(arguments(task, "--batch", "1", *DEFORMABLE))["forms"]
         assert list(forms) == ["dab_detr by grid_sample", "dab_detr", further]
 
