@@ -3,24 +3,9 @@
 import json
 
 import pytest
-from detectron2.structures import BoxMode
 
+from coco_results import LABELS, detection, record
 from dab_detr.report.ranking import instances, judge, judged
-
-LABELS = {7: 0, 9: 1}
-
-
-def record(image_id: int, *objects: tuple[list[int], int, int]) -> dict:
-    found = [
-        {"bbox": box, "bbox_mode": BoxMode.XYWH_ABS, "category_id": label, "iscrowd": crowd}
-        for box, label, crowd in objects
-    ]
-    return {"image_id": image_id, "file_name": f"{image_id}.png", "height": 50, "width": 50, "annotations": found}
-
-
-def detection(image_id: int, box: list[int], category: int, score: float) -> dict:
-    return {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
-
 
 A, B, C = [0, 0, 10, 10], [20, 20, 10, 10], [30, 0, 20, 20]
 

@@ -1,13 +1,17 @@
 """The sections of a report about the evaluation: metrics, classes, curves, and the worst and best pictures."""
 
 import csv
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..visualization.html import jpeg_address, png_address
 from ..visualization.preview import Style, draw_picture
 from .ranking import Judged, judged
+from .sameness import same_everywhere
 from .section import Figure, Section, Table, number
+
+logger = logging.getLogger(__name__)
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 PICTURES = 4
@@ -61,7 +65,8 @@ def pictures_sections(
 ) -> list[Section]:
     """The sections with the pictures of the lowest and the highest F1, ground truth beside predictions.
 
-    There are no sections if the evaluation wrote no detections.
+    There are no sections if the evaluation wrote no detections. If the model finds the same in every picture, the
+    first section and a warning say so.
     """
     path = folder / "coco_instances_results.json"
     if not path.is_file() or not records:
@@ -70,9 +75,13 @@ def pictures_sections(
     worst = found[: min(PICTURES, (len(found) + 1) // 2)]
     best = found[len(worst) :][-PICTURES:][::-1]
     note = f"Detections with a score of {score_threshold:g} or more, IoU 0.5 or more and the right class are right."
+    groups = [("Worst pictures", note, worst), ("Best pictures", note, best)]
+    if warning := same_everywhere(found):
+        logger.warning(warning)
+        groups[0] = ("Worst pictures", f"{warning} {note}", worst)
     return [
-        Section(title=title, note=note, figures=[drawn(x, score_threshold, style) for x in some])
-        for title, some in (("Worst pictures", worst), ("Best pictures", best))
+        Section(title=title, note=text, figures=[drawn(x, score_threshold, style) for x in some])
+        for title, text, some in groups
         if some
     ]
 
