@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from .rows import ABLATION, ADDITION, BASE, CONVERGENCE, ROWS, START, Row
+from .rows import ABLATION, ADDITION, BASE, CONVERGENCE, ROWS, START, WHY, Row
 from .statistics import Curve, difference, final, spread, steps_until, verdict
 
 matplotlib.use("Agg")
@@ -16,6 +16,7 @@ STYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
 MARKERS = "os^vDPX*"
 TITLES = {
     ABLATION: "What each part of DAB-DETR adds",
+    WHY: "Why DETR is slow",
     ADDITION: "What later papers add to DAB-DETR",
     START: "Do anchors need prior knowledge of the data?",
 }
@@ -36,7 +37,7 @@ def build(results: Sequence[Mapping], folder: Path, preset: str) -> str:
     parts = [opening(results, preset), convergence(runs)]
     draw_curves({x: runs[x] for x in runs if ROWS[x].question == CONVERGENCE}, folder / "convergence.svg")
     for question, title in TITLES.items():
-        rows = [ROWS[name] for name in runs if ROWS[name].question == question]
+        rows = [ROWS[name] for name in runs if ROWS[name].question == question and ROWS[name].base in runs]
         if rows:
             parts.append(comparison(title, rows, runs, f"{folder.name}/{question}.svg"))
             draw_differences(rows, runs, folder / f"{question}.svg")
@@ -104,28 +105,27 @@ def ratio_sentence(name: str, runs: Runs, level: float) -> str:
 
 
 def comparison(title: str, rows: Sequence[Row], runs: Runs, picture: str) -> str:
-    """A table of rows against DAB-DETR with a verdict for each claim."""
-    lines = []
+    """A table of rows against the one that they share as a base, with a verdict for each claim."""
+    lines, base = [], ROWS[rows[0].base]
     for row in rows:
-        found = difference(runs[row.name], runs[BASE])
+        found = difference(runs[row.name], runs[base.name])
         aps = spread([final(curve) for curve in runs[row.name].values()])
         claim = {1: f"more ({row.source})", -1: f"less ({row.source})", 0: "-"}[row.claim]
         cells = ["-", "-", "no common seed"]
         if found:
             cells = [signed(found.spread), "-" if found.p is None else f"{found.p:.3f}", verdict(row.claim, found)]
         lines.append(f"| {row.label} | {aps} | {' | '.join(cells[:2])} | {claim} | {cells[2]} |")
-    base = spread([final(curve) for curve in runs[BASE].values()])
     return "\n".join(
         [
             f"## {title}",
             "",
-            f"DAB-DETR has AP {base}.",
+            f"{base.label} has AP {spread([final(curve) for curve in runs[base.name].values()])}.",
             "",
             "| row | AP | difference | p | the papers say | verdict |",
             "|---|---|---|---|---|---|",
             *lines,
             "",
-            f"![Differences to DAB-DETR]({picture})",
+            f"![Differences to {base.label}]({picture})",
         ]
     )
 
@@ -159,15 +159,15 @@ def draw_curves(runs: Runs, path: Path) -> None:
 
 
 def draw_differences(rows: Sequence[Row], runs: Runs, path: Path) -> None:
-    """Draw the differences in AP to DAB-DETR, with a bar of one standard deviation."""
-    pairs = [(row, found) for row in rows if (found := difference(runs[row.name], runs[BASE]))]
+    """Draw the differences in AP to the rows' base, with a bar of one standard deviation."""
+    pairs = [(row, found) for row in rows if (found := difference(runs[row.name], runs[row.base]))]
     with plt.rc_context({"svg.hashsalt": "study", "font.size": 9}):
         figure, axes = plt.subplots(figsize=(7, 0.8 + 0.35 * len(pairs)), layout="constrained")
         for i, (_, found) in enumerate(reversed(pairs)):
             axes.errorbar(found.spread.mean, i, xerr=found.spread.deviation or 0, fmt="ko", capsize=3)
         axes.set_yticks(range(len(pairs)), [row.label for row, _ in reversed(pairs)])
         axes.axvline(0, color="black", linewidth=0.8, linestyle=":")
-        axes.set(xlabel="difference in AP to DAB-DETR")
+        axes.set(xlabel=f"difference in AP to {ROWS[rows[0].base].label}")
         save(figure, path)
 
 

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from .starts import HUGE, TINY, TRAINED
+
 BASE = "dab_detr"
-CONVERGENCE, ABLATION, ADDITION, START = "convergence", "ablation", "addition", "start"
+CONVERGENCE, ABLATION, WHY, ADDITION, START = "convergence", "ablation", "why", "addition", "start"
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,9 @@ class Row:
     overrides: overrides of the model, on top of the config.
     steps: its budget as a multiple of the preset's.
     core: whether it is a core row, which has more seeds.
-    claim: the sign of the difference in AP to DAB-DETR that the papers report: 1, -1, or 0 for none.
+    base: the row that it is compared with.
+    start: the start of its queries, see `starts`; "" for the config's own. TRAINED means those of a run of `base`.
+    claim: the sign of the difference in AP to `base` that the papers report: 1, -1, or 0 for none.
     source: the place of the claim.
     """
 
@@ -27,6 +31,8 @@ class Row:
     overrides: tuple[str, ...] = ()
     steps: float = 1.0
     core: bool = False
+    base: str = BASE
+    start: str = ""
     claim: int = 0
     source: str = ""
 
@@ -87,6 +93,18 @@ ABLATIONS = [
     ablation("layers_2", "2 decoder layers", "model.decoder.layers.num_layers=2", claim=-1, source="Table 6"),
     ablation("layers_6", "6 decoder layers", "model.decoder.layers.num_layers=6", claim=1, source="Table 6"),
 ]
+REASONS = [
+    member(
+        "detr",
+        "the queries of a trained DETR, fixed",
+        name="detr_trained_queries",
+        question=WHY,
+        base="detr",
+        start=TRAINED,
+        overrides=("+optimizer.params.lr_factors.queries=0.0",),
+    ),
+    Row("detr_sine", "positions are sine encodings of anchors", WHY, "shapes/detr_sine", "", base="detr"),
+]
 ADDITIONS = [
     member("dn_dab_detr", "with denoising", question=ADDITION, claim=1, source="Table 1 of DN-DETR"),
     member("dab_deformable_detr", "with deformable attention", question=ADDITION, claim=1, source="Table 2 of DN-DETR"),
@@ -105,8 +123,16 @@ ADDITIONS = [
 ]
 STARTS = [
     ablation("start_normal", "anchors start as N(0, 1) logits", "model.queries.uniform_xy=False", question=START),
+    *(
+        ablation(f"start_{start}", label, question=START, start=start, coco="")
+        for start, label in (
+            ("tiny", f"all anchors start with sides of {TINY}"),
+            ("huge", f"all anchors start with sides of {HUGE}"),
+            ("clusters", "anchors start as the k-means of the training data's boxes"),
+        )
+    ),
 ]
-ROWS = {row.name: row for row in [*MEMBERS, *SWEEP, *ABLATIONS, *ADDITIONS, *STARTS]}
+ROWS = {row.name: row for row in [*MEMBERS, *SWEEP, *ABLATIONS, *REASONS, *ADDITIONS, *STARTS]}
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dab_detr.checkpoint.writing import atomic_write
+from dab_detr.config import load
 
 from .rows import Preset, Row
+from .starts import write_start
 
 ROOT = Path(__file__).parents[2]
 METRIC = "bbox/AP"
@@ -34,17 +36,33 @@ class Run:
         """The file of its result."""
         return self.folder.with_suffix(".json")
 
+    @property
+    def config(self) -> str:
+        """Its config below the root of the checkout."""
+        return f"configs/{self.row.coco if self.preset.configs == 'coco' else self.row.small}.py"
+
+    @property
+    def start(self) -> Path:
+        """The file of its queries' start, if its row has one."""
+        return self.folder.with_suffix(".start.pth")
+
+    @property
+    def base(self) -> Path:
+        """The checkpoint of the run that it is compared with."""
+        return self.folder.parents[1] / self.row.base / self.folder.name / "model_final.pth"
+
     def arguments(self) -> list[str]:
         """The arguments of train_net.py."""
-        config = self.row.coco if self.preset.configs == "coco" else self.row.small
         overrides = [f"train.seed={self.seed}", f"train.output_dir={self.folder}"]
         if self.preset.steps:
             steps = round(self.preset.steps * self.row.steps)
             overrides += [f"train.max_iter={steps}", f"train.eval_period={max(1, steps // self.preset.evaluations)}"]
+        if self.row.start:
+            overrides += [f"train.init_checkpoint={self.start}", "train.init_partially=True"]
         resume = ["--resume"] if self.folder.is_dir() else []
         return [
             "--config-file",
-            f"configs/{config}.py",
+            self.config,
             *resume,
             *self.row.overrides,
             *self.preset.overrides,
@@ -102,6 +120,12 @@ def perform(run: Run, *, threads: int) -> str:
     name = f"{run.row.name}, seed {run.seed}"
     if run.result.exists():
         return f"{name}: done before"
+    if run.row.start and not run.start.exists():
+        cfg = load(ROOT / run.config, [*run.row.overrides, *run.preset.overrides])
+        try:
+            write_start(run.row.start, run.start, cfg, seed=run.seed, trained=run.base)
+        except ValueError as error:
+            return f"{name}: failed: {error}"
     arguments, begin = run.arguments(), time.monotonic()
     status = train(arguments, run.folder.with_suffix(".log"), threads)
     if status:

@@ -1,8 +1,13 @@
 """The study: its rows exist, its runs resume, its statistics are right, and its page follows from the results alone."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.structures import BoxMode
 
 import train_net
 from benchmarks.study import __main__ as study
@@ -10,6 +15,7 @@ from benchmarks.study import running
 from benchmarks.study.page import build
 from benchmarks.study.rows import PRESETS, ROWS, Preset
 from benchmarks.study.running import ROOT, Run, collect, curve, perform, planned
+from benchmarks.study.starts import write_start
 from benchmarks.study.statistics import Spread, difference, spread, steps_until, verdict
 from dab_detr.config import load
 from tiny import lazy_opts
@@ -28,6 +34,13 @@ def result(row: str, seed: int, shift: float = 0.0) -> dict:
         "machine": "a machine",
         "seconds": 60,
     }
+
+
+def smallest(folder: Path) -> Preset:
+    """Two steps of small models, on data that this writes into the folder."""
+    others = ("train.output_dir", "train.max_iter", "train.eval_period")
+    small = tuple(x for x in lazy_opts(folder) if not x.startswith(others))
+    return Preset(configs="coco", steps=2, evaluations=1, core_seeds=1, overrides=small)
 
 
 def test_every_row_is_a_config_whose_overrides_are_known(tmp_path):
@@ -65,10 +78,7 @@ def test_two_rows_are_trained_for_real_and_not_again(tmp_path, monkeypatch, caps
         calls.append(arguments)
         return train_net.main(arguments)
 
-    others = ("train.output_dir", "train.max_iter", "train.eval_period")
-    small = tuple(x for x in lazy_opts(tmp_path) if not x.startswith(others))
-    tiny = Preset(configs="coco", steps=2, evaluations=1, core_seeds=1, overrides=small)
-    monkeypatch.setitem(PRESETS, "cpu", tiny)
+    monkeypatch.setitem(PRESETS, "cpu", smallest(tmp_path))
     monkeypatch.setattr(running, "train", train)
     command = ["dab_detr", "points", "--output", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
     assert study.main(command) == 0
@@ -131,14 +141,16 @@ def test_spread_and_paired_difference():
 
 def test_the_page_has_the_same_bytes_twice_and_names_what_was_not_run(tmp_path):
     results = [result("dab_detr", seed, seed) for seed in range(3)] + [result("conditional_detr", 0, -35.0)]
-    results += [result("no_update", seed, seed - 5.0) for seed in range(3)]
+    results += [result("no_update", seed, seed - 5.0) for seed in range(3)] + [result("detr", 0, -38.0)]
+    results += [result("detr_sine", 0, -8.0)]
     results += [result("no_modulation", seed, seed - 5.0 - seed * 0.1) for seed in range(3)]
     folders = [tmp_path / "a" / "study", tmp_path / "b" / "study"]
     pages = [build(results, folder, "cpu") for folder in folders]
     assert pages[0] == pages[1]
     for path in folders[0].iterdir():
         assert path.read_bytes() == (folders[1] / path.name).read_bytes()
-    assert {path.name for path in folders[0].iterdir()} == {"convergence.svg", "ablation.svg"}
+    assert {path.name for path in folders[0].iterdir()} == {"convergence.svg", "ablation.svg", "why.svg"}
+    assert "DETR has AP 2.0 (n=1)." in pages[0] and "| +30.0 (n=1) |" in pages[0]
     assert "| no width and height modulation | 35.9 ± 0.9 (n=3) | -5.1 ± 0.1 (n=3) | 0.000 |" in pages[0]
     assert "Conditional DETR did not reach 20.5 AP" in pages[0]
     assert "`dino`" in pages[0].partition("Not run: ")[2]
@@ -153,3 +165,50 @@ def test_an_unknown_row_is_named(capsys):
     with pytest.raises(SystemExit) as stopped:
         study.main(["dab_detrr"])
     assert stopped.value.code == 2 and "dab_detrr" in capsys.readouterr().err
+
+
+def boxes_of(weights: Path) -> torch.Tensor:
+    """The anchors (N, 4) that a file of a start holds."""
+    state = torch.load(weights, weights_only=True)["model"]
+    return torch.cat([state["queries.centre"], state["queries.size"]], 1).sigmoid()
+
+
+@pytest.mark.parametrize("start, side", [("tiny", 0.02), ("huge", 0.98)])
+def test_anchors_start_with_one_size(start, side, tmp_path):
+    cfg = load(ROOT / "configs/demo_shapes.py")
+    paths = [tmp_path / name for name in "abc"]
+    for path, seed in zip(paths, (0, 0, 1), strict=True):
+        write_start(start, path, cfg, seed=seed, trained=tmp_path)
+    first, again, other = map(boxes_of, paths)
+    assert first.shape == (20, 4) and torch.allclose(first[:, 2:], torch.tensor(side))
+    assert first.equal(again) and not first.equal(other)
+    assert first[:, :2].min() < 0.3 and first[:, :2].max() > 0.7
+
+
+def test_anchors_start_as_the_clusters_of_the_data(tmp_path, catalogs):
+    """Objects of 20 x 10 pixels in pictures of 40 x 50, at two places."""
+    places = [(0, 0), (20, 40)] * 20
+    boxes = [{"bbox": [x, y, 20, 10], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0, "iscrowd": 0} for x, y in places]
+    DatasetCatalog.register("two places", lambda: [{"width": 40, "height": 50, "annotations": boxes}])
+    cfg = load(ROOT / "configs/demo_shapes.py", ["model.queries.num_queries=2"])
+    cfg.dataset.train = {"_target_": "dab_detr.data.coco.dataset_name", "name": "two places"}
+    write_start("clusters", tmp_path / "start.pth", cfg, seed=0, trained=tmp_path)
+    found = sorted(boxes_of(tmp_path / "start.pth").tolist())
+    assert found == [pytest.approx([0.25, 0.1, 0.5, 0.2]), pytest.approx([0.75, 0.9, 0.5, 0.2])]
+
+
+def test_a_run_starts_from_the_queries_of_another(tmp_path, monkeypatch):
+    """The queries of a trained model stay as they are, and the other weights are trained."""
+    monkeypatch.setattr(running, "train", lambda arguments, log, threads: train_net.main(arguments))
+    row = replace(ROWS["detr_trained_queries"], base="dab_detr", coco="dab_detr_r50_50ep")
+    run = Run(row, smallest(tmp_path), 0, tmp_path / row.name / "seed0")
+    assert perform(run, threads=1).endswith(
+        f"failed: there is no {tmp_path}/dab_detr/seed0/model_final.pth: run the row whose queries are wanted first"
+    )
+    other = perform(replace(run, row=ROWS["dab_detr"], folder=tmp_path / "dab_detr" / "seed0"), threads=1)
+    assert ": AP" in other and ": AP" in perform(run, threads=1)
+    before, after = (
+        torch.load(path, weights_only=True)["model"] for path in (run.base, run.folder / "model_final.pth")
+    )
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert changed and not any(name.startswith("queries.") for name in changed)

@@ -1,0 +1,72 @@
+"""Starts of queries: files with the weights of the query head alone, from which a training starts partially."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import instantiate
+from detectron2.data import DatasetCatalog
+from detectron2.structures import BoxMode
+from omegaconf import DictConfig
+from scipy.cluster.vq import kmeans2
+from torch import Tensor
+
+from dab_detr.checkpoint.writing import atomic_write
+from dab_detr.modeling.boxes import inverse_sigmoid
+
+TINY, HUGE = 0.02, 0.98  # sides, as shares of the image
+TRAINED = "trained"
+
+
+def anchors_of_size(side: float) -> Callable[[DictConfig, np.random.Generator], np.ndarray]:
+    """Evenly spread anchors (N, 4), normalized cxcywh, that all have this side."""
+
+    def start(cfg: DictConfig, random: np.random.Generator) -> np.ndarray:
+        centers = random.random((cfg.model.queries.num_queries, 2))
+        return np.concatenate([centers, np.full_like(centers, side)], 1)
+
+    return start
+
+
+def clusters(cfg: DictConfig, random: np.random.Generator) -> np.ndarray:
+    """The k-means of the training data's boxes (N, 4), normalized cxcywh."""
+    boxes = []
+    for x in DatasetCatalog.get(instantiate(cfg.dataset.train)):
+        size = np.array([x["width"], x["height"]])
+        for y in x["annotations"]:
+            left, top, right, bottom = BoxMode.convert(y["bbox"], y["bbox_mode"], BoxMode.XYXY_ABS)
+            center, sides = np.array([left + right, top + bottom]) / 2, np.array([right - left, bottom - top])
+            boxes.append(np.concatenate([center / size, sides / size]))
+    return kmeans2(np.array(boxes), cfg.model.queries.num_queries, minit="++", seed=random)[0]
+
+
+STARTS = {"tiny": anchors_of_size(TINY), "huge": anchors_of_size(HUGE), "clusters": clusters}
+
+
+def write_start(start: str, path: Path, cfg: DictConfig, *, seed: int, trained: Path) -> None:
+    """Write the weights of a start.
+
+    start: a name in `STARTS`, or `TRAINED` for the queries of the checkpoint `trained`.
+
+    Raises ValueError if that checkpoint does not exist.
+    """
+    state = trained_queries(trained) if start == TRAINED else as_weights(STARTS[start], cfg, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        torch.save({"model": state}, file)
+
+
+def as_weights(start: Callable, cfg: DictConfig, seed: int) -> dict[str, Tensor]:
+    """The weights of AnchorBoxQueries whose anchors are a start's."""
+    anchors = torch.as_tensor(start(cfg, np.random.default_rng(seed)), dtype=torch.float32)
+    logits = inverse_sigmoid(anchors, eps=1e-3)
+    return {"queries.centre": logits[:, :2].clone(), "queries.size": logits[:, 2:].clone()}
+
+
+def trained_queries(checkpoint: Path) -> dict[str, Tensor]:
+    """The weights of the query head in a checkpoint."""
+    if not checkpoint.is_file():
+        raise ValueError(f"there is no {checkpoint}: run the row whose queries are wanted first")
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
+    return {name: tensor for name, tensor in state.items() if name.startswith("queries.")}
