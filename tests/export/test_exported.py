@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -190,6 +192,26 @@ def test_weights_of_openvino_that_were_cut_are_refused(tmp_path, exported):
     path.with_suffix(".bin").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(ValueError, match=path.name):
         ExportedModel(path)
+
+
+FORGET = """
+import gc, signal, subprocess, sys, threading
+from dab_detr.export.runtime import ExportedModel
+
+models = [ExportedModel(sys.argv[1])]
+thread = threading.Thread(target=lambda: (models.clear(), gc.collect()))
+thread.start()
+thread.join()
+signal.signal(signal.SIGCHLD, lambda *_: print("a child ended"))
+subprocess.run([sys.executable, "-c", ""])
+"""
+
+
+def test_a_model_of_openvino_may_be_forgotten_in_any_thread(exported):
+    """OpenVINO's CPU plugin would leave the main thread without a signal stack, and the next signal ends it."""
+    command = [sys.executable, "-c", FORGET, str(exported("checkpoint", "openvino")[1])]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "a child ended\n"), done.stderr
 
 
 def test_a_file_of_another_model_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """One interface to all runtimes: images and sizes in, boxes, scores, labels and numbers out."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +68,7 @@ def onnx(path: str):
 
 def openvino(path: str, precision: str = "f32"):
     """Run a file by OpenVINO, on the CPU. Without the precision, some CPUs would compute in bf16."""
-    from openvino import Core
-
-    core = Core()
+    core = openvino_core()
     model = core.read_model(path)
     metadata = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
@@ -79,6 +78,19 @@ def openvino(path: str, precision: str = "f32"):
         return [found[name].copy() for name in OUTPUTS]
 
     return run, metadata
+
+
+@cache
+def openvino_core():
+    """OpenVINO's Core, the same until this process ends.
+
+    Its CPU plugin gives the thread that loads it another signal stack, and frees that stack with itself. If another
+    thread did this (Python collects garbage in any), the next signal would end the process: SIGCHLD for example, which
+    torch handles as soon as a loader has had workers.
+    """
+    from openvino import Core
+
+    return Core()
 
 
 def torch(path: str):
