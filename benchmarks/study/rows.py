@@ -18,6 +18,7 @@ class Row:
     steps: its budget as a multiple of the preset's.
     core: whether it is a core row, which has more seeds.
     base: the row that it is compared with.
+    attention: whether its attention is measured over the training, which must be to all cells of one map.
     start: the start of its queries, see `starts`; "" for the config's own. TRAINED means those of a run of `base`.
     claim: the sign of the difference in AP to `base` that the papers report: 1, -1, or 0 for none.
     source: the place of the claim.
@@ -32,6 +33,7 @@ class Row:
     steps: float = 1.0
     core: bool = False
     base: str = BASE
+    attention: bool = False
     start: str = ""
     claim: int = 0
     source: str = ""
@@ -55,9 +57,9 @@ def map_temperature(value: int) -> Row:
 
 
 MEMBERS = [
-    Row(BASE, "DAB-DETR", CONVERGENCE, core=True),
-    member("detr", "DETR", core=True, claim=-1, source="Figure 1 and Table 2 of DAB-DETR"),
-    member("conditional_detr", "Conditional DETR", core=True, claim=-1, source="Table 2 of DAB-DETR"),
+    Row(BASE, "DAB-DETR", CONVERGENCE, core=True, attention=True),
+    member("detr", "DETR", core=True, attention=True, claim=-1, source="Figure 1 and Table 2 of DAB-DETR"),
+    member("conditional_detr", "Conditional DETR", core=True, attention=True, claim=-1, source="Table 2 of DAB-DETR"),
     member("anchor_detr", "Anchor DETR", core=True, claim=-1, source="Table 2 of DAB-DETR"),
     member("deformable_detr", "Deformable DETR"),
     member("detr", "DETR, ten times the steps", name="detr_long", steps=10.0),
@@ -103,7 +105,9 @@ REASONS = [
         start=TRAINED,
         overrides=("+optimizer.params.lr_factors.queries=0.0",),
     ),
-    Row("detr_sine", "positions are sine encodings of anchors", WHY, "shapes/detr_sine", "", base="detr"),
+    Row(
+        "detr_sine", "positions are sine encodings of anchors", WHY, "shapes/detr_sine", "", base="detr", attention=True
+    ),
 ]
 ADDITIONS = [
     member("dn_dab_detr", "with denoising", question=ADDITION, claim=1, source="Table 1 of DN-DETR"),

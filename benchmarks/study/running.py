@@ -15,6 +15,7 @@ from pathlib import Path
 from dab_detr.checkpoint.writing import atomic_write
 from dab_detr.config import load
 
+from .attention import over_training
 from .rows import Preset, Row
 from .starts import write_start
 
@@ -56,7 +57,11 @@ class Run:
         overrides = [f"train.seed={self.seed}", f"train.output_dir={self.folder}"]
         if self.preset.steps:
             steps = round(self.preset.steps * self.row.steps)
-            overrides += [f"train.max_iter={steps}", f"train.eval_period={max(1, steps // self.preset.evaluations)}"]
+            period = max(1, steps // self.preset.evaluations)
+            overrides += [f"train.max_iter={steps}", f"train.eval_period={period}"]
+            if self.row.attention:
+                keep = steps // period + 1
+                overrides += [f"train.checkpointer.period={period}", f"train.checkpointer.max_to_keep={keep}"]
         if self.row.start:
             overrides += [f"train.init_checkpoint={self.start}", "train.init_partially=True"]
         resume = ["--resume"] if self.folder.is_dir() else []
@@ -120,8 +125,8 @@ def perform(run: Run, *, threads: int) -> str:
     name = f"{run.row.name}, seed {run.seed}"
     if run.result.exists():
         return f"{name}: done before"
+    cfg = load(ROOT / run.config, [*run.row.overrides, *run.preset.overrides])
     if run.row.start and not run.start.exists():
-        cfg = load(ROOT / run.config, [*run.row.overrides, *run.preset.overrides])
         try:
             write_start(run.row.start, run.start, cfg, seed=run.seed, trained=run.base)
         except ValueError as error:
@@ -140,6 +145,8 @@ def perform(run: Run, *, threads: int) -> str:
         "machine": f"{platform.machine()}, {threads} threads",
         "seconds": round(time.monotonic() - begin),
     }
+    if run.row.attention:
+        result["attention"] = over_training(run.folder, cfg)
     write(run.result, result)
     return f"{name}: AP {result['curve'][-1][1]:.1f}"
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.config import instantiate
 from detectron2.data import DatasetCatalog
 from detectron2.structures import BoxMode
 from omegaconf import DictConfig
@@ -13,6 +12,7 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from dab_detr.checkpoint.writing import atomic_write
+from dab_detr.engine.setup import registered
 from dab_detr.modeling.boxes import inverse_sigmoid
 
 TINY, HUGE = 0.02, 0.98  # sides, as shares of the image
@@ -32,7 +32,7 @@ def anchors_of_size(side: float) -> Callable[[DictConfig, np.random.Generator], 
 def clusters(cfg: DictConfig, random: np.random.Generator) -> np.ndarray:
     """The k-means of the training data's boxes (N, 4), normalized cxcywh."""
     boxes = []
-    for x in DatasetCatalog.get(instantiate(cfg.dataset.train)):
+    for x in DatasetCatalog.get(registered(cfg.dataset.train)):
         size = np.array([x["width"], x["height"]])
         for y in x["annotations"]:
             left, top, right, bottom = BoxMode.convert(y["bbox"], y["bbox_mode"], BoxMode.XYXY_ABS)

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
@@ -12,6 +13,7 @@ from detectron2.structures import BoxMode
 import train_net
 from benchmarks.study import __main__ as study
 from benchmarks.study import running
+from benchmarks.study.attention import centers, checkpoints, entropy
 from benchmarks.study.page import build
 from benchmarks.study.rows import PRESETS, ROWS, Preset
 from benchmarks.study.running import ROOT, Run, collect, curve, perform, planned
@@ -90,6 +92,28 @@ def test_two_rows_are_trained_for_real_and_not_again(tmp_path, monkeypatch, caps
     stored = json.loads((tmp_path / "docs" / "study" / "results.json").read_text())
     assert [x["row"] for x in stored] == ["dab_detr", "points"]
     assert "--resume" not in stored[0]["command"] and str(tmp_path / "runs") not in stored[0]["command"]
+    ((step, share, number),) = stored[0]["attention"]
+    assert step == 2 and 0 < share <= 1 <= number and "attention" not in stored[1]
+
+
+def test_entropy_and_centers_of_attention():
+    even, one = np.full((1, 4, 5), 1 / 20), np.zeros((1, 4, 5))
+    one[0, 1, 2] = 1
+    assert entropy(even) == pytest.approx(1) and entropy(one) == 0
+    assert entropy(np.concatenate([even, one])) == pytest.approx(0.5)
+    two = one[0] + np.roll(one[0], 2, 1) / 2
+    assert centers(one[0]) == 1 and centers(two) == 2
+    assert centers(two - np.roll(one[0], 2, 1) / 99) == 1  # the second does not reach half of the first
+    assert centers(even[0]) == 1  # a plateau
+
+
+def test_checkpoints_come_in_the_order_of_their_steps(tmp_path):
+    for name in ("model_0000999.pth", "model_0000099.pth", "model_best.pth", "model_final.pth"):
+        (tmp_path / name).touch()
+    assert [(step, path.name[6:13]) for step, path in checkpoints(tmp_path).items()] == [
+        (100, "0000099"),
+        (1000, "0000999"),
+    ]
 
 
 def test_a_run_that_was_stopped_is_resumed_and_a_failed_one_is_named(tmp_path, monkeypatch):
@@ -143,14 +167,21 @@ def test_the_page_has_the_same_bytes_twice_and_names_what_was_not_run(tmp_path):
     results = [result("dab_detr", seed, seed) for seed in range(3)] + [result("conditional_detr", 0, -35.0)]
     results += [result("no_update", seed, seed - 5.0) for seed in range(3)] + [result("detr", 0, -38.0)]
     results += [result("detr_sine", 0, -8.0)]
+    results += [result("detr", seed, -38.0) | {"attention": [[100, 0.9, 4 + seed], [300, 0.8, 3]]} for seed in (1, 2)]
     results += [result("no_modulation", seed, seed - 5.0 - seed * 0.1) for seed in range(3)]
     folders = [tmp_path / "a" / "study", tmp_path / "b" / "study"]
     pages = [build(results, folder, "cpu") for folder in folders]
     assert pages[0] == pages[1]
     for path in folders[0].iterdir():
         assert path.read_bytes() == (folders[1] / path.name).read_bytes()
-    assert {path.name for path in folders[0].iterdir()} == {"convergence.svg", "ablation.svg", "why.svg"}
-    assert "DETR has AP 2.0 (n=1)." in pages[0] and "| +30.0 (n=1) |" in pages[0]
+    assert {path.name for path in folders[0].iterdir()} == {
+        "convergence.svg",
+        "ablation.svg",
+        "why.svg",
+        "attention.svg",
+    }
+    assert "| DETR | 0.90 | 0.80 | 5.50 | 3.00 | 2 |" in pages[0]
+    assert "DETR has AP 2.0 ± 0.0 (n=3)." in pages[0] and "| +30.0 (n=1) |" in pages[0]
     assert "| no width and height modulation | 35.9 ± 0.9 (n=3) | -5.1 ± 0.1 (n=3) | 0.000 |" in pages[0]
     assert "Conditional DETR did not reach 20.5 AP" in pages[0]
     assert "`dino`" in pages[0].partition("Not run: ")[2]
@@ -191,7 +222,7 @@ def test_anchors_start_as_the_clusters_of_the_data(tmp_path, catalogs):
     boxes = [{"bbox": [x, y, 20, 10], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0, "iscrowd": 0} for x, y in places]
     DatasetCatalog.register("two places", lambda: [{"width": 40, "height": 50, "annotations": boxes}])
     cfg = load(ROOT / "configs/demo_shapes.py", ["model.queries.num_queries=2"])
-    cfg.dataset.train = {"_target_": "dab_detr.data.coco.dataset_name", "name": "two places"}
+    cfg.dataset.train = {"name": "two places", "annotations": None, "images": None}
     write_start("clusters", tmp_path / "start.pth", cfg, seed=0, trained=tmp_path)
     found = sorted(boxes_of(tmp_path / "start.pth").tolist())
     assert found == [pytest.approx([0.25, 0.1, 0.5, 0.2]), pytest.approx([0.75, 0.9, 0.5, 0.2])]
