@@ -153,9 +153,16 @@ def perform(run: Run, *, threads: int) -> str:
 
 def perform_all(runs: Sequence[Run], *, jobs: int) -> Iterator[str]:
     """Perform the runs, `jobs` at a time. Yield a line for each."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, cores() // jobs)
     with ThreadPoolExecutor(jobs) as pool:
         yield from pool.map(lambda run: perform(run, threads=threads), runs)
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def collect(output: Path, target: Path) -> list[dict]:
