@@ -132,6 +132,10 @@ def test_the_tool_writes_a_page_for_each_picture_and_replaces_none(checkpoint, t
     assert main([str(tmp_path / "a" / "same.png"), *options, "--figures", "--annotations", str(annotations)]) == 0
     assert (tmp_path / "out" / "all images" / "layers.png").is_file()
     assert (tmp_path / "out" / "all images" / "anchors.svg").is_file()
+    beside = ["--beside", str(checkpoint)]
+    assert main([str(tmp_path / "a"), *options, "--figures", *beside]) == 0
+    assert (tmp_path / "out" / "same_4" / "side_by_side.png").is_file()
+    assert main([str(tmp_path / "a"), *options, *beside]) == 2 and "add --figures" in capsys.readouterr().err
     assert main([str(tmp_path / "none.png"), *options]) == 2
     assert "none.png" in capsys.readouterr().err
 
