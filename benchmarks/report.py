@@ -40,7 +40,7 @@ RUNS = {
     "deployment_batch1": (True, "deployment"),
     "deployment_batch8": (True, "deployment --runs 3 --batch 8 --size 480 640"),
     "deployment_deformable_batch1": (True, f"deployment --runs 5 {DAB_DEFORMABLE}"),
-    "deployment_deformable_batch8": (True, f"deployment --runs 3 --batch 8 --size 480 640 {DAB_DEFORMABLE}"),
+    "deployment_deformable_batch8": (True, f"deployment --runs 3 --batch 8 --size 320 480 {DAB_DEFORMABLE}"),
     "criterion": (True, "criterion --peer"),
     "curves": (True, "curves --runs 5"),
     "accuracy": (True, "accuracy --config-file configs/demo_shapes.py --weights output/demo_shapes/model_final.pth"),
