@@ -4,7 +4,7 @@ Section 3 of the paper argues that DETR's queries attend to several places at on
 """
 
 import math
-import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -33,28 +33,26 @@ def centers(attention: np.ndarray) -> int:
     return label(peaks, structure=np.ones((3, 3)))[1]
 
 
-def checkpoints(folder: Path) -> dict[int, Path]:
-    """The checkpoints of a training by the number of their steps."""
-    found = {
-        int(name[1]) + 1: path for path in folder.iterdir() if (name := re.fullmatch(r"model_(\d+)\.pth", path.name))
-    }
-    return dict(sorted(found.items()))
+def checkpoints(folder: Path, steps: Iterable[int]) -> dict[int, Path]:
+    """The checkpoints after these numbers of steps. A training that was stopped has others too."""
+    paths = {step: folder / f"model_{step - 1:07d}.pth" for step in steps}
+    return {step: path for step, path in paths.items() if path.is_file()}
 
 
 def measure(path: Path, pictures: list[str]) -> tuple[float, float]:
     """Mean entropy and mean number of centers of a checkpoint's last layer, over pictures and queries."""
     predictor, values = Predictor.from_checkpoint(path, device="cpu"), []
     for picture in pictures:
-        explanation = explain(predictor, picture, threshold=0.0, max_objects=QUERIES)
-        part = "position" if "position" in explanation.parts() else "attention"
-        for i in range(len(explanation.rows)):
-            maps = explanation.attention(i, -1, part)
+        explanation = explain(predictor, picture, threshold=0.0, max_objects=predictor.model.queries.num_queries)
+        rows = explanation.rows.tolist()
+        for row in list(dict.fromkeys(rows))[:QUERIES]:  # one query may have several detections
+            maps = explanation.attention(rows.index(row), -1, "position")
             values.append((entropy(maps), centers(maps.mean(0))))
     return tuple(np.mean(values, 0).round(4).tolist())
 
 
-def over_training(folder: Path, cfg: DictConfig) -> list[list[float]]:
-    """[[step, entropy, centers], ...] of a training, on the first pictures of its validation set."""
+def over_training(folder: Path, cfg: DictConfig, steps: Iterable[int]) -> list[list[float]]:
+    """[[step, entropy, centers], ...] of a training after these steps, on the first pictures of its validation set."""
     records = DatasetCatalog.get(registered(cfg.dataset.val))[:PICTURES]
     pictures = [x["file_name"] for x in records]
-    return [[step, *measure(path, pictures)] for step, path in checkpoints(folder).items()]
+    return [[step, *measure(path, pictures)] for step, path in checkpoints(folder, steps).items()]

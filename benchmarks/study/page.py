@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from .attention import PICTURES, QUERIES
 from .rows import ABLATION, ADDITION, BASE, CONVERGENCE, ROWS, START, WHY, Row
 from .statistics import Curve, difference, final, spread, steps_until, verdict
 
@@ -16,7 +17,7 @@ STYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
 MARKERS = "os^vDPX*"
 TITLES = {
     ABLATION: "What each part of DAB-DETR adds",
-    WHY: "Why DETR is slow",
+    WHY: "Why is DETR slow?",
     ADDITION: "What later papers add to DAB-DETR",
     START: "Do anchors need prior knowledge of the data?",
 }
@@ -43,7 +44,7 @@ def build(results: Sequence[Mapping], folder: Path, preset: str) -> str:
             draw_differences(rows, runs, folder / f"{question}.svg")
     looks = {name: [x["attention"] for x in results if x["row"] == name and x.get("attention")] for name in ROWS}
     if looks := {name: found for name, found in looks.items() if found}:
-        parts.append(attention(looks))
+        parts.append(attention(looks, f"{folder.name}/attention.svg"))
         draw_attention(looks, folder / "attention.svg")
     parts.append(missing(runs))
     return "\n\n".join(parts) + "\n"
@@ -134,28 +135,35 @@ def comparison(title: str, rows: Sequence[Row], runs: Runs, picture: str) -> str
     )
 
 
-def attention(looks: Mapping[str, Sequence[Curve]]) -> str:
+def attention(looks: Mapping[str, Sequence[Curve]], picture: str) -> str:
     """The table of entropy and centers of attention at the first and the last checkpoint."""
     lines = []
     for name, found in looks.items():
-        cells = [spread([x[when][column] for x in found]) for column in (1, 2) for when in (0, -1)]
-        lines.append(f"| {ROWS[name].label} | {' | '.join(f'{x.mean:.2f}' for x in cells)} | {len(found)} |")
-    first, last = (next(iter(looks.values()))[0][when][0] for when in (0, -1))
+        steps, *values = averaged(found)
+        cells = [f"{steps[0]} to {steps[-1]}", *(f"{x[0]:.2f} to {x[-1]:.2f}" for x in values)]
+        lines.append(f"| {ROWS[name].label} | {' | '.join(cells)} | {len(found)} |")
     return "\n".join(
         [
             "## Where queries look during training",
             "",
-            "The attention of the last layer by position alone, of the five queries with the highest scores in each of "
-            "20 validation pictures. Entropy is a share of that of even attention: 1 means everywhere, 0 one cell. A "
-            "center is a local maximum of the mean over the heads that reaches half of the largest value.",
+            f"The attention of the last layer by position alone, of the {QUERIES} queries with the highest scores in "
+            f"each of {PICTURES} validation pictures. Entropy is a share of that of even attention: 1 means everywhere "
+            "and 0 one cell. A center is a local maximum of the mean over the heads that reaches half of the largest.",
             "",
-            f"| row | entropy after {first} steps | after {last} | centers after {first} steps | after {last} | n |",
-            "|---|---|---|---|---|---|",
+            "| row | steps | entropy | centers | n |",
+            "|---|---|---|---|---|",
             *lines,
             "",
-            "![Entropy and centers of attention over the steps](study/attention.svg)",
+            f"![Entropy and centers of attention over the steps]({picture})",
         ]
     )
+
+
+def averaged(found: Sequence[Curve]) -> tuple[list[int], list[float], list[float]]:
+    """The steps that all seeds have, with the mean entropy and the mean number of centers over the seeds."""
+    steps = sorted(set.intersection(*({int(x[0]) for x in curve} for curve in found)))
+    rows = [{int(x[0]): x for x in curve} for curve in found]
+    return steps, *(np.mean([[row[step][i] for step in steps] for row in rows], 0).tolist() for i in (1, 2))
 
 
 def signed(value) -> str:
@@ -164,9 +172,12 @@ def signed(value) -> str:
 
 
 def missing(runs: Runs) -> str:
-    """The rows that were not run."""
+    """The rows that were not run, and those that were run without the row that they are compared with."""
     names = [f"`{name}`" for name in ROWS if name not in runs]
     text = f"Not run: {', '.join(names)}." if names else "All rows were run."
+    alone = [f"`{name}` (without `{ROWS[name].base}`)" for name in runs if ROWS[name].base not in runs]
+    if alone:
+        text += f" Run, but not compared: {', '.join(alone)}."
     return f"## Rows that were not run\n\n{text}"
 
 
@@ -203,13 +214,11 @@ def draw_attention(looks: Mapping[str, Sequence[Curve]], path: Path) -> None:
     """Draw entropy and centers of attention over steps, as the mean of the seeds."""
     with plt.rc_context({"svg.hashsalt": "study", "font.size": 9}):
         figure, panels = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
-        for column, (axes, title) in enumerate(
-            zip(panels, ("entropy, share of the largest", "centers"), strict=True), 1
-        ):
+        for column, (axes, title) in enumerate(zip(panels, ("entropy, share of the largest", "centers"), strict=True)):
             for i, (name, found) in enumerate(looks.items()):
-                values = np.mean([[x[column] for x in curve] for curve in found], 0)
+                steps, *values = averaged(found)
                 style = {"linestyle": STYLES[i % len(STYLES)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4}
-                axes.plot([x[0] for x in found[0]], values, label=ROWS[name].label, **style)
+                axes.plot(steps, values[column], label=ROWS[name].label, **style)
             axes.set(xlabel="step", title=title, ylim=(0, None))
         panels[0].legend(fontsize=7)
         save(figure, path)

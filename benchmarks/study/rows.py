@@ -19,7 +19,8 @@ class Row:
     core: whether it is a core row, which has more seeds.
     base: the row that it is compared with.
     attention: whether its attention is measured over the training, which must be to all cells of one map.
-    start: the start of its queries, see `starts`; "" for the config's own. TRAINED means those of a run of `base`.
+    start: the start of its queries, see `starts`; "" for the config's own. TRAINED means those of a run of `base`. A
+        row with a start has no config for COCO, because there a training starts from a backbone's weights.
     claim: the sign of the difference in AP to `base` that the papers report: 1, -1, or 0 for none.
     source: the place of the claim.
     """
@@ -41,7 +42,8 @@ class Row:
 
 def member(config: str, label: str, *, name: str = "", question: str = CONVERGENCE, **options) -> Row:
     """A row of one of the configs in configs/shapes, by default under the config's name."""
-    return Row(name or config, label, question, small=f"shapes/{config}", coco=f"{config}_r50_50ep", **options)
+    coco = options.pop("coco", f"{config}_r50_50ep")
+    return Row(name or config, label, question, small=f"shapes/{config}", coco=coco, **options)
 
 
 def ablation(name: str, label: str, *overrides: str, **options) -> Row:
@@ -101,8 +103,10 @@ REASONS = [
         "the queries of a trained DETR, fixed",
         name="detr_trained_queries",
         question=WHY,
+        coco="",
         base="detr",
         start=TRAINED,
+        # their gradient still counts in the norm that is clipped
         overrides=("+optimizer.params.lr_factors.queries=0.0",),
     ),
     Row(

@@ -8,19 +8,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+
+import torch
 
 from dab_detr.checkpoint.writing import atomic_write
 from dab_detr.config import load
+from dab_detr.engine.device import usable_cores
 
 from .attention import over_training
 from .rows import Preset, Row
-from .starts import write_start
+from .starts import TRAINED, write_start
 
 ROOT = Path(__file__).parents[2]
 METRIC = "bbox/AP"
+IN_THIS_PROCESS = Lock()  # datasets are registered, and models run, one at a time
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,22 @@ class Run:
         return self.folder.with_suffix(".start.pth")
 
     @property
-    def base(self) -> Path:
+    def steps(self) -> int:
+        """Its number of steps, if the preset has one."""
+        return round(self.preset.steps * self.row.steps)
+
+    @property
+    def period(self) -> int:
+        """The number of steps between two evaluations."""
+        return max(1, self.steps // self.preset.evaluations)
+
+    @property
+    def measures_attention(self) -> bool:
+        """Whether it keeps the checkpoint of every evaluation for `over_training`."""
+        return self.row.attention and self.preset.steps is not None
+
+    @property
+    def base_checkpoint(self) -> Path:
         """The checkpoint of the run that it is compared with."""
         return self.folder.parents[1] / self.row.base / self.folder.name / "model_final.pth"
 
@@ -56,12 +76,9 @@ class Run:
         """The arguments of train_net.py."""
         overrides = [f"train.seed={self.seed}", f"train.output_dir={self.folder}"]
         if self.preset.steps:
-            steps = round(self.preset.steps * self.row.steps)
-            period = max(1, steps // self.preset.evaluations)
-            overrides += [f"train.max_iter={steps}", f"train.eval_period={period}"]
-            if self.row.attention:
-                keep = steps // period + 1
-                overrides += [f"train.checkpointer.period={period}", f"train.checkpointer.max_to_keep={keep}"]
+            overrides += [f"train.max_iter={self.steps}", f"train.eval_period={self.period}"]
+        if self.measures_attention:
+            overrides += [f"train.checkpointer.period={self.period}", "train.checkpointer.max_to_keep=null"]
         if self.row.start:
             overrides += [f"train.init_checkpoint={self.start}", "train.init_partially=True"]
         resume = ["--resume"] if self.folder.is_dir() else []
@@ -76,9 +93,13 @@ class Run:
 
 
 def planned(rows: Sequence[Row], preset: Preset, output: Path) -> list[Run]:
-    """All runs of these rows, the first seed of every row first. A row without a config for the preset has no runs."""
+    """All runs of these rows, the first seed of every row first. A row without a config for the preset has no runs.
+
+    Rows that start from another row's queries come after the others.
+    """
     usable = [row for row in rows if row.small or preset.configs == "coco"]
     usable = [row for row in usable if row.coco or preset.configs != "coco"]
+    usable.sort(key=lambda row: row.start == TRAINED)
     most = max(preset.seeds, preset.core_seeds)
     return [
         Run(row, preset, seed, output / row.name / f"seed{seed}")
@@ -120,49 +141,61 @@ def write(path: Path, content: object) -> None:
         file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
-def perform(run: Run, *, threads: int) -> str:
-    """Perform one run and write its result. Return a line about what happened."""
+def perform(run: Run, *, threads: int, after: Future | None = None) -> str:
+    """Perform one run and write its result. Return a line about what happened, an error included.
+
+    after: the run whose queries it starts from.
+    """
     name = f"{run.row.name}, seed {run.seed}"
     if run.result.exists():
         return f"{name}: done before"
+    try:
+        if after:
+            after.result()
+        return f"{name}: {trained(run, threads)}"
+    except Exception as error:  # the other runs go on
+        return f"{name}: failed: {error}"
+
+
+def trained(run: Run, threads: int) -> str:
+    """Train and write the result. Return the AP, or say that the training failed."""
     cfg = load(ROOT / run.config, [*run.row.overrides, *run.preset.overrides])
-    if run.row.start and not run.start.exists():
-        try:
-            write_start(run.row.start, run.start, cfg, seed=run.seed, trained=run.base)
-        except ValueError as error:
-            return f"{name}: failed: {error}"
+    if run.row.start and not run.folder.is_dir():
+        with IN_THIS_PROCESS:
+            write_start(run.row.start, run.start, cfg, seed=run.seed, trained=run.base_checkpoint)
     arguments, begin = run.arguments(), time.monotonic()
     status = train(arguments, run.folder.with_suffix(".log"), threads)
     if status:
-        return f"{name}: failed with status {status}, see {run.folder.with_suffix('.log')}"
-    relative = [x.replace(f"{run.folder}", f"output/study/{run.row.name}/seed{run.seed}") for x in arguments]
+        return f"failed with status {status}, see {run.folder.with_suffix('.log')}"
+    output = f"output/study/{run.folder.relative_to(run.folder.parents[2])}"
+    relative = [x.replace(f"{run.folder}", output) for x in arguments if x != "--resume"]
     result = {
         "row": run.row.name,
         "seed": run.seed,
         "curve": curve(run.folder),
-        "command": shlex.join(["python", "train_net.py", *(x for x in relative if x != "--resume")]),
+        "command": shlex.join(["python", "train_net.py", *relative]),
         "commit": commit(),
         "machine": f"{platform.machine()}, {threads} threads",
         "seconds": round(time.monotonic() - begin),
     }
-    if run.row.attention:
-        result["attention"] = over_training(run.folder, cfg)
     write(run.result, result)
-    return f"{name}: AP {result['curve'][-1][1]:.1f}"
+    if run.measures_attention:
+        with IN_THIS_PROCESS:
+            torch.set_num_threads(threads)
+            steps = range(run.period, run.steps + 1, run.period)
+            write(run.result, result | {"attention": over_training(run.folder, cfg, steps)})
+    return f"AP {result['curve'][-1][1]:.1f}"
 
 
 def perform_all(runs: Sequence[Run], *, jobs: int) -> Iterator[str]:
     """Perform the runs, `jobs` at a time. Yield a line for each."""
-    threads = max(1, cores() // jobs)
+    threads, futures = max(1, usable_cores() // jobs), {}
     with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(lambda run: perform(run, threads=threads), runs)
-
-
-def cores() -> int:
-    """The number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        for run in runs:
+            after = futures.get((run.row.base, run.seed)) if run.row.start == TRAINED else None
+            futures[run.row.name, run.seed] = pool.submit(perform, run, threads=threads, after=after)
+        for future in futures.values():
+            yield future.result()
 
 
 def collect(output: Path, target: Path) -> list[dict]:

@@ -34,7 +34,7 @@ def clusters(cfg: DictConfig, random: np.random.Generator) -> np.ndarray:
     boxes = []
     for x in DatasetCatalog.get(registered(cfg.dataset.train)):
         size = np.array([x["width"], x["height"]])
-        for y in x["annotations"]:
+        for y in (y for y in x["annotations"] if not y.get("iscrowd")):
             left, top, right, bottom = BoxMode.convert(y["bbox"], y["bbox_mode"], BoxMode.XYXY_ABS)
             center, sides = np.array([left + right, top + bottom]) / 2, np.array([right - left, bottom - top])
             boxes.append(np.concatenate([center / size, sides / size]))
@@ -67,6 +67,6 @@ def as_weights(start: Callable, cfg: DictConfig, seed: int) -> dict[str, Tensor]
 def trained_queries(checkpoint: Path) -> dict[str, Tensor]:
     """The weights of the query head in a checkpoint."""
     if not checkpoint.is_file():
-        raise ValueError(f"there is no {checkpoint}: run the row whose queries are wanted first")
+        raise ValueError(f"there is no {checkpoint}: run the row {checkpoint.parents[1].name} first")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
     return {name: tensor for name, tensor in state.items() if name.startswith("queries.")}

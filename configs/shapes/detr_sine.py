@@ -12,4 +12,5 @@ model = detr(depth=18)
 model.queries = dab_detr(depth=18).queries
 model.decoder.prior = L(AnchorPrior)(dim="${...neck.dim}", anchor_dim=4, scale=L(NoScale)())
 model = shrink(model)
+model.queries.uniform_xy = True
 train.output_dir = "output/shapes/detr_sine"

@@ -163,6 +163,12 @@ def test_lines_come_once_in_half_a_minute(monkeypatch):
     assert len(lines) == 90 // 8 + 2
 
 
+def test_one_step_alone_has_no_time(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Output())
+    Progress(1, title="iteration").step("loss 2")
+    assert sys.stdout.getvalue() == "iteration 1/1; loss 2\n"
+
+
 def test_a_terminal_has_a_bar_and_messages_above_it(directed, monkeypatch):
     monkeypatch.setattr(sys, "stdout", Output(tty=True))
     shown = Progress(4, start=1, title="iteration")

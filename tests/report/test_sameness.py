@@ -14,12 +14,15 @@ from dab_detr.report.sameness import same_everywhere
 from dab_detr.visualization.preview import Style
 
 
-def judged(boxes: list[list[int] | None], objects: list[list[int]], category: int = 7) -> list:
-    """Pictures of 50 x 50 with one object of class 0, and a detection in each that is not None."""
+def judged(
+    boxes: list[list[int] | None], objects: list[list[int] | None], *, category: int = 7, crowd: int = 0
+) -> list:
+    """Pictures of 50 x 50 with an object of class 0, and a detection, in each where it is not None."""
     pictures = []
     for i, (box, truth) in enumerate(zip(boxes, objects, strict=True)):
         found = [] if box is None else [detection(i, box, category, 0.2), detection(i, [0, 0, 3, 3], 9, 0.1)]
-        pictures.append(judge(x := record(i, (truth, 0, 0)), instances(found, x, LABELS), 0.3))
+        x = record(i, *([] if truth is None else [(truth, 0, crowd)]))
+        pictures.append(judge(x, instances(found, x, LABELS), 0.3))
     return pictures
 
 
@@ -35,28 +38,33 @@ def test_the_same_box_everywhere():
 def test_the_size_of_a_picture_does_not_matter():
     pictures = judged(FIXED, MOVING)
     for i, x in enumerate(pictures):
-        scale = 1 + i
-        x.detections.pred_boxes.scale(scale, scale)
-        x.detections._image_size = (50 * scale, 50 * scale)
+        width, height = 1 + i, 20 - i
+        x.detections.pred_boxes.scale(width, height)
+        x.detections._image_size = (50 * height, 50 * width)
+        x.record["annotations"] = [{**y, "bbox": [0, 0, 1, 1]} for y in x.record["annotations"]]
     assert same_everywhere(pictures)
 
 
 @pytest.mark.parametrize(
-    "boxes, objects, category",
+    "boxes, objects, options",
     [
-        (MOVING, FIXED, 7),  # wrong everywhere, but not the same
-        (FIXED, FIXED, 7),  # objects are always in the middle, and are found
-        (FIXED[:9], MOVING[:9], 7),  # too few pictures
-        ([None] * 20, MOVING, 7),
-        (FIXED[:14] + [None] * 6, MOVING, 7),
+        (MOVING, FIXED, {}),  # wrong everywhere, but not the same
+        (FIXED, FIXED, {}),  # objects are always in the middle, and are found
+        (FIXED, FIXED, {"category": 9}),  # the same with wrong classes
+        (FIXED[:9], MOVING[:9], {}),  # too few pictures
+        ([None] * 20, MOVING, {}),
+        (FIXED[:14] + [None] * 6, MOVING, {}),
+        (FIXED, FIXED, {"crowd": 1}),
+        (FIXED * 5, MOVING[:9] + [None] * 91, {}),  # the other pictures are background
     ],
 )
-def test_no_warning(boxes, objects, category):
-    assert same_everywhere(judged(boxes, objects, category)) is None
+def test_no_warning(boxes, objects, options):
+    assert same_everywhere(judged(boxes, objects, **options)) is None
 
 
-def test_objects_in_the_middle_with_wrong_classes():
-    assert same_everywhere(judged(FIXED, FIXED, category=9))
+def test_pictures_without_objects_do_not_count():
+    text = same_everywhere(judged(FIXED * 2, MOVING + [None] * 20))
+    assert text.startswith("In 20 of 20 pictures")
 
 
 @pytest.mark.parametrize("boxes, same", [(FIXED, True), (MOVING, False)])

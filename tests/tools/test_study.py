@@ -14,9 +14,9 @@ import train_net
 from benchmarks.study import __main__ as study
 from benchmarks.study import running
 from benchmarks.study.attention import centers, checkpoints, entropy
-from benchmarks.study.page import build
-from benchmarks.study.rows import PRESETS, ROWS, Preset
-from benchmarks.study.running import ROOT, Run, collect, curve, perform, planned
+from benchmarks.study.page import averaged, build
+from benchmarks.study.rows import CONVERGENCE, PRESETS, ROWS, Preset
+from benchmarks.study.running import ROOT, Run, collect, curve, perform, perform_all, planned
 from benchmarks.study.starts import write_start
 from benchmarks.study.statistics import Spread, difference, spread, steps_until, verdict
 from dab_detr.config import load
@@ -59,6 +59,12 @@ def test_every_row_of_the_preset_for_coco_has_a_config(tmp_path):
     assert len(runs) >= 25
     for run in runs:
         assert (ROOT / run.arguments()[1]).is_file(), run.row.name
+        assert not run.row.start, "the start would take the place of the backbone's weights"
+
+
+def test_rows_of_one_question_are_compared_with_one_row():
+    for question in {row.question for row in ROWS.values()} - {CONVERGENCE}:
+        assert len({row.base for row in ROWS.values() if row.question == question}) == 1
 
 
 def test_core_rows_have_more_seeds_and_all_first_seeds_come_first(tmp_path):
@@ -107,13 +113,18 @@ def test_entropy_and_centers_of_attention():
     assert centers(even[0]) == 1  # a plateau
 
 
-def test_checkpoints_come_in_the_order_of_their_steps(tmp_path):
-    for name in ("model_0000999.pth", "model_0000099.pth", "model_best.pth", "model_final.pth"):
+def test_checkpoints_are_those_of_the_evaluations_in_their_order(tmp_path):
+    """A training that was stopped after 434 steps has one more."""
+    for name in ("model_0000999.pth", "model_0000433.pth", "model_0000099.pth", "model_best.pth", "model_final.pth"):
         (tmp_path / name).touch()
-    assert [(step, path.name[6:13]) for step, path in checkpoints(tmp_path).items()] == [
-        (100, "0000099"),
-        (1000, "0000999"),
-    ]
+    found = {step: path.name for step, path in checkpoints(tmp_path, range(100, 1001, 100)).items()}
+    assert found == {100: "model_0000099.pth", 1000: "model_0000999.pth"}
+
+
+def test_attention_is_averaged_over_the_steps_that_all_seeds_have():
+    found = [[[100, 0.9, 4], [200, 0.7, 3]], [[100, 0.7, 2], [150, 0.1, 9], [200, 0.5, 1]]]
+    steps, shares, numbers = averaged(found)
+    assert (steps, numbers) == ([100, 200], [3, 2]) and shares == pytest.approx([0.8, 0.6])
 
 
 def test_a_run_that_was_stopped_is_resumed_and_a_failed_one_is_named(tmp_path, monkeypatch):
@@ -180,11 +191,13 @@ def test_the_page_has_the_same_bytes_twice_and_names_what_was_not_run(tmp_path):
         "why.svg",
         "attention.svg",
     }
-    assert "| DETR | 0.90 | 0.80 | 5.50 | 3.00 | 2 |" in pages[0]
+    assert "| DETR | 100 to 300 | 0.90 to 0.80 | 5.50 to 3.00 | 2 |" in pages[0]
     assert "DETR has AP 2.0 ± 0.0 (n=3)." in pages[0] and "| +30.0 (n=1) |" in pages[0]
     assert "| no width and height modulation | 35.9 ± 0.9 (n=3) | -5.1 ± 0.1 (n=3) | 0.000 |" in pages[0]
     assert "Conditional DETR did not reach 20.5 AP" in pages[0]
-    assert "`dino`" in pages[0].partition("Not run: ")[2]
+    assert "`dino`" in pages[0].partition("Not run: ")[2] and "not compared" not in pages[0]
+    lonely = build([result("dab_detr", 0), result("detr_sine", 0)], tmp_path / "c" / "study", "cpu")
+    assert "Run, but not compared: `detr_sine` (without `detr`)." in lonely
 
 
 def test_a_page_needs_the_row_that_others_are_compared_with(tmp_path):
@@ -231,15 +244,15 @@ def test_anchors_start_as_the_clusters_of_the_data(tmp_path, catalogs):
 def test_a_run_starts_from_the_queries_of_another(tmp_path, monkeypatch):
     """The queries of a trained model stay as they are, and the other weights are trained."""
     monkeypatch.setattr(running, "train", lambda arguments, log, threads: train_net.main(arguments))
-    row = replace(ROWS["detr_trained_queries"], base="dab_detr", coco="dab_detr_r50_50ep")
-    run = Run(row, smallest(tmp_path), 0, tmp_path / row.name / "seed0")
-    assert perform(run, threads=1).endswith(
-        f"failed: there is no {tmp_path}/dab_detr/seed0/model_final.pth: run the row whose queries are wanted first"
-    )
-    other = perform(replace(run, row=ROWS["dab_detr"], folder=tmp_path / "dab_detr" / "seed0"), threads=1)
-    assert ": AP" in other and ": AP" in perform(run, threads=1)
+    row = replace(ROWS["detr_trained_queries"], coco="detr_r50_50ep")
+    preset = smallest(tmp_path)
+    run = Run(row, preset, 0, tmp_path / "cpu" / row.name / "seed0")
+    expected = f"failed: there is no {run.base_checkpoint}: run the row detr first"
+    assert perform(run, threads=1) == f"detr_trained_queries, seed 0: {expected}"
+    runs = planned([row, ROWS["detr"]], preset, tmp_path / "cpu")
+    assert [": AP" in line for line in perform_all(runs, jobs=2)] == [True, True]
     before, after = (
-        torch.load(path, weights_only=True)["model"] for path in (run.base, run.folder / "model_final.pth")
+        torch.load(path, weights_only=True)["model"] for path in (run.base_checkpoint, run.folder / "model_final.pth")
     )
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed and not any(name.startswith("queries.") for name in changed)

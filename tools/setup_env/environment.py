@@ -125,8 +125,13 @@ class Environment:
         with self.log.open("ab") as log:
             begin = log.tell()
             process = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
-            while (code := finished(process, SILENCE)) is None:
-                say(f"{what}: {time.monotonic() - start:.0f} s so far; {self.log} shows what it does")
+            try:
+                while (code := finished(process, SILENCE)) is None:
+                    say(f"{what}: {time.monotonic() - start:.0f} s so far; {self.log} shows what it does")
+            except BaseException:  # the next run begins anew, and nothing may write beside it
+                process.kill()
+                process.wait()
+                raise
         if code == 0:
             say(f"{what}: {time.monotonic() - start:.0f} s")
             return

@@ -1,6 +1,7 @@
 """Device, precision and data-parallel copies of a model."""
 
 import logging
+import os
 
 import torch
 from detectron2.engine.defaults import create_ddp_model
@@ -23,6 +24,13 @@ def available_device(wanted: str) -> str:
         return wanted
     logger.warning("There is no CUDA device: running on the CPU instead of %r.", wanted)
     return "cpu"
+
+
+def usable_cores() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def distribute(model: nn.Module, **ddp) -> nn.Module:

@@ -48,7 +48,7 @@ class Progress:
 
     def __init__(self, total: int, *, start: int = 0, title: str = ""):
         self.total, self.done, self.title = total, start, title
-        self.began = self.last = None
+        self.began = self.warm = self.last = None
         self.bar = None
         if sys.stdout.isatty():
             self.bar = tqdm(total=total, initial=start, desc=title, file=sys.stdout, dynamic_ncols=True, leave=False)
@@ -64,15 +64,16 @@ class Progress:
             self.bar.update()
         elif self.last is None or self.done == self.total or time.monotonic() - self.last >= LINES_EVERY:
             self.last = time.monotonic()
-            words = [f"{self.title} {self.done}/{self.total}{self.remaining()}", text]
-            show("; ".join(filter(None, words)))
+            left = self.remaining()
+            count = f"{self.title} {self.done}/{self.total}" + (f", {left} left" if left else "")
+            show(f"{count}; {text}" if text else count)
 
-    def remaining(self) -> str:
-        """The time until the end, at the pace since the first step, which is slower than the others."""
+    def remaining(self) -> str | None:
+        """The time until the end, at the pace since the first step, which is slower than the others; None before."""
         if self.done == self.warm:
-            return ""
+            return None
         pace = (time.monotonic() - self.began) / (self.done - self.warm)
-        return f", {datetime.timedelta(seconds=round(pace * (self.total - self.done)))} left"
+        return str(datetime.timedelta(seconds=round(pace * (self.total - self.done))))
 
     def close(self) -> None:
         if self.bar is not None:

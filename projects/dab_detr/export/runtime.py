@@ -3,6 +3,7 @@
 import os
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -80,7 +81,9 @@ def openvino(path: str, precision: str = "f32"):
     return run, metadata
 
 
-@cache
+_once = Lock()
+
+
 def openvino_core():
     """OpenVINO's Core, the same until this process ends.
 
@@ -88,6 +91,12 @@ def openvino_core():
     thread did this (Python collects garbage in any), the next signal would end the process: SIGCHLD for example, which
     torch handles as soon as a loader has had workers.
     """
+    with _once:  # two threads must not make two
+        return _core()
+
+
+@cache
+def _core():
     from openvino import Core
 
     return Core()

@@ -12,6 +12,7 @@ from torch.export import Dim, ExportedProgram
 
 from .graph import DetectionGraph
 from .metadata import INPUTS, KEY, OUTPUTS, Metadata
+from .runtime import openvino_core
 
 OPSET = 20
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
@@ -134,6 +135,6 @@ def write_openvino(source: Path, path: Path, metadata: Metadata) -> None:
     """Convert an ONNX file to OpenVINO's two files. With fp16, the weights are stored in fp16."""
     import openvino
 
-    model = openvino.Core().read_model(source)
+    model = openvino_core().read_model(source)
     model.set_rt_info(metadata.to_json(), [KEY])
     openvino.save_model(model, path, compress_to_fp16=metadata.precision == "fp16")

@@ -17,7 +17,7 @@ from ..checkpoint.description import read_described
 from ..config import load as load_config
 from ..data.content import printable
 from ..engine.description import classes_of
-from ..engine.device import available_device
+from ..engine.device import available_device, usable_cores
 from ..export.detector import ExportedDetector
 from ..export.runtime import is_exported
 from ..modeling.optimization import optimize_for_inference
@@ -27,7 +27,7 @@ from .pipeline import Prepared, in_groups, read_ahead, readable, until_closed
 from .pretrained import pretrained
 from .recipe import build_stored, dataset_of, recipe_of
 
-THREADS = min(4, os.cpu_count() or 1)
+THREADS = min(4, usable_cores())
 """Threads that read images, by default."""
 
 
