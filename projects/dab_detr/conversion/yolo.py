@@ -1,23 +1,18 @@
 """YOLO: a text file for each picture, and a data.yaml, or a list of class names, for all of them."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .damage import Damage, shown
 from .inventory import Inventory
 from .items import make_item, plain_picture
-from .layout import IMAGE_FOLDERS, LABEL_FOLDERS, Layout, splits_by_folder
+from .layout import Layout, splits_by_folder
 from .ledger import Kind, Ledger
-from .lookup import fold
 from .picture import Look, look_at
 from .records import Item, Picture, Records
-from .text import read_lines
+from .yolo_labels import NAME_FILES, LabelFiles, count_rows, has_rows, label_paths
 from .yolo_rows import Row, read_rows
 from .yolo_yaml import names_of_file
-
-NAME_FILES = {"classes.txt", "obj.names", "_darknet.labels", "labels.names", "class_names.txt"}
-OTHER_TEXTS = NAME_FILES | {"train.txt", "val.txt", "valid.txt", "test.txt", "requirements.txt", "notes.txt"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +41,12 @@ class YoloLayout(Layout):
             for split in self.splits
         }
         for path in labels.orphans(self.lists):
-            rows = sum(1 for line in read_lines(path) if line.strip())
-            ledger.add(Kind.ORPHAN, f"{ledger.name(path)} ({rows} objects)")
+            with ledger.collecting():
+                place = f"{ledger.name(path)} ({count_rows(path)} objects)"
+                if picture := labels.seconds.get(path):
+                    ledger.add(Kind.SECOND, f"{place} of {ledger.name(picture)}")
+                else:
+                    ledger.add(Kind.ORPHAN, place)
         for label, holders in labels.holders.items():
             if len(holders) > 1:
                 ledger.add(Kind.SHARED, f"{', '.join(map(ledger.name, sorted(holders)))} by {ledger.name(label)}")
@@ -55,7 +54,7 @@ class YoloLayout(Layout):
             raise self.without_labels()
         return Records(categories={name: {"id": i, "name": name} for i, name in self.names.items()}, pictures=pictures)
 
-    def picture(self, path: Path, labels: "LabelFiles", ledger: Ledger) -> Picture | None:
+    def picture(self, path: Path, labels: LabelFiles, ledger: Ledger) -> Picture | None:
         """Return a picture with its objects; None if it or its label file is damaged."""
         with ledger.collecting(path):
             label = labels.of(path)
@@ -72,62 +71,6 @@ class YoloLayout(Layout):
         return ValueError(
             f"{shown(self.source)}: no picture has a label file; that of {shown(split.pictures[0])} would be {where}"
         )
-
-
-class LabelFiles:
-    """The label files of YOLO below a folder. holders: label file -> the pictures that it labels."""
-
-    def __init__(self, inventory: Inventory):
-        self.inventory = inventory
-        self.known = {fold(str(path)): path for path in inventory.named(".txt")}
-        self.holders: dict[Path, set[Path]] = {}
-
-    def of(self, picture: Path) -> Path | None:
-        """Return the label file of a picture, or None."""
-        for path in label_paths(picture):
-            found = self.known.get(fold(str(path))) or (path if path.is_file() else None)
-            if found:
-                self.holders.setdefault(found, set()).add(picture)
-                return found
-        return None
-
-    def orphans(self, lists: Iterable[Path] = ()) -> list[Path]:
-        """Return the label files without a picture: text files in a place for labels, or with rows of numbers."""
-        folders = {path.parent for path in self.holders}
-        free = [x for x in self.known.values() if x not in self.holders and x not in set(lists)]
-        return [
-            path
-            for path in free
-            if path.name.lower() not in OTHER_TEXTS
-            and not path.name.lower().startswith("readme")
-            and (path.parent in folders or has_rows(path))
-        ]
-
-
-def label_paths(picture: Path) -> Iterator[Path]:
-    """The paths at which YOLO's label file of a picture may lie, the usual one first.
-
-    It lies in a folder called labels instead of the last one called images, beside the picture, or in a folder called
-    labels near it.
-    """
-    parts, name = picture.parent.parts, f"{picture.stem}.txt"
-    for i in reversed(range(len(parts))):
-        if parts[i].lower() in IMAGE_FOLDERS:
-            yield Path(*parts[:i], "labels", *parts[i + 1 :], name)
-    yield picture.with_name(name)
-    yield picture.parent / "labels" / name
-    if len(parts) > 1 and parts[-1].lower() in IMAGE_FOLDERS:
-        for folder in sorted(LABEL_FOLDERS):
-            yield picture.parent.parent / folder / name
-
-
-def has_rows(path: Path) -> bool:
-    """Whether the first line of a text file is a row of at least 5 numbers."""
-    try:
-        columns = next((line.split() for line in read_lines(path) if line.strip()), [])
-        return len(columns) >= 5 and all(float(x) is not None for x in columns)
-    except ValueError:
-        return False
 
 
 def yolo_item(row: Row, label: Path, look: Look, ledger: Ledger) -> Item | None:
@@ -153,10 +96,17 @@ def name_files(inventory: Inventory) -> list[Path]:
     return [path for path in inventory.others if path.name.lower() in NAME_FILES]
 
 
-def find_yolo_folder(inventory: Inventory, source: Path, names: dict[int, str] | None = None) -> Layout:
+def find_yolo_folder(
+    inventory: Inventory,
+    source: Path,
+    names: dict[int, str] | None = None,
+    keypoint_shape: tuple[int, int] | None = None,
+) -> Layout:
     """Return the layout of a folder with label files of YOLO and no data.yaml that names its splits.
 
-    names: the class names, if known. Raises ValueError without names, either given or in a file.
+    names: the class names, if known.
+    keypoint_shape: see yolo_rows.
+    Raises ValueError without names, either given or in a file.
     """
     files = name_files(inventory)
     tables = [names_of_file(path) for path in files] if names is None else [names]
@@ -173,5 +123,6 @@ def find_yolo_folder(inventory: Inventory, source: Path, names: dict[int, str] |
         inventory=inventory,
         splits=splits_by_folder(inventory),
         names=tables[0],
+        keypoint_shape=keypoint_shape,
         understood=understood,
     )
