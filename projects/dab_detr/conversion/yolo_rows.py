@@ -54,6 +54,11 @@ def read_row(
         known = f"{min(names)} to {max(names)}" if names else "none"
         raise Damage(path, entry, f"class {columns[0]} is not among the names ({known})")
     box, outline, score = split_values(values, keypoint_shape)
+    if keypoint_shape and not box:
+        wanted = 5 + math.prod(keypoint_shape)
+        raise Damage(
+            path, entry, f"has {len(columns)} numbers; kpt_shape {list(keypoint_shape)} asks for {wanted}, or 5 (a box)"
+        )
     if not box and not outline:
         raise Damage(
             path, entry, f"must have a class and 4 numbers (a box) or at least 3 points, and has {len(columns)} numbers"
@@ -63,6 +68,8 @@ def read_row(
     if outline:
         return Row(names[int(number)], tuple(outline), True, line)
     x, y, w, h = box
+    if w < 0 or h < 0:
+        raise Damage(path, entry, "has a negative width or height: a row is class, center x, center y, width, height")
     return Row(names[int(number)], (x - w / 2, y - h / 2, x + w / 2, y + h / 2), False, line, score)
 
 
@@ -78,7 +85,7 @@ def split_values(values: list[float], keypoint_shape: tuple[int, int] | None) ->
         return values[:4], [], False
     if count == 5:
         return values[:4], [], True
-    return [], values if count >= 6 and count % 2 == 0 else [], False
+    return [], values if not keypoint_shape and count >= 6 and count % 2 == 0 else [], False
 
 
 def looks_like_pose(values: list[float]) -> bool:

@@ -11,20 +11,19 @@ from .ledger import Kind
 from .lookup import locate
 from .text import read_lines
 from .yolo import YoloLayout, find_yolo_folder
-from .yolo_yaml import keypoint_shape, read_names, read_yaml
-
-NOTHING = {"", "~", "null", "Null", "NULL"}  # as YAML writes it
+from .yolo_yaml import NOTHING, keypoint_shape, read_names, read_yaml
 
 
 def find_yolo(path: Path) -> Layout:
     """Return the layout that a data.yaml describes. Raises Damage, which names the fault."""
     content = read_yaml(path)
     names = read_names(content, path)
+    shape = keypoint_shape(content, path)
     path = Path(os.path.abspath(path))
     reader = SplitReader(path, content)
     splits = [split for name in SPLITS if (split := reader.split(name))]
     if not splits and not reader.stated:
-        return find_yolo_folder(take_inventory(path.parent), path, names)
+        return find_yolo_folder(take_inventory(path.parent), path, names, shape)
     if not splits:
         raise Damage(path, "", "none of its splits has a picture")
     return YoloLayout(
@@ -32,7 +31,7 @@ def find_yolo(path: Path) -> Layout:
         inventory=reader.inventory(),
         splits=tuple(splits),
         names=names,
-        keypoint_shape=keypoint_shape(content),
+        keypoint_shape=shape,
         noted=tuple(reader.noted),
         lists=frozenset(reader.lists),
         understood=tuple(reader.understood),

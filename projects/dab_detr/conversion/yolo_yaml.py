@@ -9,6 +9,7 @@ import yaml
 from .damage import Damage, brief
 from .text import read_lines, read_text
 
+NOTHING = {"", "~", "null", "Null", "NULL"}  # as YAML writes it
 PATHS = ("path", "train", "val", "valid", "validation", "test")
 
 
@@ -91,9 +92,14 @@ def checked_names(names: dict[int, str], path: Path) -> dict[int, str]:
     return {number: name for name, number in holders.items()}
 
 
-def keypoint_shape(content: dict[str, Any]) -> tuple[int, int] | None:
-    """The shape of the key points in a dataset of poses, [points, numbers per point]; None for other datasets."""
-    shape = content.get("kpt_shape")
-    if isinstance(shape, list) and len(shape) == 2 and all(isinstance(x, str) and x.strip().isdigit() for x in shape):
+def keypoint_shape(content: dict[str, Any], path: Path) -> tuple[int, int] | None:
+    """The shape of the key points in a dataset of poses, [points, numbers per point]; None for other datasets.
+
+    Raises Damage if it is stated in another form.
+    """
+    shape = content.get("kpt_shape", "")
+    if isinstance(shape, str) and shape.strip() in NOTHING:
+        return None
+    if isinstance(shape, list) and len(shape) == 2 and all(re.fullmatch(r"[1-9]\d*", str(x)) for x in shape):
         return int(shape[0]), int(shape[1])
-    return None
+    raise Damage(path, "kpt_shape", f"must be [points, numbers per point], such as [17, 3]; it is {brief(shape)}")
