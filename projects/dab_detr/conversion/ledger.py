@@ -43,6 +43,11 @@ class Kind(Enum):
     SHARED = (_WARNING, "pictures share a label file, and each has its objects", "give each picture its own name")
     RENAMED = (_WARNING, "label files name another picture, but label the one beside them", "")
     SCORES = (_WARNING, "sixth numbers of rows (a score or a track) are left out", "")
+    POSE_OR_OUTLINE = (
+        _WARNING,
+        "rows that could be outlines or poses are read as outlines",
+        "if they are poses, state kpt_shape in data.yaml, such as kpt_shape: [17, 3]",
+    )
     NO_OUTLINE = (_WARNING, "masks that cannot turn with their picture are left out; their boxes are kept", "")
     BAD_OUTLINE = (_WARNING, "outlines and key points that nothing can decode are left out; their boxes are kept", "")
     REPEATED = (

@@ -1,5 +1,6 @@
 """YOLO: a text file for each picture, and a data.yaml, or a list of class names, for all of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from .ledger import Kind, Ledger
 from .picture import Look, look_at
 from .records import Item, Picture, Records
 from .yolo_labels import NAME_FILES, LabelFiles, count_rows, has_rows, label_paths
+from .yolo_poses import find_poses
 from .yolo_rows import Row, read_rows
 from .yolo_yaml import names_of_file
 
@@ -36,8 +38,10 @@ class YoloLayout(Layout):
         for kind, place in self.noted:
             ledger.add(kind, place)
         labels = LabelFiles(self.inventory)
+        found = {path: labels.of(path) for split in self.splits for path in split.pictures}
+        shape = self.keypoint_shape or self.guess_shape(filter(None, found.values()), ledger)
         pictures = {
-            split.name: list(filter(None, (self.picture(path, labels, ledger) for path in split.pictures)))
+            split.name: [x for path in split.pictures if (x := self.picture(path, found[path], shape, ledger))]
             for split in self.splits
         }
         for path in labels.orphans(self.lists):
@@ -54,11 +58,19 @@ class YoloLayout(Layout):
             raise self.without_labels()
         return Records(categories={name: {"id": i, "name": name} for i, name in self.names.items()}, pictures=pictures)
 
-    def picture(self, path: Path, labels: LabelFiles, ledger: Ledger) -> Picture | None:
-        """Return a picture with its objects; None if it or its label file is damaged."""
+    def guess_shape(self, labels: Iterable[Path], ledger: Ledger) -> tuple[int, int] | None:
+        """Return the shape of the key points if all label files together show that they hold poses. Enter doubts."""
+        poses = find_poses(dict.fromkeys(labels))
+        for label, line in poses.unclear:
+            ledger.add(Kind.POSE_OR_OUTLINE, f"{ledger.name(label)}, line {line}")
+        return poses.keypoint_shape
+
+    def picture(
+        self, path: Path, label: Path | None, keypoint_shape: tuple[int, int] | None, ledger: Ledger
+    ) -> Picture | None:
+        """Return a picture with the objects of its label file; None if one of the two is damaged."""
         with ledger.collecting(path):
-            label = labels.of(path)
-            rows = read_rows(label, self.names, self.keypoint_shape) if label else []
+            rows = read_rows(label, self.names, keypoint_shape) if label else []
             look = look_at(path)
             items = [yolo_item(row, label, look, ledger) for row in rows]
             return plain_picture(path, look, items, labeled=label is not None)

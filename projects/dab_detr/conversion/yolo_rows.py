@@ -7,8 +7,7 @@ from pathlib import Path
 
 from .damage import Damage
 from .text import read_lines
-
-BORDER = 0.1  # a number may reach this far beyond the picture, as a fraction of it
+from .yolo_poses import BORDER, has_visibilities, points_in_box
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,13 @@ def read_row(
         raise Damage(
             path, entry, f"has {len(columns)} numbers; kpt_shape {list(keypoint_shape)} asks for {wanted}, or 5 (a box)"
         )
+    pose = not box and has_visibilities(values) and points_in_box(values)
+    hint = ", or kpt_shape in data.yaml if it is a pose" if pose else ""
     if not box and not outline:
-        raise Damage(
-            path, entry, f"must have a class and 4 numbers (a box) or at least 3 points, and has {len(columns)} numbers"
-        )
+        numbers = f"has {len(columns)} numbers"
+        raise Damage(path, entry, f"must have a class and 4 numbers (a box) or at least 3 points{hint}, and {numbers}")
     if any(not -BORDER <= x <= 1 + BORDER for x in box or outline):
-        raise Damage(path, entry, "has numbers beyond 0 to 1: YOLO's are fractions of the picture, not pixels")
+        raise Damage(path, entry, f"has numbers beyond 0 to 1: YOLO's are fractions of the picture, not pixels{hint}")
     if outline:
         return Row(names[int(number)], tuple(outline), True, line)
     x, y, w, h = box
@@ -80,23 +80,8 @@ def split_values(values: list[float], keypoint_shape: tuple[int, int] | None) ->
     count = len(values)
     if count == 4:
         return values, [], False
-    posed = count == 4 + math.prod(keypoint_shape) if keypoint_shape else looks_like_pose(values)
-    if posed:
+    if keypoint_shape and count == 4 + math.prod(keypoint_shape):
         return values[:4], [], False
     if count == 5:
         return values[:4], [], True
     return [], values if not keypoint_shape and count >= 6 and count % 2 == 0 else [], False
-
-
-def looks_like_pose(values: list[float]) -> bool:
-    """Whether numbers are a box and key points x, y, visibility, not an outline.
-
-    The visibilities must be 0, 1 or 2. At least one point must be visible, and all visible points must lie in the box.
-    """
-    box, points = values[:4], values[4:]
-    if len(points) < 3 or len(points) % 3 or not all(v in (0, 1, 2) for v in points[2::3]):
-        return False
-    x, y, w, h = box
-    visible = [(px, py) for px, py, v in zip(points[::3], points[1::3], points[2::3], strict=True) if v]
-    inside = all(abs(px - x) <= w / 2 + 0.01 and abs(py - y) <= h / 2 + 0.01 for px, py in visible)
-    return bool(visible) and inside and w > 0 and h > 0
