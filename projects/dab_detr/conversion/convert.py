@@ -135,9 +135,10 @@ def check_splits(pictures: dict[str, list[Picture]], ledger: Ledger) -> None:
         for path, number in Counter(some).items():
             if number > 1:
                 ledger.add(Kind.REPEATED, f"{ledger.name(path)} in {name} ({number} entries)")
-    both = set(paths.get("train", ())) & set(paths.get("val", ()))
-    for path in sorted(both):
-        ledger.add(Kind.IN_BOTH, path)
+    if {"train", "val"} <= paths.keys():
+        trained = set(map(os.path.realpath, paths["train"]))  # links lead to one file by several paths
+        for path in sorted({path for path in paths["val"] if os.path.realpath(path) in trained}):
+            ledger.add(Kind.IN_BOTH, path)
     for name in ("train", "val"):
         if name in pictures and not any(picture.items for picture in pictures[name]):
             ledger.add(Kind.NO_OBJECTS, name)

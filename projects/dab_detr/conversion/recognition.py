@@ -15,13 +15,14 @@ from .damage import Damage, shown
 from .inventory import Inventory, take_inventory
 from .labelme import find_labelme
 from .layout import Layout
-from .text import decode, read_json
+from .text import decode, read_json, read_lines
 from .voc import find_voc, looks_like_voc
 from .yolo import find_yolo_folder, has_yolo_labels
 from .yolo_splits import find_yolo
-from .yolo_yaml import read_yaml
+from .yolo_yaml import names_splits, read_yaml
 
 FORMATS = ("yolo", "voc", "labelme", "createml", "coco")
+USUAL = ("data", "dataset")  # names of YOLO's YAML file, without suffix
 START = 1 << 16  # bytes of a JSON file that usually tell its format
 
 
@@ -71,23 +72,35 @@ def recognize_file(path: Path) -> Layout:
 
 
 def yaml_files(folder: Path) -> list[Path]:
-    """The YAML files with class names in a folder, otherwise in its direct subfolders; data.yaml is preferred."""
+    """The YAML files of YOLO in a folder, otherwise in its direct subfolders; data.yaml is preferred."""
     for pattern in ("*", "*/*"):
         paths = [x for x in sorted(folder.glob(pattern)) if x.suffix.lower() in (".yaml", ".yml") and x.is_file()]
-        found = [x for x in paths if not x.name.startswith(".") and has_names(x)]
-        if preferred := [x for x in found if x.name in ("data.yaml", "dataset.yaml")]:
+        found = [x for x in paths if not x.name.startswith(".") and describes_yolo(x)]
+        if preferred := [x for x in found if x.stem.lower() in USUAL]:
             return preferred[:1] if pattern == "*" else preferred
         if found:
             return found
     return []
 
 
-def has_names(path: Path) -> bool:
-    """Whether a YAML file has class names. A damaged data.yaml counts as one."""
+def describes_yolo(path: Path) -> bool:
+    """Whether a YAML file has class names or splits. So does a damaged one that has the usual name or a line `names:`.
+
+    The reader then names the fault.
+    """
     try:
-        return "names" in read_yaml(path)
+        content = read_yaml(path)
     except Damage:
-        return path.name == "data.yaml"
+        return path.stem.lower() in USUAL or has_line_of_names(path)
+    return "names" in content or names_splits(content)
+
+
+def has_line_of_names(path: Path) -> bool:
+    """Whether a line of a text file begins with `names:`."""
+    try:
+        return any(line.lower().startswith("names:") for line in read_lines(path))
+    except Damage:
+        return False
 
 
 def find_candidates(inventory: Inventory, source: Path) -> dict[str, Callable[[], Layout | None]]:

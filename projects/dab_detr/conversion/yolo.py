@@ -120,8 +120,24 @@ def find_yolo_folder(
     keypoint_shape: see yolo_rows.
     Raises ValueError without names, either given or in a file.
     """
+    understood: tuple[str, ...] = ()
+    if names is None:
+        names, told = names_of_folder(inventory, source)
+        understood = (told,)
+    return YoloLayout(
+        source=source,
+        inventory=inventory,
+        splits=splits_by_folder(inventory),
+        names=names,
+        keypoint_shape=keypoint_shape,
+        understood=understood,
+    )
+
+
+def names_of_folder(inventory: Inventory, source: Path) -> tuple[dict[int, str], str]:
+    """Return the class names that a file of the folder lists, and a sentence that says so. Raises ValueError."""
     files = name_files(inventory)
-    tables = [names_of_file(path) for path in files] if names is None else [names]
+    tables = [names_of_file(path) for path in files]
     if not tables:
         raise ValueError(
             f"{shown(source)} has label files of YOLO, and neither a data.yaml nor a classes.txt says what their "
@@ -129,12 +145,4 @@ def find_yolo_folder(
         )
     if any(table != tables[0] for table in tables):
         raise Damage(files[0], "", f"lists other names than {shown(files[1])}: remove the wrong one")
-    understood = (f"class names are those of {shown(files[0])}",) if names is None else ()
-    return YoloLayout(
-        source=source,
-        inventory=inventory,
-        splits=splits_by_folder(inventory),
-        names=tables[0],
-        keypoint_shape=keypoint_shape,
-        understood=understood,
-    )
+    return tables[0], f"class names are those of {shown(files[0])}"

@@ -10,14 +10,14 @@ from .layout import SPLITS, Layout, Split, common
 from .ledger import Kind
 from .lookup import locate
 from .text import read_lines
-from .yolo import YoloLayout, find_yolo_folder
-from .yolo_yaml import NOTHING, keypoint_shape, read_names, read_yaml
+from .yolo import YoloLayout, find_yolo_folder, name_files, names_of_folder
+from .yolo_yaml import NOTHING, keypoint_shape, names_splits, read_names, read_yaml
 
 
 def find_yolo(path: Path) -> Layout:
     """Return the layout that a data.yaml describes. Raises Damage, which names the fault."""
     content = read_yaml(path)
-    names = read_names(content, path)
+    names, told = find_names(content, path)
     shape = keypoint_shape(content, path)
     path = Path(os.path.abspath(path))
     reader = SplitReader(path, content)
@@ -25,7 +25,9 @@ def find_yolo(path: Path) -> Layout:
     if not splits and not reader.stated:
         return find_yolo_folder(take_inventory(path.parent), path, names, shape)
     if not splits:
-        raise Damage(path, "", "none of its splits has a picture")
+        gone = [place for kind, place in reader.noted if kind is Kind.NO_PICTURE]
+        reason = f": {len(gone)} listed pictures do not exist, the first is {gone[0]}" if gone else ""
+        raise Damage(path, "", f"none of its splits has a picture{reason}")
     return YoloLayout(
         source=path,
         inventory=reader.inventory(),
@@ -34,8 +36,17 @@ def find_yolo(path: Path) -> Layout:
         keypoint_shape=shape,
         noted=tuple(reader.noted),
         lists=frozenset(reader.lists),
-        understood=tuple(reader.understood),
+        understood=(*told, *reader.understood),
     )
+
+
+def find_names(content: dict[str, Any], path: Path) -> tuple[dict[int, str], tuple[str, ...]]:
+    """Return the class names of a data.yaml. If it has none, those of a classes.txt, and a sentence that says so."""
+    inventory = take_inventory(path.parent) if "names" not in content and names_splits(content) else None
+    if inventory is None or not name_files(inventory):
+        return read_names(content, path), ()
+    names, told = names_of_folder(inventory, path)
+    return names, (told,)
 
 
 class SplitReader:

@@ -1,5 +1,6 @@
 """Reads YOLO's data.yaml exactly as it was written."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import yaml
 
 from .damage import Damage, brief
+from .layout import SPLITS
 from .text import read_lines, read_text
 
 NOTHING = {"", "~", "null", "Null", "NULL"}  # as YAML writes it
-PATHS = ("path", "train", "val", "valid", "validation", "test")
+PATHS = ("path", *(alias for aliases in SPLITS.values() for alias in aliases))
+KEYS = {*PATHS, "names", "nc", "kpt_shape"}
 
 
 class AsWritten(yaml.BaseLoader):
@@ -37,7 +40,24 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise Damage(path, "", "is nested too deeply") from error
     if not isinstance(content, dict):
         raise Damage(path, "", "is not a data.yaml of YOLO: it has no names")
-    return content
+    return plain_keys(content, path)
+
+
+def plain_keys(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the content with YOLO's own keys in small letters. Raises Damage if a key then occurs twice."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        plain = key.lower() if isinstance(key, str) and key.lower() in KEYS else key
+        if plain in found:
+            raise Damage(path, plain, "the key occurs twice, in small and in capital letters")
+        found[plain] = value
+    return found
+
+
+def names_splits(content: dict[str, Any]) -> bool:
+    """Whether a YAML file has a training set, and another set or the number of classes."""
+    others = {*SPLITS["val"], *SPLITS["test"], "nc"} & content.keys()
+    return bool(others) and any(isinstance(content.get(key), (str, list)) for key in SPLITS["train"])
 
 
 def slashes(text: str) -> str:
@@ -46,7 +66,7 @@ def slashes(text: str) -> str:
     for line in text.lstrip("\ufeff").splitlines(keepends=True):
         if match := re.match(r"(\w+)\s*:", line):
             key = match[1]
-        if key in PATHS:
+        if key.lower() in PATHS:
             line = re.sub(r'"[^"]*"', lambda quoted: quoted[0].replace("\\", "/"), line)
         lines.append(line)
     return "".join(lines)
@@ -55,7 +75,7 @@ def slashes(text: str) -> str:
 def read_names(content: dict[str, Any], path: Path) -> dict[int, str]:
     """Return the class names of a data.yaml by their numbers. Raises Damage."""
     names = content.get("names")
-    if isinstance(names, str) and names and (listed := path.parent / names).is_file():
+    if isinstance(names, str) and names and os.path.isfile(listed := path.parent / names):
         return names_of_file(listed)
     if isinstance(names, list):
         names = {str(i): name for i, name in enumerate(names)}
