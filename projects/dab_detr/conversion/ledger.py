@@ -23,6 +23,11 @@ class Kind(Enum):
     UNLABELED_SKIPPED = (_WARNING, "pictures without labels are left out, as asked", "")
     ORPHAN = (_WARNING, "label files without a picture are left out", "restore the pictures or rename them")
     SECOND = (_WARNING, "pictures have a second label file, which is left out", "join the two files, or remove one")
+    OTHER_FORMAT = (
+        _WARNING,
+        "pictures without labels of YOLO have files that may be labels of another format, which is not read",
+        "convert them apart, with --format",
+    )
     ORPHAN_OBJECT = (_WARNING, "annotations without an image in their file are left out", "")
     NO_PICTURE = (_WARNING, "listed pictures that do not exist are left out", "restore the files, or mend the list")
     NO_SPLIT = (

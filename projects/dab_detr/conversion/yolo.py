@@ -1,5 +1,6 @@
 """YOLO: a text file for each picture, and a data.yaml, or a list of class names, for all of them."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from .inventory import Inventory
 from .items import make_item, plain_picture
 from .layout import Layout, splits_by_folder
 from .ledger import Kind, Ledger
+from .lookup import fold
 from .picture import Look, look_at
 from .records import Item, Picture, Records
 from .yolo_labels import NAME_FILES, LabelFiles, count_rows, has_rows, label_paths
@@ -54,9 +56,19 @@ class YoloLayout(Layout):
         for label, holders in labels.holders.items():
             if len(holders) > 1:
                 ledger.add(Kind.SHARED, f"{', '.join(map(ledger.name, sorted(holders)))} by {ledger.name(label)}")
+        self.enter_other_formats([path for path, label in found.items() if label is None], ledger)
         if not labels.holders and any(split.pictures for split in self.splits):
             raise self.without_labels()
         return Records(categories={name: {"id": i, "name": name} for i, name in self.names.items()}, pictures=pictures)
+
+    def enter_other_formats(self, unlabeled: Iterable[Path], ledger: Ledger) -> None:
+        """Enter the pictures without a label file of YOLO for which one of Pascal VOC or LabelMe may exist."""
+        others: dict[str, list[Path]] = defaultdict(list)
+        for path in self.inventory.named(".xml", ".json"):
+            others[fold(path.stem)].append(path)
+        for picture in unlabeled:
+            if files := others.get(fold(picture.stem)):
+                ledger.add(Kind.OTHER_FORMAT, f"{ledger.name(picture)} with {', '.join(map(ledger.name, files))}")
 
     def guess_shape(self, labels: Iterable[Path], ledger: Ledger) -> tuple[int, int] | None:
         """Return the shape of the key points if all label files together show that they hold poses. Enter doubts."""
