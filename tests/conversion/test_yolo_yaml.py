@@ -3,7 +3,7 @@
 import pytest
 
 from dab_detr.conversion import recognize
-from odd_folders import ROW, converted, picture, yolo
+from odd_folders import BOX, ROW, boxes, converted, flat_voc, picture, yolo
 
 
 def two_splits(root, yaml, name="data.yaml"):
@@ -84,3 +84,52 @@ def test_a_picture_in_both_splits_by_a_link_is_named(tmp_path):
     for name in ("images", "labels"):
         (root / name / "val").symlink_to("train")
     assert "in train and in val, whose AP is then too good (1): images/val/a.png" in converted(root, tmp_path / "o")[1]
+
+
+def darknet(root, data):
+    """Darknet's folder as CVAT writes it: paths in lists begin with data/, and labels lie beside the pictures."""
+    for name in ("a", "b"):
+        picture(root / "obj_train_data" / f"{name}.png")
+        (root / "obj_train_data" / f"{name}.txt").write_text(ROW)
+    (root / "obj.data").write_text(data)
+    (root / "obj.names").write_text("cat\n")
+    (root / "train.txt").write_text("data/obj_train_data/a.png\n")
+    (root / "test.txt").write_text("data/obj_train_data/b.png\n")
+    return root
+
+
+DARKNET = "classes = 1\ntrain = data/train.txt\nvalid = data/test.txt\nnames = data/obj.names\nbackup = backup/\n"
+
+
+@pytest.mark.parametrize("data", [DARKNET, DARKNET.replace(" ", ""), DARKNET.replace("names = data/obj.names", "# x")])
+def test_the_lists_of_darknet_are_the_splits(tmp_path, data):
+    root = darknet(tmp_path / "d", data)
+    for source in (root, root / "obj.data"):
+        content, report = converted(source, tmp_path / "o", "val")
+        assert [x["file_name"].rpartition("/")[2] for x in content["images"]] == ["b.png"] and boxes(content) == [BOX]
+        assert content["categories"] == [{"id": 0, "name": "cat"}] and "train with 1 pictures" in report
+        assert "without a picture" not in report
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (DARKNET.replace("test.txt", "gone.txt"), r"obj\.data, valid: 'data/gone\.txt' does not exist"),
+        (f"{DARKNET}train = test.txt\n", r"obj\.data, line 6: 'train' occurs twice"),
+        (f"{DARKNET}cat\n", r"obj\.data, line 6: 'cat' is not followed by ="),
+    ],
+)
+def test_a_fault_of_obj_data_is_named(tmp_path, data, problem):
+    with pytest.raises(ValueError, match=problem):
+        recognize(darknet(tmp_path / "d", data))
+
+
+@pytest.mark.parametrize("folder", ["images/train", "Annotations"])
+def test_a_label_of_another_format_beside_a_data_yaml_is_named(tmp_path, folder):
+    root = yolo(tmp_path / "d", ["a.png", "b.png"])
+    (root / "labels" / "train" / "a.txt").unlink()
+    (root / folder).mkdir(exist_ok=True)
+    (flat_voc(tmp_path / "v") / "a.xml").rename(root / folder / "a.xml")
+    content, report = converted(root, tmp_path / "o")
+    assert len(content["annotations"]) == 1
+    assert f"which is not read (1): images/train/a.png with {folder}/a.xml" in report

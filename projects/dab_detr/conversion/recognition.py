@@ -27,7 +27,7 @@ START = 1 << 16  # bytes of a JSON file that usually tell its format
 
 
 def recognize(source: str | os.PathLike, *, format: str | None = None) -> Layout:
-    """Return the layout of a dataset: a folder, a data.yaml of YOLO, or an annotation file in COCO format.
+    """Return the layout of a dataset: a folder, a data.yaml or obj.data of YOLO, or a COCO file.
 
     format: one of yolo, voc, labelme, createml and coco, for folders that hold several.
     Raises ValueError, with the way out, if the layout is unknown or ambiguous.
@@ -37,11 +37,12 @@ def recognize(source: str | os.PathLike, *, format: str | None = None) -> Layout
         raise ValueError(f"{shown(source)} does not exist")
     if source.is_file():
         return recognize_file(source)
-    yamls = yaml_files(source)
-    if len(yamls) > 1:
-        raise ValueError(f"{shown(source)} has several YAML files of YOLO, {first_few(yamls, shown)}: give one of them")
-    if yamls and format in (None, "yolo"):
-        return find_yolo(yamls[0])
+    described = yaml_files(source) or darknet_files(source)
+    if len(described) > 1:
+        kind = "files obj.data of Darknet" if described[0].suffix == ".data" else "YAML files of YOLO"
+        raise ValueError(f"{shown(source)} has several {kind}, {first_few(described, shown)}: give one of them")
+    if described and format in (None, "yolo"):
+        return find_yolo(described[0])
     inventory = take_inventory(source)
     if not inventory.pictures:
         raise ValueError(f"there are no pictures in {shown(source)}{contents(inventory)}")
@@ -83,6 +84,13 @@ def yaml_files(folder: Path) -> list[Path]:
     return []
 
 
+def darknet_files(folder: Path) -> list[Path]:
+    """Darknet's obj.data files, which name the splits, in a folder or in its direct subfolders."""
+    paths = sorted(path for pattern in ("*.data", "*/*.data") for path in folder.glob(pattern) if path.is_file())
+    small = [path for path in paths if path.stat().st_size < START and not path.name.startswith(".")]
+    return [path for path in small if has_line(path, r"train\s*=")]
+
+
 def describes_yolo(path: Path) -> bool:
     """Whether a YAML file has class names or splits. So does a damaged one that has the usual name or a line `names:`.
 
@@ -91,14 +99,14 @@ def describes_yolo(path: Path) -> bool:
     try:
         content = read_yaml(path)
     except Damage:
-        return path.stem.lower() in USUAL or has_line_of_names(path)
+        return path.stem.lower() in USUAL or has_line(path, "names:")
     return "names" in content or names_splits(content)
 
 
-def has_line_of_names(path: Path) -> bool:
-    """Whether a line of a text file begins with `names:`."""
+def has_line(path: Path, start: str) -> bool:
+    """Whether a line of a text file begins with a pattern, in small or capital letters."""
     try:
-        return any(line.lower().startswith("names:") for line in read_lines(path))
+        return any(re.match(start, line.strip(), re.IGNORECASE) for line in read_lines(path))
     except Damage:
         return False
 

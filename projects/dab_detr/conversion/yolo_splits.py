@@ -11,12 +11,12 @@ from .ledger import Kind
 from .lookup import locate
 from .text import read_lines
 from .yolo import YoloLayout, find_yolo_folder, name_files, names_of_folder
-from .yolo_yaml import NOTHING, keypoint_shape, names_splits, read_names, read_yaml
+from .yolo_yaml import NOTHING, keypoint_shape, names_splits, read_darknet, read_names, read_yaml
 
 
 def find_yolo(path: Path) -> Layout:
-    """Return the layout that a data.yaml describes. Raises Damage, which names the fault."""
-    content = read_yaml(path)
+    """Return the layout that a data.yaml, or Darknet's obj.data, describes. Raises Damage, which names the fault."""
+    content = read_darknet(path) if path.suffix.lower() == ".data" else read_yaml(path)
     names, told = find_names(content, path)
     shape = keypoint_shape(content, path)
     path = Path(os.path.abspath(path))
@@ -42,7 +42,8 @@ def find_yolo(path: Path) -> Layout:
 
 def find_names(content: dict[str, Any], path: Path) -> tuple[dict[int, str], tuple[str, ...]]:
     """Return the class names of a data.yaml. If it has none, those of a classes.txt, and a sentence that says so."""
-    inventory = take_inventory(path.parent) if "names" not in content and names_splits(content) else None
+    described = names_splits(content) or path.suffix.lower() == ".data"
+    inventory = take_inventory(path.parent) if "names" not in content and described else None
     if inventory is None or not name_files(inventory):
         return read_names(content, path), ()
     names, told = names_of_folder(inventory, path)

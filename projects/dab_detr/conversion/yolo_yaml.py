@@ -1,7 +1,7 @@
 """Reads YOLO's data.yaml exactly as it was written."""
 
-import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import yaml
 
 from .damage import Damage, brief
 from .layout import SPLITS
+from .lookup import locate
 from .text import read_lines, read_text
 
 NOTHING = {"", "~", "null", "Null", "NULL"}  # as YAML writes it
@@ -75,8 +76,11 @@ def slashes(text: str) -> str:
 def read_names(content: dict[str, Any], path: Path) -> dict[int, str]:
     """Return the class names of a data.yaml by their numbers. Raises Damage."""
     names = content.get("names")
-    if isinstance(names, str) and names and os.path.isfile(listed := path.parent / names):
-        return names_of_file(listed)
+    if isinstance(names, str) and names:
+        with suppress(OSError):  # too long for the name of a file
+            listed, _ = locate(names, [path.parent])
+            if listed and listed.is_file():
+                return names_of_file(listed)
     if isinstance(names, list):
         names = {str(i): name for i, name in enumerate(names)}
     if not isinstance(names, dict) or not names:
@@ -123,3 +127,17 @@ def keypoint_shape(content: dict[str, Any], path: Path) -> tuple[int, int] | Non
     if isinstance(shape, list) and len(shape) == 2 and all(re.fullmatch(r"[1-9]\d*", str(x)) for x in shape):
         return int(shape[0]), int(shape[1])
     raise Damage(path, "kpt_shape", f"must be [points, numbers per point], such as [17, 3]; it is {brief(shape)}")
+
+
+def read_darknet(path: Path) -> dict[str, Any]:
+    """Return the content of Darknet's obj.data, lines of key = value, as that of a data.yaml. Raises Damage."""
+    content: dict[str, Any] = {}
+    for number, line in enumerate(read_lines(path), 1):
+        key, equals, value = (x.strip() for x in line.partition("="))
+        if not line.strip() or line.lstrip().startswith(("#", ";")):
+            continue
+        if not equals or key.lower() in content:
+            fault = "occurs twice" if equals else "is not followed by ="
+            raise Damage(path, f"line {number}", f"{key!r:.60} {fault}")
+        content[key.lower()] = value
+    return {key: value for key, value in content.items() if key in ("train", "valid", "test", "names") and value}
