@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..data.content import first_few
 from .coco import find_coco
@@ -113,7 +114,7 @@ def has_line(path: Path, start: str) -> bool:
 
 def find_candidates(inventory: Inventory, source: Path) -> dict[str, Callable[[], Layout | None]]:
     """The formats whose label files are in a folder, and how to get the layout of each."""
-    kinds: dict[str, list[Path]] = {"coco": [], "labelme": [], "createml": [], "damaged": []}
+    kinds: dict[str, list[Path]] = {"coco": [], "labelme": [], "createml": [], "damaged": [], "label studio": []}
     for path in inventory.named(".json"):
         if kind := json_kind(path):
             kinds[kind].append(path)
@@ -130,11 +131,13 @@ def find_candidates(inventory: Inventory, source: Path) -> dict[str, Callable[[]
     for kind, find in (("labelme", find_labelme), ("createml", find_createml), ("coco", find_coco)):
         if kinds[kind]:
             found[kind] = partial(find, inventory, source, kinds[kind])
+    if kinds["label studio"] and not found:
+        raise ValueError(f"{shown(kinds['label studio'][0])} is Label Studio's JSON: export it as COCO or YOLO")
     return found
 
 
 def json_kind(path: Path) -> str | None:
-    """The format of a JSON file: coco, labelme, createml, "damaged", or None for any other content."""
+    """The format of a JSON file: coco, labelme, createml, "label studio", "damaged", or None for any other content."""
     try:
         with path.open("rb") as file:
             start = decode(file.read(START), path).lstrip("\ufeff \t\r\n")
@@ -148,13 +151,27 @@ def json_kind(path: Path) -> str | None:
         content = read_json(path)
     except Damage:
         return "damaged"
-    if isinstance(content, list):
-        return "createml" if content and all(isinstance(x, dict) and "annotations" in x for x in content) else None
-    if not isinstance(content, dict) or "images" not in content:
-        return None
+    return dict_kind(content) if isinstance(content, dict) else list_kind(content)
+
+
+def dict_kind(content: dict[str, Any]) -> str | None:
+    """The format of an object of JSON: coco, labelme or None. A file of LabelMe may lack its shapes, as damage."""
+    if "images" not in content:
+        return "labelme" if {"shapes", "imagePath"} & content.keys() else None
     info = content.get("info")
     ours = isinstance(info, dict) and MARK in str(info.get("description"))
     return "coco" if not ours and {"annotations", "categories"} & content.keys() else None
+
+
+def list_kind(content: Any) -> str | None:
+    """The format of a list of JSON: createml, "label studio" or None. Label Studio's annotations have results."""
+    if not isinstance(content, list) or not content or not all(isinstance(x, dict) for x in content):
+        return None
+    lists = [x.get("annotations", x.get("annotation")) for x in content]
+    objects = [x for some in lists if isinstance(some, list) for x in some]
+    if any("data" in x for x in content) and all(isinstance(x, dict) and "result" in x for x in objects):
+        return "label studio"
+    return "createml" if all({"annotations", "annotation"} & x.keys() for x in content) else None
 
 
 def contents(inventory: Inventory) -> str:
