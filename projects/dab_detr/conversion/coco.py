@@ -1,8 +1,9 @@
 """COCO: one JSON file for each split, as Roboflow, CVAT, Label Studio and COCO itself lay them out."""
 
-import os
+import math
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,13 @@ from .inventory import Inventory
 from .items import checked_size, plain_picture
 from .layout import SPLITS, Layout, Split, split_name
 from .ledger import Kind, Ledger
-from .lookup import PathIndex
+from .lookup import PathIndex, is_elsewhere
 from .picture import look_at
 from .records import Picture, Records
+
+
+# the picture of each file name in an annotation file, and whether its folders differ; None if there is none
+Paths = dict[tuple[Path, str], tuple[Path | None, bool]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,33 +41,32 @@ class CocoLayout(Layout):
             with ledger.collecting():
                 contents[name] = read_coco(path)
         categories = shared_categories(contents, ledger)
-        pictures = {name: self.split_pictures(content, index, ledger) for name, content in contents.items()}
+        paths = find_pictures(contents.values(), index, ledger)
+        pictures = {name: self.split_pictures(content, paths, ledger) for name, content in contents.items()}
         for name, some in pictures.items():
             items = [item for picture in some for item in picture.items]
             if items and all(item.extra.get("iscrowd") for item in items):
                 ledger.add(Kind.CROWDS, f"{name} of {ledger.name(self.files[name])}")
         return Records(categories=categories, pictures=pictures)
 
-    def split_pictures(self, content: CocoFile, index: PathIndex, ledger: Ledger) -> list[Picture]:
+    def split_pictures(self, content: CocoFile, paths: Paths, ledger: Ledger) -> list[Picture]:
         """Return the pictures of a file. Enter annotations without a picture in the ledger."""
         for node in content.strays:
             ledger.add(Kind.ORPHAN_OBJECT, f"annotation {node.get('id')} of {ledger.name(content.path)}")
-        found = (self.picture(image, content, index, ledger) for image in content.images)
+        found = (self.picture(image, content, paths, ledger) for image in content.images)
         return [picture for picture in found if picture]
 
-    def picture(self, image: dict, content: CocoFile, index: PathIndex, ledger: Ledger) -> Picture | None:
+    def picture(self, image: dict, content: CocoFile, paths: Paths, ledger: Ledger) -> Picture | None:
         """Return an image of the file with its objects; None if it is damaged or does not exist."""
-        name, nodes, path = image["file_name"], content.annotations[image["id"]], None
-        with ledger.collecting():
-            path = find_picture(name, content.path, index)
-            if path is None:
-                ledger.add(Kind.NO_PICTURE, f"{name} of {ledger.name(content.path)} ({len(nodes)} objects)")
-                return None
-            plain = os.path.normpath(name.replace("\\", "/"))
-            if not str(path).endswith(os.sep + plain.lstrip("/")):
-                ledger.add(Kind.FOREIGN, f"{name} of {ledger.name(content.path)}")
-        if path is None:
+        name, nodes = image["file_name"], content.annotations[image["id"]]
+        if (content.path, name) not in paths:
             return None
+        path, foreign = paths[content.path, name]
+        if path is None:
+            ledger.add(Kind.NO_PICTURE, f"{name} of {ledger.name(content.path)} ({len(nodes)} objects)")
+            return None
+        if foreign:
+            ledger.add(Kind.FOREIGN, f"{name} of {ledger.name(content.path)}")
         with ledger.collecting(path):
             look = look_at(path)
             stated = (int(image["width"]), int(image["height"])) if has_size(image) else None
@@ -72,6 +76,33 @@ class CocoLayout(Layout):
             picture.extra = {k: v for k, v in image.items() if k not in ("file_name", "width", "height")}
             return picture
         return None
+
+
+def find_pictures(contents: Iterable[CocoFile], index: PathIndex, ledger: Ledger) -> Paths:
+    """Find the pictures that the images of all files mean. Names that may mean several are damage and not in it.
+
+    Among names from another machine, the one that shares most folders with a picture means it. A relative name whose
+    folders differ means nothing if other names of its file are found as they are.
+    """
+    found: dict[tuple[Path, str], Path | None] = {}
+    reach: dict[tuple[Path, str], float] = {}
+    best: dict[Path, float] = {}
+    for content in contents:
+        for name in dict.fromkeys(image["file_name"] for image in content.images):
+            with ledger.collecting():
+                path = find_picture(name, content.path, index)
+                found[content.path, name] = path
+                if path:
+                    reach[content.path, name] = index.reach(name, path)
+                    best[path] = max(best.get(path, 0), reach[content.path, name])
+    here = {file for (file, _), shared in reach.items() if shared == math.inf}
+    paths: Paths = {}
+    for (file, name), path in found.items():
+        shared = reach.get((file, name), 0)
+        if path and (shared < best[path] or (shared < math.inf and file in here and not is_elsewhere(name))):
+            path = None
+        paths[file, name] = (path, shared < math.inf)
+    return paths
 
 
 def find_picture(name: str, path: Path, index: PathIndex) -> Path | None:
@@ -84,6 +115,8 @@ def find_picture(name: str, path: Path, index: PathIndex) -> Path | None:
         split = file_split(path, index.folder)
         same = [x for x in found if split in map(split_name, x.relative_to(index.folder).parts[:-1])]
         found = same or found
+    if len(found) > 1 and (exact := index.exact(name, index.folder)):
+        found = [exact]
     if len(found) > 1:
         raise Damage(path, f"image {name!r}", f"may be {' or '.join(map(shown, found))}: add its folder to file_name")
     return found[0] if found else None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .damage import Damage
+from .damage import Damage, shown
 from .inventory import Inventory
 from .items import finite, make_item, plain_picture
 from .layout import SPLITS, Layout, Split, split_name
@@ -45,7 +45,11 @@ class CreatemlLayout(Layout):
             if not isinstance(objects, list):
                 raise Damage(path, name, f"annotations must be a list, got {objects!r:.60}")
             found = index.find(name, path.parent)
-            if len(found) != 1:
+            if len(found) > 1 and (exact := index.exact(name, index.folder)):
+                found = [exact]
+            if len(found) > 1:
+                raise Damage(path, name, f"may be {' or '.join(map(shown, found))}: add its folder to the name")
+            if not found:
                 ledger.add(Kind.NO_PICTURE, f"{name} of {ledger.name(path)} ({len(objects)} objects)")
                 return None
             with ledger.collecting(found[0]):

@@ -1,5 +1,6 @@
 """Formats with one label file for each picture: finds out which belong together."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -162,7 +163,9 @@ class Pairing:
 
     def compare(self, label: Path, stated: str, found: Path, ledger: Ledger) -> None:
         """Enter a label file that names another picture that exists as well."""
-        others = self.index.find(stated, label.parent) if stated else []
+        if not (parts := path_parts(stated)) or os.path.splitext(parts[-1])[0] == found.stem:
+            return
+        others = self.index.find(stated, label.parent)
         if len(others) == 1 and others != [found] and others[0].stem != found.stem:
             ledger.add(
                 Kind.RENAMED, f"{ledger.name(label)} (names {ledger.name(others[0])}, is beside {ledger.name(found)})"

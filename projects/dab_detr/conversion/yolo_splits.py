@@ -8,7 +8,7 @@ from .damage import Damage, brief, shown
 from .inventory import Inventory, picture_suffixes, take_inventory
 from .layout import SPLITS, Layout, Split, common
 from .ledger import Kind
-from .lookup import locate
+from .lookup import locate, locate_all
 from .text import read_lines
 from .yolo import YoloLayout, find_yolo_folder, name_files, names_of_folder
 from .yolo_yaml import NOTHING, keypoint_shape, names_splits, read_darknet, read_names, read_yaml
@@ -131,8 +131,7 @@ class SplitReader:
         """Return the pictures that a text file lists, and the folder that contains all of them."""
         self.lists.append(path)
         pictures: dict[Path, None] = {}
-        for line in filter(None, map(str.strip, read_lines(path))):
-            found, foreign = locate(line, [path.parent, self.root, self.path.parent])
+        for line, found, foreign in locate_all(read_lines(path), [path.parent, self.root, self.path.parent]):
             if found is None or not found.is_file():
                 self.noted.append((Kind.NO_PICTURE, f"{line} of {shown(path)}"))
                 continue
