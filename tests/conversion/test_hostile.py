@@ -130,10 +130,18 @@ def test_an_area_that_is_no_number_is_that_of_the_box(tmp_path, area):
     assert content["annotations"][0]["area"] == 16 and "areas that are not numbers" in report
 
 
-@pytest.mark.parametrize(("flag", "crowd"), [(None, 0), ("0", 0), (False, 0), (0.0, 0), (True, 1), ("1", 1), (1.0, 1)])
+@pytest.mark.parametrize(
+    ("flag", "crowd"), [(None, 0), ("0", 0), (False, 0), (0.0, 0), (True, 1), ("1", 1), ("false", 0)]
+)
 def test_a_crowd_is_one_however_it_is_written(tmp_path, flag, crowd):
     content, report = converted(coco(tmp_path / "d", iscrowd=flag), tmp_path / "o")
     assert content["annotations"][0]["iscrowd"] == crowd and ("only objects marked iscrowd" in report) == bool(crowd)
+
+
+@pytest.mark.parametrize("flag", [2, -1, 0.5, "x", [], {}])
+def test_a_crowd_is_nothing_but_0_or_1(tmp_path, flag):
+    with pytest.raises(DamagedDataset, match="annotation 0: iscrowd must be 0 or 1"):
+        converted(coco(tmp_path / "d", iscrowd=flag), tmp_path / "o")
 
 
 def test_a_picture_with_two_entries_and_one_in_both_splits_are_named(tmp_path):

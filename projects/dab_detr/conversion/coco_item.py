@@ -28,6 +28,7 @@ def coco_item(node: dict, content: CocoFile, look: Look, turned: bool, ledger: L
     if node.get("bbox") in (None, []):
         ledger.add(Kind.FROM_OUTLINE, place)
     extra = {key: value for key, value in node.items() if key not in ("bbox", "image_id", "category_id")}
+    extra["iscrowd"] = crowd_flag(node, content, entry)
     keep_usable(extra, place, ledger)
     if turned:
         points = look.turned(points)
@@ -63,8 +64,17 @@ def outlines_of(segmentation: Any) -> list[list[float]]:
     return [x for x in segmentation if isinstance(x, list) and len(x) >= 6 and len(x) % 2 == 0]
 
 
+def crowd_flag(node: dict, content: CocoFile, entry: str) -> int:
+    """The flag of a crowd as 0 or 1; 0 without one. Raises Damage for a flag that is neither."""
+    flag = node.get("iscrowd")
+    flag = {"false": 0, "true": 1}.get(flag.strip().lower(), as_int(flag)) if isinstance(flag, str) else as_int(flag)
+    if flag is not None and (not isinstance(flag, int) or flag not in (0, 1)):
+        raise Damage(content.path, entry, f"iscrowd must be 0 or 1: {node['iscrowd']!r:.60}")
+    return int(flag or 0)
+
+
 def keep_usable(extra: dict[str, Any], place: str, ledger: Ledger) -> None:
-    """Leave out an outline, key points and an area that nothing can use; write the flag of a crowd as 0 or 1."""
+    """Leave out an outline, key points and an area that nothing can use."""
     outline = extra.get("segmentation")
     polygons = outline if isinstance(outline, list) else []
     if not (is_mask(outline) and is_kept(outline) and all(map(are_numbers, polygons))):
@@ -77,8 +87,6 @@ def keep_usable(extra: dict[str, Any], place: str, ledger: Ledger) -> None:
     if not (math.isfinite(area) and area >= 0):
         del extra["area"]
         ledger.add(Kind.AREA, place)
-    if (crowd := as_int(extra.get("iscrowd"))) in (None, 0, 1):
-        extra["iscrowd"] = int(crowd or 0)
 
 
 def turn_extra(extra: dict[str, Any], polygons: list[list[float]], look: Look, place: str, ledger: Ledger) -> None:

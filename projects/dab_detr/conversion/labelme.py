@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.content import as_int
 from .damage import Damage
 from .inventory import Inventory
 from .items import finite
 from .layout import Layout, splits_by_folder
 from .paired import PairedLayout, Shape, Sheet
 from .text import read_json
+
+NO_AREA = ("point", "points", "line", "linestrip")  # kinds of shapes without an area, which are no pieces of an object
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +29,9 @@ class LabelmeLayout(PairedLayout):
             found = content.get("shapes") if isinstance(content, dict) else content
             raise Damage(path, "shapes", f"must be a list, got {found!r:.60}")
         sheet = Sheet(picture=str(content.get("imagePath") or ""))
-        size = tuple(content.get(key) for key in ("imageWidth", "imageHeight"))
-        if all(type(x) is int and x > 0 for x in size):
-            sheet.size = size
+        width, height = (as_int(content.get(key)) for key in ("imageWidth", "imageHeight"))
+        if all(type(x) is int and x > 0 for x in (width, height)):
+            sheet.size = (width, height)
         pieces: dict[Any, Shape] = {}
         for number, node in enumerate(content["shapes"]):
             shape, group = labelme_shape(node, path, number)
@@ -60,8 +63,10 @@ def labelme_shape(node: Any, path: Path, number: int) -> tuple[Shape, Any]:
         x, y = flat[:2]
         radius = math.dist(flat[:2], flat[2:])
         flat = [x - radius, y - radius, x + radius, y + radius]
-    group = node.get("group_id") if kind not in ("point", "points") else None  # key points are not pieces
-    return Shape(name=name.strip(), points=flat, entry=entry, outlines=outlines), group
+    if kind in NO_AREA:
+        flat = flat[:2]  # the box around its points would have an area
+    group = node.get("group_id") if kind not in NO_AREA else None
+    return Shape(name=name.strip(), points=flat, entry=entry, outlines=outlines), group if group != "" else None
 
 
 def find_labelme(inventory: Inventory, source: Path, labels: list[Path]) -> Layout | None:

@@ -132,9 +132,10 @@ class Pairing:
                     self.compare(label, stated, found[0], ledger)
                 else:
                     by_name.append((label, self.index.find(stated, label.parent)))
+        beside = set(claims)
         for label, found in by_name:
             sheet = sheets[label]
-            if len(found) == 1 and (found[0] not in claims or not sheet):
+            if len(found) == 1 and (found[0] not in beside or not sheet):
                 claims[found[0]].append(label)
             elif sheet:  # a damaged one is entered anyway
                 several = f", {sheet.picture} is {' and '.join(map(shown, found))}" if len(found) > 1 else ""

@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,6 +18,7 @@ from .records import Records
 from .text import decode, read_lines
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+MASK_FOLDERS = {"segmentationclass", "segmentationobject"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,19 +111,36 @@ def find_voc(inventory: Inventory, source: Path) -> Layout | None:
 
     Raises ValueError if it holds several datasets with lists of their own.
     """
-    labels = tuple(path for path in inventory.named(".xml") if looks_like_voc(path))
+    stems = {fold(path.stem) for path in inventory.pictures}
+    labels = tuple(x for x in inventory.named(".xml") if fold(x.stem) in stems or looks_like_voc(x))
     if not labels:
         return None
+    inventory, understood = without_masks(inventory)
     folders = {path.parent for path in inventory.named(".txt") if path.parent.name.lower() == "main"}
     if len(folders) > 1:
         several = " and ".join(shown(path.parent.parent) for path in sorted(folders))
         raise ValueError(f"{shown(source)} holds several datasets of Pascal VOC: convert {several} one by one")
     lists = image_sets(inventory)
     splits, absent = splits_by_list(inventory, lists) if lists else (splits_by_folder(inventory), ())
-    understood = (f"the splits are those of {', '.join(path.name for path in lists.values())}",) if lists else ()
+    if lists:
+        understood += (f"the splits are those of {', '.join(path.name for path in lists.values())}",)
     return VocLayout(
         source=source, inventory=inventory, splits=splits, labels=labels, absent=absent, understood=understood
     )
+
+
+def without_masks(inventory: Inventory) -> tuple[Inventory, tuple[str, ...]]:
+    """Return the inventory without the masks of Pascal VOC, and a sentence if there are any.
+
+    They have the base names of the pictures in JPEGImages. Without other pictures, they count as pictures.
+    """
+    masks = {x for x in inventory.pictures if MASK_FOLDERS & {part.lower() for part in inventory.relative(x)[:-1]}}
+    pictures = tuple(x for x in inventory.pictures if x not in masks)
+    if not masks or not pictures:
+        return inventory, ()
+    others = tuple(sorted({*inventory.others, *masks}))
+    names = " and ".join(sorted({x.parent.name for x in masks}))
+    return replace(inventory, pictures=pictures, others=others), (f"the files in {names} are masks, not pictures",)
 
 
 def looks_like_voc(path: Path) -> bool:
@@ -183,9 +201,8 @@ def listed_pictures(inventory: Inventory, folder: Path, lines: Iterable[str]) ->
             by_stem[fold(key)].append(path)
     found, missing = [], []
     for line in filter(None, map(str.strip, lines)):
-        keys = [
-            fold(key.replace("\\", "/")) for key in (line, line.rsplit(maxsplit=1)[0])
-        ]  # the lists of a class say 1 or -1
+        names = (line, re.sub(r"\s+(1|0|-1)$", "", line))  # the lists of a class say 1, 0 or -1
+        keys = [fold(name.replace("\\", "/")) for name in names]
         pictures = next((exact[key] for key in keys if key in exact), None)
         if pictures is None:
             pictures = next((by_stem[key] for key in keys if len(by_stem.get(key, ())) == 1), [])
