@@ -20,7 +20,6 @@ from .lookup import PathIndex, is_elsewhere
 from .picture import look_at
 from .records import Picture, Records
 
-
 # the picture of each file name in an annotation file, and whether its folders differ; None if there is none
 Paths = dict[tuple[Path, str], tuple[Path | None, bool]]
 

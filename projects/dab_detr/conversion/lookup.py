@@ -84,7 +84,7 @@ def as_written(text: str) -> list[str]:
 
 
 def spellings(text: str) -> list[list[str]]:
-    """The parts that a path may mean: as they are, without the signs of an address, and without Label Studio's digits."""
+    """The parts that a path may mean: as they are, without an address's signs, and without Label Studio's digits."""
     plain, unquoted = path_parts(text), path_parts(unquote(text))
     uploaded = [*unquoted[:-1], re.sub(UPLOADED, "", unquoted[-1])] if unquoted else []
     return [parts for parts in (plain, unquoted, uploaded) if parts]
