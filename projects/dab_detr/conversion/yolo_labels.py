@@ -1,5 +1,6 @@
 """The label files of YOLO: which of them belongs to a picture, and which to none."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class LabelFiles:
     def __init__(self, inventory: Inventory):
         self.paths = dict.fromkeys(inventory.named(".txt"))
         self.known = {fold(str(path)): path for path in self.paths}
+        self.names = Counter(path.name for path in self.paths)
         self.holders: dict[Path, set[Path]] = {}
         self.seconds: dict[Path, Path] = {}
 
@@ -29,10 +31,12 @@ class LabelFiles:
         """Return the label file of a picture, or None. A file that is spelled as the picture comes first."""
         found = None
         for path in label_paths(picture):
-            if label := self.existing(path):
-                found = found or label
-                if label != found:
-                    self.seconds.setdefault(label, picture)
+            if found is None:
+                found = self.existing(path)
+            elif self.names[path.name] < 2:
+                break
+            elif path in self.paths and path != found:
+                self.seconds.setdefault(path, picture)
         if found:
             self.holders.setdefault(found, set()).add(picture)
         return found

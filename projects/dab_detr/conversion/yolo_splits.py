@@ -26,7 +26,7 @@ def find_yolo(path: Path) -> Layout:
         return find_yolo_folder(take_inventory(path.parent), path, names, shape)
     if not splits:
         gone = [place for kind, place in reader.noted if kind is Kind.NO_PICTURE]
-        reason = f": {len(gone)} listed pictures do not exist, the first is {gone[0]}" if gone else ""
+        reason = f": no listed picture exists ({len(gone)} lines), the first is {gone[0]}" if gone else ""
         raise Damage(path, "", f"none of its splits has a picture{reason}")
     return YoloLayout(
         source=path,
