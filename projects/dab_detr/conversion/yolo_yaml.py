@@ -1,5 +1,6 @@
 """Reads YOLO's data.yaml exactly as it was written."""
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -139,5 +140,7 @@ def read_darknet(path: Path) -> dict[str, Any]:
         if not equals or key.lower() in content:
             fault = "occurs twice" if equals else "is not followed by ="
             raise Damage(path, f"line {number}", f"{key!r:.60} {fault}")
-        content[key.lower()] = value
+        near = value.removeprefix("data/")  # Darknet runs in the folder above; CVAT writes its paths so
+        here, there = (os.path.exists(path.parent / x) for x in (value, near))
+        content[key.lower()] = near if there and not here else value
     return {key: value for key, value in content.items() if key in ("train", "valid", "test", "names") and value}
