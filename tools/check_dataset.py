@@ -118,7 +118,10 @@ def tell_objects(annotations: str, anchors: np.ndarray | None) -> None:
 
 def write_mended(splits: list[tuple[str, str]], outputs: list[Path], num_queries: int | None) -> dict:
     """Write mended copies, print the changes, and examine the copies. Returns the findings about them."""
-    copies = [mend(read_content(annotations)[0], images) for annotations, images in splits]
+    contents = [read_content(annotations) for annotations, _ in splits]
+    copies = [mend(content, images) for (content, _), (_, images) in zip(contents, splits, strict=True)]
+    for (_, findings), (_, done) in zip(contents, copies, strict=True):
+        done.update(f"mended: {finding.kind}" for finding in findings)
     for (annotations, images), path, (mended, done) in zip(splits, outputs, copies, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(mended))

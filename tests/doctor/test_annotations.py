@@ -77,7 +77,12 @@ NOT_COCO = {
     "labelme": ({"images": [], "shapes": []}, "list 'images' is missing or empty .* it looks like a LabelMe file"),
     "no categories": ({**content(), "categories": []}, "list 'categories' is missing or empty"),
     "no file name": ({**content(), "images": [{"id": 1}]}, r"images\[0\] must have file_name, id"),
-    "text ids": ({**content(), "categories": [{"id": "1", "name": "a"}]}, "ids of categories must be whole numbers"),
+    "images in an object": ({**content(), "images": {"1": {}}}, "'images' must be a list and is an object"),
+    "text ids": ({**content(), "categories": [{"id": "x", "name": "a"}]}, "ids of categories must be whole numbers"),
+    "equal ids": (
+        {**content(), "categories": [{"id": "1", "name": "a"}, {"id": 1, "name": "b"}]},
+        "ids of categories must be whole numbers",
+    ),
     "list as id": (
         {**content(), "images": [{"id": [1], "file_name": "1.png", "width": 20, "height": 10}]},
         r"an image must have a number as id .*\[1\]",

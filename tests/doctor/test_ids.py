@@ -5,7 +5,8 @@ import json
 import pytest
 
 from coco_files import as_floats, write
-from planted import dataset, every, mended, spoilt
+from planted import dataset, every, images_of, mended, spoilt
+from tools.check_dataset import main
 
 
 def alike(x, y) -> bool:
@@ -19,6 +20,21 @@ def test_ids_that_pandas_writes(tmp_path, way, keys):
     data = spoilt(every(**{key: lambda x, key=key: way(x[key]) for key in keys}))
     write(tmp_path, "train", data)
     assert alike(mended(tmp_path, data), dataset())
+
+
+@pytest.mark.parametrize("keys", [{"id"}, {"id", "category_id"}])
+def test_category_ids_that_are_text_become_numbers(tmp_path, capsys, keys):
+    write(tmp_path, "train", dataset())
+    images = images_of(tmp_path, "train")
+    data = dataset()
+    for x, key in [*((x, "id") for x in data["categories"]), *((x, "category_id") for x in data["annotations"])]:
+        x[key] = str(x[key]) if key in keys else x[key]
+    (tmp_path / "train.json").write_text(json.dumps(data))
+    arguments = ["--train", str(tmp_path / "train.json"), str(images)]
+    assert main([*arguments, "--fix", str(tmp_path / "mended")]) == 0
+    told = capsys.readouterr().out
+    assert "category ids are text" in told and "1 mended: category id text" in told
+    assert alike(json.loads((tmp_path / "mended" / "train.json").read_text()), dataset())
 
 
 def test_numbers_that_pandas_writes(tmp_path):

@@ -54,7 +54,10 @@ def entries(path: str, content: Any, key: str, needed: Collection[str]) -> list[
     if not isinstance(content, dict):
         raise ValueError(f"{wrong}it must be a dict with images, annotations and categories")
     found = content.get(key)
-    if not isinstance(found, list) or not found:
+    if found and not isinstance(found, list):
+        kind = "an object" if isinstance(found, dict) else "a single value"
+        raise ValueError(f"{wrong}{key!r} must be a list and is {kind}")
+    if not found:
         hint = "; it looks like a LabelMe file, which has one file per image" if "shapes" in content else ""
         raise ValueError(f"{wrong}its list {key!r} is missing or empty (it has {first_few(content, repr)}){hint}")
     for number, entry in enumerate(found):

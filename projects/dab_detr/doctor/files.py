@@ -62,7 +62,8 @@ def check_files(root: str, entries: Sequence[ImageEntry], *, opened: int | None 
         are decoded too, for some seconds at most. None opens every image and decodes it to its last pixel.
     """
     if not PathManager.isdir(root):
-        yield Finding(kind="no image folder", severity=Severity.ERROR, text=f"image folder {root} does not exist")
+        problem = "is a file, not a folder" if PathManager.isfile(root) else "does not exist"
+        yield Finding(kind="no image folder", severity=Severity.ERROR, text=f"image folder {root} {problem}")
         return
     step = max(1, -(-len(entries) // opened)) if opened else 1
     chosen = entries[::step]

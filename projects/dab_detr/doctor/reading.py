@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..data.annotations import entries, names_by_id, parse, read_text
-from ..data.content import is_id
+from ..data.content import as_int, first_few, is_id
 from .finding import Finding, Severity
 
 LISTS = ("images", "annotations", "categories")
@@ -14,7 +14,8 @@ LISTS = ("images", "annotations", "categories")
 def read_content(path: str | os.PathLike) -> tuple[dict, tuple[Finding, ...]]:
     """The content of an annotation file, whose entries have the keys that COCO's format requires, and findings.
 
-    The findings are about the file itself: its encoding, and repeated lists. Such lists are joined here.
+    The findings are about the file itself: its encoding, repeated lists, and category ids that are text. Such lists are
+    joined here, and such ids become numbers.
 
     Raises ValueError if the file is missing, is not JSON, or is not an annotation file in COCO format.
     """
@@ -24,6 +25,7 @@ def read_content(path: str | os.PathLike) -> tuple[dict, tuple[Finding, ...]]:
     if any(text.count(f'"{key}"') > 1 for key in LISTS):
         content, repeated = parse_joined(path, text)
         findings += check_keys(repeated)
+    findings += number_categories(content)
     check_format(path, content)
     return content, tuple(findings)
 
@@ -39,6 +41,26 @@ def check_format(path: str, content: Any) -> None:
     annotations = content.get("annotations", [])
     if not isinstance(annotations, list) or not all(isinstance(a, dict) for a in annotations):
         raise ValueError(f"{wrong}'annotations' must be a list of dicts")
+
+
+def number_categories(content: Any) -> Iterator[Finding]:
+    """Turn category ids that are text into the numbers that they stand for, if all are and stay different."""
+    categories = content.get("categories") if isinstance(content, dict) else None
+    if not isinstance(categories, list) or not all(isinstance(x, dict) for x in categories):
+        return
+    texts = [x["id"] for x in categories if isinstance(x.get("id"), str)]
+    ids = [as_int(x.get("id")) for x in categories]
+    different = len(set(map(repr, ids))) == len({repr(x.get("id")) for x in categories})
+    if not texts or not different or not all(type(i) is int for i in ids):
+        return
+    for category, i in zip(categories, ids, strict=True):
+        category["id"] = i
+    yield Finding(
+        kind="category id text",
+        severity=Severity.ERROR,
+        text=f"category ids are text, and training needs whole numbers: {first_few(texts, repr)}",
+        advice="tools/check_dataset.py --fix writes numbers",
+    )
 
 
 def is_file_name(name: Any) -> bool:
