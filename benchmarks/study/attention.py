@@ -39,14 +39,18 @@ def checkpoints(folder: Path, steps: Iterable[int]) -> dict[int, Path]:
     return {step: path for step, path in paths.items() if path.is_file()}
 
 
+def first_of_queries(rows: list[int]) -> list[int]:
+    """The first detection of each of the best queries, by the rows of all detections. A query may have several."""
+    return [rows.index(row) for row in list(dict.fromkeys(rows))[:QUERIES]]
+
+
 def measure(path: Path, pictures: list[str]) -> tuple[float, float]:
     """Mean entropy and mean number of centers of a checkpoint's last layer, over pictures and queries."""
     predictor, values = Predictor.from_checkpoint(path, device="cpu"), []
     for picture in pictures:
         explanation = explain(predictor, picture, threshold=0.0, max_objects=predictor.model.queries.num_queries)
-        rows = explanation.rows.tolist()
-        for row in list(dict.fromkeys(rows))[:QUERIES]:  # one query may have several detections
-            maps = explanation.attention(rows.index(row), -1, "position")
+        for detection in first_of_queries(explanation.rows.tolist()):
+            maps = explanation.attention(detection, -1, "position")
             values.append((entropy(maps), centers(maps.mean(0))))
     return tuple(np.mean(values, 0).round(4).tolist())
 

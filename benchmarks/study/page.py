@@ -62,7 +62,8 @@ def opening(results: Sequence[Mapping], preset: str) -> str:
         "[results.json](study/results.json). AP is COCO's AP in percent on the validation set of the generated shapes, "
         "as mean ± standard deviation over n seeds. A difference is paired by seed. A claim counts as confirmed or "
         "contradicted if a paired t-test has p < 0.05, which needs at least three seeds. The images are small and the "
-        "schedules short, so a claim that is not confirmed here may hold on COCO."
+        "schedules short, so a claim that is not confirmed here may hold on COCO. Commands with a `.start.pth` begin "
+        "with queries that the study writes to that file before."
     )
 
 

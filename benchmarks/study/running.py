@@ -48,7 +48,7 @@ class Run:
         return f"configs/{self.row.coco if self.preset.configs == 'coco' else self.row.small}.py"
 
     @property
-    def start(self) -> Path:
+    def start_file(self) -> Path:
         """The file of its queries' start, if its row has one."""
         return self.folder.with_suffix(".start.pth")
 
@@ -80,7 +80,7 @@ class Run:
         if self.measures_attention:
             overrides += [f"train.checkpointer.period={self.period}", "train.checkpointer.max_to_keep=null"]
         if self.row.start:
-            overrides += [f"train.init_checkpoint={self.start}", "train.init_partially=True"]
+            overrides += [f"train.init_checkpoint={self.start_file}", "train.init_partially=True"]
         resume = ["--resume"] if self.folder.is_dir() else []
         return [
             "--config-file",
@@ -162,7 +162,7 @@ def trained(run: Run, threads: int) -> str:
     cfg = load(ROOT / run.config, [*run.row.overrides, *run.preset.overrides])
     if run.row.start and not run.folder.is_dir():
         with IN_THIS_PROCESS:
-            write_start(run.row.start, run.start, cfg, seed=run.seed, trained=run.base_checkpoint)
+            write_start(run.row.start, run.start_file, cfg, seed=run.seed, trained=run.base_checkpoint)
     arguments, begin = run.arguments(), time.monotonic()
     status = train(arguments, run.folder.with_suffix(".log"), threads)
     if status:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
+from dab_detr.checkpoint.reading import read
 from dab_detr.checkpoint.writing import atomic_write
 from dab_detr.engine.setup import registered
 from dab_detr.modeling.boxes import inverse_sigmoid
@@ -33,11 +34,10 @@ def clusters(cfg: DictConfig, random: np.random.Generator) -> np.ndarray:
     """The k-means of the training data's boxes (N, 4), normalized cxcywh."""
     boxes = []
     for x in DatasetCatalog.get(registered(cfg.dataset.train)):
-        size = np.array([x["width"], x["height"]])
+        width, height = x["width"], x["height"]
         for y in (y for y in x["annotations"] if not y.get("iscrowd")):
-            left, top, right, bottom = BoxMode.convert(y["bbox"], y["bbox_mode"], BoxMode.XYXY_ABS)
-            center, sides = np.array([left + right, top + bottom]) / 2, np.array([right - left, bottom - top])
-            boxes.append(np.concatenate([center / size, sides / size]))
+            left, top, w, h = BoxMode.convert(y["bbox"], y["bbox_mode"], BoxMode.XYWH_ABS)
+            boxes.append([(left + w / 2) / width, (top + h / 2) / height, w / width, h / height])
     return kmeans2(np.array(boxes), cfg.model.queries.num_queries, minit="++", seed=random)[0]
 
 
@@ -68,5 +68,4 @@ def trained_queries(checkpoint: Path) -> dict[str, Tensor]:
     """The weights of the query head in a checkpoint."""
     if not checkpoint.is_file():
         raise ValueError(f"there is no {checkpoint}: run the row {checkpoint.parents[1].name} first")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
-    return {name: tensor for name, tensor in state.items() if name.startswith("queries.")}
+    return {name: tensor for name, tensor in read(checkpoint)["model"].items() if name.startswith("queries.")}

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dab_detr.conversion import DamagedDataset
-from dab_detr.conversion.yolo_poses import find_poses
+from dab_detr.conversion.yolo_poses import Poses, find_poses
 from dab_detr.conversion.yolo_rows import read_rows
 from odd_folders import BOX, ROW, boxes, converted, picture, yolo
 
@@ -50,6 +50,18 @@ def test_a_row_that_could_be_a_pose_is_an_outline_and_named(tmp_path):
     content, report = converted(yolo(tmp_path / "d", row=ROW + UNCLEAR), tmp_path / "o")
     assert boxes(content) == [BOX, pytest.approx([10, 0, 10, 4.5])]
     assert "could be outlines or poses are read as outlines (1): labels/train/a.txt, line 2" in report
+
+
+def test_rows_of_two_lengths_are_no_poses(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("0 0.5 0.5 0.4 0.2 0.5 0.5 2\n0 0.5 0.5 0.4 0.2 0.5 0.5 2 0.5 0.5 1 0.5 0.5 2\n")
+    assert find_poses([path]) == Poses()
+
+
+def test_a_row_whose_points_leave_its_box_is_no_pose(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("0 0.5 0.5 0.1 0.1 0.9 0.9 1 0.1 0.1 1\n")
+    assert find_poses([path]) == Poses()
 
 
 @pytest.mark.parametrize("other", ["0 0.1 0.1 0.9 0.1 0.9 0.9", "0 0.1 0.1 0.2 0.2 0.3 0.1 0.4 0.3 0.1 0.6"])

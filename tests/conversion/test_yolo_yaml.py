@@ -79,10 +79,13 @@ def test_a_list_without_any_picture_is_named_with_its_line(tmp_path, line):
         recognize(root)
 
 
-def test_a_picture_in_both_splits_by_a_link_is_named(tmp_path):
+@pytest.mark.parametrize("link", ["train", "val"])
+def test_a_picture_in_both_splits_by_a_link_is_named(tmp_path, link):
     root = yolo(tmp_path / "d", yaml="train: images/train\nval: images/val\nnames: [cat]\n")
     for name in ("images", "labels"):
-        (root / name / "val").symlink_to("train")
+        if link == "train":
+            (root / name / "train").rename(root / name / "val")
+        (root / name / link).symlink_to("val" if link == "train" else "train")
     assert "in train and in val, whose AP is then too good (1): images/val/a.png" in converted(root, tmp_path / "o")[1]
 
 

@@ -67,6 +67,13 @@ def test_pictures_without_objects_do_not_count():
     assert text.startswith("In 20 of 20 pictures")
 
 
+def test_a_box_on_a_crowd_region_is_on_no_object():
+    pictures = judged(FIXED, MOVING)
+    for x in pictures:
+        x.record["annotations"].append({**x.record["annotations"][0], "bbox": FIXED[0], "iscrowd": 1})
+    assert same_everywhere(pictures)
+
+
 @pytest.mark.parametrize("boxes, same", [(FIXED, True), (MOVING, False)])
 def test_the_report_and_the_screen_say_so(boxes, same, tmp_path, caplog):
     records = [record(i, (MOVING[0], 0, 0)) for i in range(20)]

@@ -13,7 +13,7 @@ from detectron2.structures import BoxMode
 import train_net
 from benchmarks.study import __main__ as study
 from benchmarks.study import running
-from benchmarks.study.attention import centers, checkpoints, entropy
+from benchmarks.study.attention import centers, checkpoints, entropy, first_of_queries
 from benchmarks.study.page import averaged, build
 from benchmarks.study.rows import CONVERGENCE, PRESETS, ROWS, Preset
 from benchmarks.study.running import ROOT, Run, collect, curve, perform, perform_all, planned
@@ -111,6 +111,11 @@ def test_entropy_and_centers_of_attention():
     assert centers(one[0]) == 1 and centers(two) == 2
     assert centers(two - np.roll(one[0], 2, 1) / 99) == 1  # the second does not reach half of the first
     assert centers(even[0]) == 1  # a plateau
+
+
+def test_a_query_with_several_detections_counts_once():
+    assert first_of_queries([3, 3, 1, 3, 0, 1, 5, 4, 7, 8]) == [0, 2, 4, 6, 7]
+    assert first_of_queries([2, 2]) == [0]
 
 
 def test_checkpoints_are_those_of_the_evaluations_in_their_order(tmp_path):
@@ -233,6 +238,7 @@ def test_anchors_start_as_the_clusters_of_the_data(tmp_path, catalogs):
     """Objects of 20 x 10 pixels in pictures of 40 x 50, at two places."""
     places = [(0, 0), (20, 40)] * 20
     boxes = [{"bbox": [x, y, 20, 10], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0, "iscrowd": 0} for x, y in places]
+    boxes += [{**boxes[0], "bbox": [0, 0, 40, 50], "iscrowd": 1}] * 20
     DatasetCatalog.register("two places", lambda: [{"width": 40, "height": 50, "annotations": boxes}])
     cfg = load(ROOT / "configs/demo_shapes.py", ["model.queries.num_queries=2"])
     cfg.dataset.train = {"name": "two places", "annotations": None, "images": None}

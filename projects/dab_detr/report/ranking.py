@@ -59,6 +59,12 @@ def instances(detections: Sequence[dict], record: dict, labels: Mapping[int, int
     return result
 
 
+def boxes_of(objects: Sequence[dict]) -> Boxes:
+    """The boxes of annotations in a dataset dict."""
+    boxes = [BoxMode.convert(x["bbox"], x["bbox_mode"], BoxMode.XYXY_ABS) for x in objects]
+    return Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4))
+
+
 def judge(record: dict, detections: Instances, score_threshold: float) -> Judged:
     """Count right and wrong detections and missed objects of one image. Detections in crowd regions do not count.
 
@@ -66,8 +72,7 @@ def judge(record: dict, detections: Instances, score_threshold: float) -> Judged
     """
     kept = detections[detections.scores >= score_threshold]
     objects = record.get("annotations", [])
-    boxes = [BoxMode.convert(x["bbox"], x["bbox_mode"], BoxMode.XYXY_ABS) for x in objects]
-    overlaps = pairwise_iou(kept.pred_boxes, Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)))
+    overlaps = pairwise_iou(kept.pred_boxes, boxes_of(objects))
     classes = torch.tensor([x["category_id"] for x in objects], dtype=torch.int64)
     crowd = torch.tensor([bool(x.get("iscrowd")) for x in objects], dtype=torch.bool)
     fits = (overlaps >= OVERLAP) & (kept.pred_classes[:, None] == classes)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from detectron2.structures import Boxes, BoxMode, pairwise_iou
+from detectron2.structures import Boxes, pairwise_iou
 
-from .ranking import OVERLAP, Judged
+from .ranking import OVERLAP, Judged, boxes_of
 
 PICTURES = 10  # fewer may look alike
 SAME_BOX, SAME_SHARE, ON_OBJECT_SHARE = 0.7, 0.75, 0.25
@@ -44,5 +44,4 @@ def first_box(picture: Judged) -> torch.Tensor:
 def on_object(picture: Judged) -> bool:
     """Whether the box with the highest score is on an object of any class."""
     objects = [x for x in picture.record["annotations"] if not x.get("iscrowd")]
-    boxes = [BoxMode.convert(x["bbox"], x["bbox_mode"], BoxMode.XYXY_ABS) for x in objects]
-    return bool((pairwise_iou(Boxes(first_box(picture)), Boxes(torch.tensor(boxes).float())) >= OVERLAP).any())
+    return bool((pairwise_iou(Boxes(first_box(picture)), boxes_of(objects)) >= OVERLAP).any())
