@@ -1,7 +1,8 @@
 """python -m benchmarks.study [ROW ...] [--preset cpu] [--jobs 1] [--output output/study]
 
 Runs the rows that have no result yet, collects all results and writes docs/study.md. A study that was stopped
-continues. --page only collects and writes.
+continues. Runs whose results are in docs/study/results_cpu.json are not repeated; --again repeats them. --page only
+collects and writes.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from dab_detr import command
 
 from .page import build
 from .rows import PRESETS, ROWS
-from .running import ROOT, collect, perform_all, planned
+from .running import ROOT, collect, perform_all, planned, stored
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -25,6 +26,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument("--output", type=Path, default=Path("output/study"), help="folder of the trainings")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of the page")
+    parser.add_argument("--again", action="store_true", help="repeat the runs that only the page's results have")
     parser.add_argument("--page", action="store_true", help="only collect the results and write the page")
     args = parser.parse_args(argv)
     if unknown := [name for name in args.rows if name not in ROWS]:
@@ -35,13 +37,17 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def work(args: argparse.Namespace) -> int:
     """Run, collect and write the page. Return 1 if a training failed."""
     output, folder = args.output.expanduser().absolute() / args.preset, args.docs / "study"
-    rows = [ROWS[name] for name in args.rows or ROWS]
+    rows, target = [ROWS[name] for name in args.rows or ROWS], folder / f"results_{args.preset}.json"
     failed = False
     if not args.page:
-        for line in perform_all(planned(rows, PRESETS[args.preset], output), jobs=args.jobs):
+        known, runs = [] if args.again else stored(target), planned(rows, PRESETS[args.preset], output)
+        left = [run for run in runs if not run.is_known(known)]
+        print(f"{len(runs) - len(left)} of {len(runs)} runs are in {target}", flush=True)
+        for line in perform_all(left, jobs=args.jobs):
             failed |= ": failed" in line
             print(line, flush=True)
-    results = collect(output, folder / "results.json")
+            collect(output, target)
+    results = collect(output, target)
     (args.docs / "study.md").write_text(build(results, folder, args.preset))
     print(f"{args.docs / 'study.md'} has {len(results)} runs")
     return int(failed)

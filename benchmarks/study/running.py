@@ -1,4 +1,8 @@
-"""The runs of a study. Each is one command of train_net.py. A run with a result is not repeated."""
+"""The runs of a study. Each is one command of train_net.py. A run with a result is not repeated.
+
+Results outlive the folder of the trainings: a file beside the page keeps them, and a run whose command has a result
+there is done.
+"""
 
 import json
 import os
@@ -7,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +75,17 @@ class Run:
     def base_checkpoint(self) -> Path:
         """The checkpoint of the run that it is compared with."""
         return self.folder.parents[1] / self.row.base / self.folder.name / "model_final.pth"
+
+    @property
+    def command(self) -> str:
+        """The command that does the same in another checkout, without --resume."""
+        output = f"output/study/{self.folder.relative_to(self.folder.parents[2])}"
+        words = [x.replace(f"{self.folder}", output) for x in self.arguments() if x != "--resume"]
+        return shlex.join(["python", "train_net.py", *words])
+
+    def is_known(self, results: Sequence[Mapping]) -> bool:
+        """Whether one of these results is of the same command."""
+        return any(x["command"] == self.command for x in results)
 
     def arguments(self) -> list[str]:
         """The arguments of train_net.py."""
@@ -167,13 +182,11 @@ def trained(run: Run, threads: int) -> str:
     status = train(arguments, run.folder.with_suffix(".log"), threads)
     if status:
         return f"failed with status {status}, see {run.folder.with_suffix('.log')}"
-    output = f"output/study/{run.folder.relative_to(run.folder.parents[2])}"
-    relative = [x.replace(f"{run.folder}", output) for x in arguments if x != "--resume"]
     result = {
         "row": run.row.name,
         "seed": run.seed,
         "curve": curve(run.folder),
-        "command": shlex.join(["python", "train_net.py", *relative]),
+        "command": run.command,
         "commit": commit(),
         "machine": f"{platform.machine()}, {threads} threads",
         "seconds": round(time.monotonic() - begin),
@@ -198,9 +211,17 @@ def perform_all(runs: Sequence[Run], *, jobs: int) -> Iterator[str]:
             yield future.result()
 
 
+def stored(path: Path) -> list[dict]:
+    """The results in a file that `collect` wrote; none if there is no file."""
+    return json.loads(path.read_text()) if path.is_file() else []
+
+
 def collect(output: Path, target: Path) -> list[dict]:
-    """Gather all results below `output` into one file, sorted by row and seed."""
-    found = [json.loads(path.read_text()) for path in output.glob("*/seed*.json")]
-    found.sort(key=lambda x: (x["row"], x["seed"]))
-    write(target, found)
-    return found
+    """Add all results below `output` to those in `target`, sorted by row and seed. A new result replaces an old one."""
+    found = {(x["row"], x["seed"]): x for x in stored(target)}
+    for path in output.glob("*/seed*.json"):
+        result = json.loads(path.read_text())
+        found[result["row"], result["seed"]] = result
+    results = [found[key] for key in sorted(found)]
+    write(target, results)
+    return results

@@ -1,6 +1,7 @@
 """The study: its rows exist, its runs resume, its statistics are right, and its page follows from the results alone."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,13 +94,19 @@ def test_two_rows_are_trained_for_real_and_not_again(tmp_path, monkeypatch, caps
     page = (tmp_path / "docs" / "study.md").read_bytes()
     assert b"points instead of boxes" in page and len(calls) == 2
     assert study.main(command) == 0 and len(calls) == 2
-    assert "points, seed 0: done before" in capsys.readouterr().out
+    assert "2 of 2 runs are in" in capsys.readouterr().out
     assert (tmp_path / "docs" / "study.md").read_bytes() == page
-    stored = json.loads((tmp_path / "docs" / "study" / "results.json").read_text())
+    stored = json.loads((tmp_path / "docs" / "study" / "results_cpu.json").read_text())
     assert [x["row"] for x in stored] == ["dab_detr", "points"]
     assert "--resume" not in stored[0]["command"] and str(tmp_path / "runs") not in stored[0]["command"]
     ((step, share, number),) = stored[0]["attention"]
     assert step == 2 and 0 < share <= 1 <= number and "attention" not in stored[1]
+    shutil.rmtree(tmp_path / "runs" / "cpu")
+    assert study.main(command) == 0 and len(calls) == 2, "the page's results are enough"
+    assert (tmp_path / "docs" / "study.md").read_bytes() == page
+    monkeypatch.setattr(study, "perform_all", lambda runs, jobs: [f"{run.row.name} again" for run in runs])
+    assert study.main([*command, "--again"]) == 0
+    assert "dab_detr again\npoints again" in capsys.readouterr().out
 
 
 def test_entropy_and_centers_of_attention():
@@ -148,6 +155,15 @@ def test_of_two_evaluations_of_one_step_the_last_counts(tmp_path):
     assert curve(tmp_path) == [[10, 3.0]]
 
 
+def test_a_result_of_another_command_does_not_count(tmp_path):
+    """A budget or an override that changed makes another run."""
+    short, long = (Run(ROWS["points"], Preset(steps=steps), 0, tmp_path / "a" / "points" / "seed0") for steps in (5, 9))
+    elsewhere = Run(ROWS["points"], Preset(steps=5), 0, tmp_path / "b" / "a" / "points" / "seed0")
+    known = [{"command": short.command}]
+    assert short.is_known(known) and elsewhere.is_known(known)
+    assert not long.is_known(known) and not short.is_known([])
+
+
 def test_results_are_collected_in_one_order(tmp_path):
     for row, seed in (("points", 1), ("dab_detr", 0), ("points", 0)):
         (tmp_path / row).mkdir(exist_ok=True)
@@ -155,6 +171,11 @@ def test_results_are_collected_in_one_order(tmp_path):
     found = collect(tmp_path, tmp_path / "docs" / "results.json")
     assert [(x["row"], x["seed"]) for x in found] == [("dab_detr", 0), ("points", 0), ("points", 1)]
     assert json.loads((tmp_path / "docs" / "results.json").read_text()) == found
+    (tmp_path / "points" / "seed0.json").unlink()
+    (tmp_path / "points" / "seed1.json").write_text(json.dumps(result("points", 1, 5.0)))
+    again = collect(tmp_path, tmp_path / "docs" / "results.json")
+    assert [(x["row"], x["seed"]) for x in again] == [("dab_detr", 0), ("points", 0), ("points", 1)]
+    assert again[2]["curve"][0] == [100, 15.0]
 
 
 @pytest.mark.parametrize(
