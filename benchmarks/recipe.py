@@ -1,8 +1,8 @@
-"""python -m benchmarks.recipe DATASET [--sizes 20 50 100 278] [--seeds 0 1 2] [--config-file FILE] [key=value ...]
+"""python -m benchmarks.recipe [--sizes 20 50 100 278] [--seeds 0 1 2] [--config-file FILE] DATASET [key=value ...]
 
-Compares train.recipe=auto with the plain config on subsets of a dataset, and prints a table of the best AP on its whole
-validation set. Both see the same number of pictures in training, and both are evaluated equally often. Finished runs
-are not repeated. Each run is a whole training.
+Compares train.recipe=auto with the plain config on subsets of a dataset, and prints a table of the AP of model_best.pth
+on its whole validation set. Both see the same number of pictures in training, and both are evaluated about equally often.
+Finished runs are not repeated. Each run is a whole training.
 """
 
 import argparse
@@ -20,12 +20,9 @@ from dab_detr.checkpoint.writing import atomic_write
 from dab_detr.config import load
 from dab_detr.conversion import dataset_from_folder
 from dab_detr.conversion.report import Output
-from dab_detr.engine.recipe import EVALUATIONS
 from dab_detr.overrides import assignment
 
 from .__main__ import CONFIG
-
-METRICS = ("bbox/AP", "ema/bbox/AP")
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -79,18 +76,20 @@ def output(folder: Path) -> str:
 
 
 def same_length(args: argparse.Namespace, auto: Path) -> list[str]:
-    """Overrides of the plain config, so that it sees as many pictures as the training in a folder."""
+    """Overrides of the plain config: as many pictures, and about as many evaluations, as the training in a folder has."""
     config = load(auto / "config.yaml")
     pictures = config.train.max_iter * config.dataloader.train.total_batch_size
     plain = load(args.config_file, args.opts).dataloader.train.total_batch_size
     iterations = max(1, round(pictures / plain))
-    return [f"train.max_iter={iterations}", f"train.eval_period={math.ceil(iterations / EVALUATIONS)}"]
+    evaluations = math.ceil(config.train.max_iter / config.train.eval_period)
+    return [f"train.max_iter={iterations}", f"train.eval_period={math.ceil(iterations / evaluations)}"]
 
 
 def best_ap(config: str, overrides: Sequence[str]) -> float:
-    """The best AP of all evaluations of a training, of the weights or of their average."""
-    rows = dab_detr.train(config, overrides).evaluations
-    return max(row[metric] for row in rows for metric in METRICS if metric in row)
+    """The AP of a training's model_best.pth."""
+    result = dab_detr.train(config, overrides)
+    metric = load(result.output_dir / "config.yaml").train.best.metric
+    return max(row[metric] for row in result.evaluations if metric in row)
 
 
 def table(found: dict[int, list[dict[str, float]]]) -> str:

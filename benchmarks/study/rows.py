@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from .starts import HUGE, TINY, TRAINED
 
 BASE = "dab_detr"
+BOTH_HEADS = "[rcnn,atss]"
 CONVERGENCE, ABLATION, WHY, ADDITION, START = "convergence", "ablation", "why", "addition", "start"
 
 
@@ -118,16 +119,33 @@ ADDITIONS = [
     member("dab_deformable_detr", "with deformable attention", question=ADDITION, claim=1, source="Table 2 of DN-DETR"),
     member("dn_dab_deformable_detr", "with both", question=ADDITION, claim=1, source="Table 2 of DN-DETR"),
     Row("two_stage", "in two stages", ADDITION, "shapes/dab_detr_two_stage", ""),
-    ablation(
-        "co_dab_detr",
-        "with an ATSS head",
-        "model.collaboration.heads=[atss]",
-        question=ADDITION,
-        coco="co_dab_detr_r50_36ep",
+    *(
+        ablation(
+            name,
+            label,
+            f"model.collaboration.heads={heads}",
+            question=ADDITION,
+            coco="co_dab_detr_r50_36ep",
+            claim=1,
+            source="Table 2 of Co-DETR",
+        )
+        for name, label, heads in (
+            ("co_dab_detr", "with an ATSS head", "[atss]"),
+            ("co_dab_detr_2", "with an ATSS and a Faster R-CNN head", BOTH_HEADS),
+        )
+    ),
+    Row("efficient_detr", "Efficient DETR", ADDITION, "shapes/efficient_detr", "efficient_detr_r50_36ep"),
+    Row("dino", "DINO", ADDITION, "shapes/dino", "dino_r50_4scale_12ep", claim=1, source="Table 1 of DINO"),
+    Row(
+        "co_dino",
+        "Co-DINO",
+        ADDITION,
+        "shapes/dino",
+        "co_dino_r50_5scale_12ep",
+        overrides=(f"model.collaboration.heads={BOTH_HEADS}",),
         claim=1,
         source="Table 2 of Co-DETR",
     ),
-    Row("dino", "DINO", ADDITION, "shapes/dino", "dino_r50_4scale_12ep", claim=1, source="Table 1 of DINO"),
 ]
 STARTS = [
     ablation("start_normal", "anchors start as N(0, 1) logits", "model.queries.uniform_xy=False", question=START),
