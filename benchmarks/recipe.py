@@ -1,8 +1,8 @@
 """python -m benchmarks.recipe [--sizes 20 50 100 278] [--seeds 0 1 2] [--config-file FILE] DATASET [key=value ...]
 
 Compares train.recipe=auto with the plain config on subsets of a dataset, and prints a table of the AP of model_best.pth
-on its whole validation set. Both see the same number of pictures in training, and both are evaluated about equally often.
-Finished runs are not repeated. Each run is a whole training.
+on its whole validation set. Both see the same number of pictures in training, and about as many evaluations. Finished
+runs are not repeated. Each run is a whole training.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def output(folder: Path) -> str:
 
 
 def same_length(args: argparse.Namespace, auto: Path) -> list[str]:
-    """Overrides of the plain config: as many pictures, and about as many evaluations, as the training in a folder has."""
+    """Overrides of the plain config for as many pictures and about as many evaluations as a training had."""
     config = load(auto / "config.yaml")
     pictures = config.train.max_iter * config.dataloader.train.total_batch_size
     plain = load(args.config_file, args.opts).dataloader.train.total_batch_size

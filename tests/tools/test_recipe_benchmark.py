@@ -39,7 +39,8 @@ def test_both_ways_see_as_much_and_a_run_is_not_repeated(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(dab_detr, "train", train)
     args = ["--sizes", "10", "--seeds", "0", "1", "--output", str(tmp_path / "o"), "--config-file", str(LAZY),
-            str(yolo(tmp_path / "d", 30)), "train.device=cpu", "train.init_checkpoint=", "train.max_iter=300"]  # fmt: skip
+            str(yolo(tmp_path / "d", 30)),
+            "train.device=cpu", "train.init_checkpoint=", "train.max_iter=300"]  # fmt: skip
     for _ in range(2):
         assert recipe.main(args) == 0
         # of the recipe's training, the average of the weights counts: 5 and 7; of the plain one, 6 and 4
