@@ -1,9 +1,9 @@
 """Show what a detector's queries look at, in one HTML page for each image. The page opens from the disk.
 
-python tools/explain.py --checkpoint output/mine/model_final.pth street.jpg --output output/explained
-python tools/explain.py --checkpoint output/mine/model_final.pth street.jpg --output output/explained --figures
+python tools/explain.py --checkpoint output/mine/model_best.pth street.jpg --output output/explained
+python tools/explain.py --checkpoint output/mine/model_best.pth street.jpg --output output/explained --figures
 python tools/explain.py --checkpoint a.pth street.jpg --output output/explained --figures --beside b.pth c.pth
-python tools/explain.py --checkpoint output/mine/model_final.pth my/val --annotations val.json --output output/seen
+python tools/explain.py --checkpoint output/mine/model_best.pth my/val --annotations val.json --output output/seen
 """
 
 import argparse

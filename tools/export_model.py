@@ -1,10 +1,11 @@
 """Export a detector as one graph from images to detections (docs/deploy.md).
 
-python tools/export_model.py --checkpoint output/mine/model_final.pth --to onnx model.onnx
+python tools/export_model.py --checkpoint output/mine/model_best.pth --to onnx model.onnx
 python tools/export_model.py --checkpoint weights.pth --config-file configs/dab_detr_r50_50ep.py --to openvino model.xml
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -92,6 +93,15 @@ def run(args: argparse.Namespace) -> None:
     write(graph, args.output, metadata, to=args.to, shape=args.fixed, calibration=batches)
     sizes = "batches of {} images of {} x {}".format(*args.fixed) if args.fixed else "any batch and size"
     print(f"{args.output}: {len(predictor.class_names)} classes, {args.precision}, for {sizes}")
+    print(next_step(args))
+
+
+def next_step(args: argparse.Namespace) -> str:
+    """The way to use the file. One that takes a fixed size needs pictures of that size, so it gets no command."""
+    if args.fixed:
+        return "next: check and serve it as docs/deploy.md says"
+    command = f"python tools/predict.py --checkpoint {shlex.quote(str(args.output))} pictures/ --output found"
+    return f"next: {command}  # docs/deploy.md says how to check and serve it"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,9 +1,9 @@
 """Detect objects in images, folders, URLs, videos and cameras with a trained model.
 
 python tools/predict.py --model dab_detr_r50_50ep street.jpg
-python tools/predict.py --checkpoint output/mine/model_final.pth pictures/ --output predictions
-python tools/predict.py --checkpoint output/mine/model_final.pth --video street.mp4 --output predictions
-torchrun --nproc-per-node 4 tools/predict.py --checkpoint output/mine/model_final.pth pictures/ --json found.json
+python tools/predict.py --checkpoint output/mine/model_best.pth pictures/ --output predictions
+python tools/predict.py --checkpoint output/mine/model_best.pth --video street.mp4 --output predictions
+torchrun --nproc-per-node 4 tools/predict.py --checkpoint output/mine/model_best.pth pictures/ --json found.json
 """
 
 import argparse

@@ -15,6 +15,7 @@ from PIL import Image
 import train_net
 from benchmarks import __main__ as benchmarks
 from dab_detr.config import load
+from dab_detr.data.shapes.dataset import Parameters
 from tools import check_dataset, convert_checkpoint, convert_dataset, explain, export_model, predict
 
 SCRIPTS = {
@@ -123,6 +124,21 @@ def test_every_page_is_reached_from_the_readme():
         linked = {(page.parent / x.partition("#")[0]).resolve() for x in links(page)}
         waiting += [x for x in linked if x.suffix == ".md" and x not in reached]
     assert set(PAGES) - reached - {ROOT / "docs/index.md"} == set()
+
+
+def test_the_folder_of_the_demos_pictures_is_the_real_one():
+    splits = load(str(ROOT / "configs/demo_shapes.py")).dataset
+    given = {key: splits.val.name[key] for key in ("num_train", "num_val")}
+    folder = f"datasets/shapes/{Parameters(**given).folder_name}/val"
+    for name in ("docs/predict.md", "docs/python.md", "Makefile"):
+        found = re.findall(r"datasets/shapes/\w+/val", (ROOT / name).read_text())
+        assert set(found) == {folder}, name
+
+
+@pytest.mark.parametrize("page", ["predict.md", "seeing.md", "python.md"])
+def test_a_page_about_results_uses_the_best_checkpoint(page):
+    text = (ROOT / "docs" / page).read_text()
+    assert "model_best.pth" in text and "model_final.pth" not in text
 
 
 def test_the_readme_has_the_table_of_the_family():

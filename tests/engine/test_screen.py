@@ -213,7 +213,12 @@ def test_the_end_of_a_training_without_evaluations(tmp_path):
     assert "model_best" not in text and f"--checkpoint {tmp_path}/model_final.pth" in text
     assert "--eval-only" not in text and "--eval-only" in ending(str(tmp_path), 12, evaluates=True)
     own = ending(str(tmp_path), 12, evaluates=False, allow=["mine.Prior", "mine.Queries"])
-    assert own.endswith("--output found --allow mine.Prior --allow mine.Queries")
+    predicting, exporting = own.splitlines()[-2:]
+    assert predicting.endswith("--output found --allow mine.Prior --allow mine.Queries")
+    assert exporting == (
+        f"  python tools/export_model.py --checkpoint {tmp_path}/model_final.pth --to onnx {tmp_path}/model.onnx "
+        "--allow mine.Prior --allow mine.Queries"
+    )
 
 
 def test_without_validation_data_a_training_says_so_and_an_evaluation_is_refused(tmp_path, capsys):

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from dab_detr.engine.training import run
 from dab_detr.inference import Predictor
 from described import NAMES
 from tiny import LAZY, YAML, arguments, configured, lazy_opts, yaml_opts
-from tools import export_model
+from tools import export_model, predict
 
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy.md"
 
@@ -78,3 +80,19 @@ def test_wrong_arguments_are_named_before_anything_is_built(folder, monkeypatch,
     monkeypatch.chdir(folder)
     assert export_model.main(["--checkpoint", "none.pth", *options]) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_an_export_ends_with_the_way_to_use_the_file(monkeypatch, tmp_path, capsys):
+    predictor = SimpleNamespace(model=None, augmentations=None, class_names=NAMES, category_ids=None)
+    monkeypatch.setattr(export_model, "predictor_of", lambda args: predictor)
+    monkeypatch.setattr(export_model, "resizing_rule", lambda augmentations: (64, 128))
+    monkeypatch.setattr(export_model, "DetectionGraph", lambda model, **options: None)
+    monkeypatch.setattr(export_model, "write", lambda *args, **options: None)
+    arguments = ["--checkpoint", "none.pth", "--to", "onnx", str(tmp_path / "my model.onnx")]
+    assert export_model.main(arguments) == 0
+    step = capsys.readouterr().out.splitlines()[-1].removeprefix("next: ")
+    words = shlex.split(step, comments=True)
+    assert words[:2] == ["python", "tools/predict.py"] and "docs/deploy.md" in step
+    assert predict.parse(words[2:]).checkpoint == arguments[-1]
+    assert export_model.main([*arguments, "--fixed", "1", "64", "64"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "next: check and serve it as docs/deploy.md says"

@@ -4,16 +4,23 @@ import json
 import os
 import re
 import shlex
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 import dab_detr
 import train_net
 from browser import CHROMIUM, browse
-from dab_detr.report.commands import commands
+from dab_detr.report.commands import commands, training_longer
+from dab_detr.report.results import metrics_section
 from dab_detr.report.section import number
 from dab_detr.report.settings import installed
+from dab_detr.report.speed import cpu_threads
+from dab_detr.report.write import lead, still_rising
+from dab_detr.visualization.curves import read_metrics
 from folders import picture
 from tiny import LAZY, model_opts
 from tools import explain, export_model, predict
@@ -58,7 +65,9 @@ def section(content: dict, title: str) -> dict:
 
 def test_the_report_has_all_its_parts(content):
     assert [x["title"] for x in content["sections"]] == SECTIONS
-    assert re.match(r"The best bbox/AP is \d+\.\d, at iteration \d: model_best\.pth\.", content["lead"])
+    assert re.match(
+        r"The best AP is \d+\.\d \(at iteration \d\)\. Its weights are in model_best\.pth\.", content["lead"]
+    )
     assert len(section(content, "Worst pictures")["figures"]) + len(section(content, "Best pictures")["figures"]) == 2
     assert len(section(content, "Curves of the evaluation")["figures"]) == 2
     assert len(section(content, "Data")["figures"]) == 4
@@ -80,6 +89,9 @@ def test_the_settings_and_versions_are_those_of_the_training(content, folder):
     assert versions["dab_detr"] == dab_detr.__version__ and versions["torch"] != "unknown"
     assert found["folded"][1] == (folder / "config.yaml").read_text()
     assert installed("shlex") == "unknown"
+    assert found["note"] == (
+        "Given: a folder (dataset.root). The config has null there, and the values that follow; log.txt lists them."
+    )
 
 
 def test_the_commands_are_read_by_the_tools(content, folder):
@@ -88,14 +100,53 @@ def test_the_commands_are_read_by_the_tools(content, folder):
     checkpoint = str(folder / "model_best.pth")
     assert predict.parse(found["tools/predict.py",]).checkpoint == checkpoint
     assert export_model.parse(found["tools/export_model.py",]).checkpoint == checkpoint
-    assert train_net.parse(found["train_net.py", "--resume"]).resume
+    longer = train_net.parse(found["train_net.py", "--resume"])
+    assert longer.resume and longer.config_file == f"{folder}/config.yaml" and longer.opts == ["train.max_iter=8"]
     again = train_net.parse(found["train_net.py", "--eval-only"])
     again = dab_detr.train(again.config_file, [*again.opts, f"train.output_dir={folder}_again"], eval_only=True)
     assert again.metrics["bbox"]["AP"] >= 0
 
 
+def test_a_finished_training_is_continued_by_the_command(content, folder, tmp_path):
+    (line,) = (x for _, x in section(content, "Commands")["commands"] if "--resume" in x)
+    copy = tmp_path / "output"
+    shutil.copytree(folder, copy)
+    longer = train_net.parse(shlex.split(line)[2:])
+    opts = [*longer.opts, f"train.output_dir={copy}", "train.eval_period=0", "train.report=False"]
+    dab_detr.train(longer.config_file, opts, resume=True)
+    assert read_metrics(copy / "metrics.json")["total_loss"][-1][0] >= 7
+
+
+def test_a_longer_training_is_not_stopped_early():
+    assert training_longer(Path("a b"), 20, stops_early=True) == (
+        "python train_net.py --config-file 'a b/config.yaml' --resume train.max_iter=20 train.early_stopping.patience=0"
+    )
+
+
+@pytest.mark.parametrize("values, said", [([11, 15, 17.9], True), ([11, 15, 15.1], False)])
+def test_the_average_and_ap_that_still_rises_are_told_in_plain_words(values, said, tmp_path):
+    lines = [json.dumps({"ema/bbox/AP": value, "iteration": 1000 * i}) for i, value in enumerate(values, 1)]
+    (tmp_path / "metrics.json").write_text("\n".join(lines))
+    cfg = OmegaConf.create({"train": {"best": {"metric": "ema/bbox/AP", "mode": "max"}}})
+    text = lead(cfg, tmp_path)
+    assert text.startswith(
+        f"The best AP is {max(values):.1f} (at iteration 3,000, of the moving average of the weights). "
+    )
+    remark = still_rising(cfg, tmp_path)
+    assert bool(remark) == said
+    note = metrics_section({"bbox": {"AP": 1.0}}, remark).note
+    assert note.startswith("AP still rose at the end" if said else "COCO's")
+
+
+def test_a_thread_is_one_thread():
+    assert [cpu_threads(x) for x in (1, 2)] == ["1 CPU thread", "2 CPU threads"]
+
+
 def test_the_commands_allow_parts_of_the_users_own(folder):
-    lines = [shlex.split(line) for _, line in commands(folder, ["mine.Prior", "mine.Queries"]).commands]
+    lines = [
+        shlex.split(line)
+        for _, line in commands(folder, "python train_net.py", ["mine.Prior", "mine.Queries"]).commands
+    ]
     for tool in (predict, explain, export_model):
         (words,) = (x for x in lines if x[1] == f"tools/{tool.__name__.rpartition('.')[2]}.py")
         assert tool.parse(words[2:]).allow == ["mine.Prior", "mine.Queries"]
@@ -119,3 +170,8 @@ def test_a_browser_shows_it(folder, tmp_path):
     dark = browse(folder / "report.html", "", 1400, tmp_path, "--blink-settings=preferredColorScheme=0")
     assert dark[-1, 0].sum() < 200 < wide[-1, 0].sum()
     assert browse(folder / "report.html", "", 500, tmp_path).shape[1] == 500
+
+
+def test_long_commands_wrap(folder):
+    style = re.search(r"^pre \{.*\}$", (folder / "report.html").read_text(encoding="utf-8"), re.MULTILINE)[0]
+    assert "white-space: pre-wrap" in style and "overflow-wrap: anywhere" in style

@@ -93,3 +93,13 @@ def test_two_outputs_do_not_have_one_name(call, tmp_path):
     save_picture(tmp_path / "in/1.png")
     with pytest.raises(SystemExit, match="--json out/1.png is also the name of a picture"):
         call("in/1.png", "--output", "out", "--json", "out/1.png")
+
+
+def test_a_collision_is_told_before_the_model_is_loaded(call, tmp_path):
+    for name in ("in/1.png", "out/1.png"):
+        save_picture(tmp_path / name)
+    for name in ("out/film.mp4", "damaged.pth"):
+        (tmp_path / name).touch()
+    for given in ("in/1.png",), ("--video", "film.mp4"):
+        with pytest.raises(SystemExit, match="exist already"):
+            call(*given, "--output", "out", "--checkpoint", "damaged.pth")

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -35,6 +36,18 @@ def test_pictures_and_json_of_a_folder_and_a_file(call, tmp_path, capsys):
     assert [x["name"] for x in found["categories"]] == described.NAMES
     assert len(found["annotations"]) == 3 * 30
     assert "3 images" in capsys.readouterr().out
+
+
+def test_a_run_that_finds_nothing_says_what_would_be_found(call, tmp_path, capsys):
+    save_picture(tmp_path / "1.png")
+    call("1.png", "--output", "out", "--threshold", "1")
+    told = capsys.readouterr().out
+    assert re.search(
+        r"No score reached 1; the highest was 0\.\d+\. The model knows .*\. --threshold 0\.\d+ draws", told
+    )
+    threshold = re.search(r"--threshold (\S+)", told)[1]
+    call("1.png", "--output", "again", "--threshold", threshold)
+    assert "1 images with 0 objects" not in capsys.readouterr().out
 
 
 def test_everything_at_urls(checkpoint, tmp_path, monkeypatch):
@@ -140,15 +153,16 @@ def test_a_released_model_by_its_name(tiny_release, tmp_path, monkeypatch):
     assert found["categories"][-1] == {"id": 90, "name": "toothbrush"}
 
 
+URL = "https://none.invalid/a.png"  # no test fetches it
 WRONG = {
     "nothing to look at": ([], "give either images, before the overrides of the config, or --video"),
     "both": (["a.png", "--video", "b.mp4"], "give either images, before the overrides of the config, or --video"),
     "no batch": (["a.png", "--json", "x.json", "--batch-size", "0"], "--batch-size must be 1 or more"),
     "a missing image": (["a.png", "--json", "x.json"], "a.png does not exist"),
     "a missing video": (["--video", "b.mp4", "--json", "x.json"], "video b.mp4 does not exist"),
-    "a missing checkpoint": (["a.png", "--json", "x.json", "--checkpoint", "none.pth"], ".*none.pth does not exist"),
-    "a missing config": (["a.png", "--json", "x.json", "--config-file", "none.py"], ".*none.py"),
-    "a missing config in yaml": (["a.png", "--json", "x.json", "--config-file", "none.yaml"], ".*none.yaml"),
+    "a missing checkpoint": ([URL, "--json", "x.json", "--checkpoint", "none.pth"], ".*none.pth does not exist"),
+    "a missing config": ([URL, "--json", "x.json", "--config-file", "none.py"], ".*none.py"),
+    "a missing config in yaml": ([URL, "--json", "x.json", "--config-file", "none.yaml"], ".*none.yaml"),
     "a folder of nothing": ([".", "--json", "x.json"], "folder . has no images"),
 }
 

@@ -7,7 +7,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
-from ..report.commands import checkpoint_in, evaluating, predicting
+from ..report.commands import checkpoint_in, evaluating, exporting, predicting
 
 WEIGHTS = {
     "model_best.pth": "weights with the best evaluation",
@@ -93,4 +93,5 @@ def ending(folder: str, done: int, *, evaluates: bool, allow: Sequence[str] = ()
     lines += [f"  {name:<{max(map(len, left))}}  {text}" for name, text in left.items()]
     best = checkpoint_in(path)
     commands = [predicting(best, allow), *([evaluating(path, best)] if evaluates else [])]
+    commands.append(exporting(path, best, allow))
     return "\n".join([*lines, "next:", *(f"  {command}" for command in commands)])

@@ -19,12 +19,14 @@ class Detections:
     instances: Detectron2's Instances on the CPU: `pred_boxes` (N, 4), xyxy in the image's pixels, `scores`,
         `pred_classes`, `query` (the index of the query that answered).
     class_names: names of the model's classes.
+    highest: the highest score in the image, even below the threshold; 0 if it is not known.
     """
 
     name: str
     image: np.ndarray
     instances: Instances
     class_names: Sequence[str]
+    highest: float = 0.0
 
     def __len__(self) -> int:
         return len(self.instances)

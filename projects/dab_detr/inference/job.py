@@ -5,7 +5,7 @@ Detections from before an error or a signal are kept, in complete files.
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from .images import Source, UnreadableImage, local_name, sources_of
 from .output import Pictures, check_inputs_are_safe, check_nothing_is_replaced, picture_names
 from .predictor import Predictor
 from .shares import Processes, SharedFile, join, parts_beside
+from .summary import Counts, summary
 from .video import Video, VideoWriter
 
 
@@ -30,30 +31,43 @@ def run(args: argparse.Namespace) -> int:
     processes = join()
     try:
         check(args, processes)
+        sources = [] if args.video else sources_of(args.images)
+        film = film_of(args)
+        names = [x.name for x in sources]
+        written = Pictures(args.output, names).paths() if args.output else []
+        check_written(args, [film] if film else written, names or [args.video])  # before the model is loaded
         predictor = predictor_of(args, autocast=getattr(torch, args.autocast) if args.autocast else None)
-        return run_on_video(args, predictor) if args.video else run_on_images(args, predictor, processes)
+        if args.video:
+            return run_on_video(args, predictor, film)
+        return run_on_images(args, predictor, sources, processes)
     finally:
         processes.leave()
 
 
-def run_on_video(args: argparse.Namespace, predictor: Predictor) -> int:
+def film_of(args: argparse.Namespace) -> Path | None:
+    """The video to write, if there is one."""
+    if not args.video or not args.output:
+        return None
+    name = f"camera {int(args.video)}" if args.video.isdecimal() else Path(args.video).stem
+    return args.output / f"{name}.mp4"
+
+
+def run_on_video(args: argparse.Namespace, predictor: Predictor, film: Path | None) -> int:
     """Detect in every frame of a video. A camera has no end: it runs until a signal."""
     video = Video(int(args.video) if args.video.isdecimal() else args.video)
-    film = args.output and args.output / f"{Path(video.name).stem}.mp4"
-    check_written(args, [film] if film else [], [args.video])
     make_folders(args)
     file = StreamedFile(args.json, head=head_of(args, predictor)) if args.json else None
     found = detect(args, predictor, video)
-    images, objects, _ = collect(filmed(found, film, video.frames_per_second) if film else plain(found), file)
-    print(summary(args, images, objects))
-    return images
+    counts, _ = collect(filmed(found, film, video.frames_per_second) if film else plain(found), file)
+    print(summary(args, counts, predictor.class_names))
+    return counts.images
 
 
-def run_on_images(args: argparse.Namespace, predictor: Predictor, processes: Processes) -> int:
+def run_on_images(
+    args: argparse.Namespace, predictor: Predictor, sources: Sequence[Source], processes: Processes
+) -> int:
     """Detect in the images that are not done yet, in this process's share of them."""
-    sources = sources_of(args.images)
     names = [x.name for x in sources]
-    check_written(args, Pictures(args.output, names).paths() if args.output else [], names)
     processes.wait()  # no process may write before all have checked
     make_folders(args)
     file, taken = detections_file(args, predictor, names, processes), set()
@@ -63,16 +77,16 @@ def run_on_images(args: argparse.Namespace, predictor: Predictor, processes: Pro
     processes.wait()  # no process may draw before all have listed the drawn pictures
     share = sources[processes.share]
     found = detect(args, predictor, share, progress=processes.rank == 0)
-    images, objects, stopped = collect(drawn(found, pictures) if pictures else plain(found), file)
+    counts, stopped = collect(drawn(found, pictures) if pictures else plain(found), file)
     if stopped is not None:
-        print(summary(args, images, objects, left=len(share) - images, stopped=True))
+        print(summary(args, counts, predictor.class_names, left=len(share) - counts.images, stopped=True))
         raise stopped
-    total_images, total_objects = processes.total(images, objects)
+    total = counts.of_all(processes)
     if processes.rank == 0:
         if isinstance(file, SharedFile):
             file.merge()
-        print(summary(args, total_images, total_objects, left=len(sources) - total_images))
-    return images
+        print(summary(args, total, predictor.class_names, left=len(sources) - total.images))
+    return counts.images
 
 
 def detect(args: argparse.Namespace, predictor: Predictor, images, progress: bool = True) -> Iterator[Detections]:
@@ -89,16 +103,15 @@ def detect(args: argparse.Namespace, predictor: Predictor, images, progress: boo
 
 def collect(
     found: Iterator[tuple[Detections, dict]], file: StreamedFile | SharedFile | None
-) -> tuple[int, int, KeyboardInterrupt | None]:
-    """Write all detections. Returns the numbers of images and objects, and the signal that ended the run, or None."""
-    images = objects = 0
-    stopped = None
+) -> tuple[Counts, KeyboardInterrupt | None]:
+    """Write all detections. Returns their counts, and the signal that ended the run, or None."""
+    counts, stopped = Counts(), None
     try:
         with closing(found):
             for detections, more in found:
                 if file:
                     file.add(detections, **more)
-                images, objects = images + 1, objects + len(detections)
+                counts.add(detections)
     except KeyboardInterrupt as signalled:
         stopped = signalled
     except UnreadableImage as error:
@@ -106,7 +119,7 @@ def collect(
     finally:
         if file:
             file.close()
-    return images, objects, stopped
+    return counts, stopped
 
 
 def plain(found: Iterator[Detections]) -> Iterator[tuple[Detections, dict]]:
@@ -157,7 +170,7 @@ def make_folders(args: argparse.Namespace) -> None:
 
 
 def remaining(
-    sources: list[Source], file: StreamedFile | SharedFile | None, folder: Path | None
+    sources: Sequence[Source], file: StreamedFile | SharedFile | None, folder: Path | None
 ) -> tuple[list[Source], set[str]]:
     """The images that a resumed run has not done yet, and the pictures that it has drawn."""
     if file:
@@ -214,13 +227,3 @@ def check_written(args: argparse.Namespace, pictures: list[Path], names: list[st
     check_inputs_are_safe([*numbers, *pictures], read)
     if not args.overwrite and not args.resume:
         check_nothing_is_replaced([*numbers, *pictures])
-
-
-def summary(args: argparse.Namespace, images: int, objects: int, left: int = 0, stopped: bool = False) -> str:
-    """The last line of a run: counts and paths."""
-    parts = [f"{images} images with {objects} objects"]
-    if left:
-        parts.append(f"{left} images {'are left, --resume continues with them' if stopped else 'could not be read'}")
-    parts += [f"{'video' if args.video else 'pictures'} in {args.output}"] if args.output else []
-    parts += [f"detections in {args.json}"] if args.json else []
-    return "; ".join(parts)

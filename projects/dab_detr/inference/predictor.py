@@ -246,8 +246,14 @@ class Predictor:
     def detections(self, image: Prepared, instances: Instances, threshold: float) -> Detections:
         """Return the instances of an image from `threshold` up, the highest score first."""
         instances = instances[instances.scores.argsort(descending=True)]
-        instances = instances[instances.scores >= threshold]
-        return Detections(name=image.name, image=image.image, instances=instances, class_names=self.class_names)
+        highest = instances.scores[0].item() if len(instances) else 0.0
+        return Detections(
+            name=image.name,
+            image=image.image,
+            instances=instances[instances.scores >= threshold],
+            class_names=self.class_names,
+            highest=highest,
+        )
 
 
 def load(model: nn.Module, checkpoint: str | os.PathLike, class_names: Sequence[str] | None) -> None:

@@ -40,9 +40,29 @@ def evaluating(folder: Path, checkpoint: Path) -> str:
     )
 
 
-def commands(folder: Path, allow: Sequence[str] = ()) -> Section:
-    """The section with the commands that predict, evaluate, resume and export. allow: see `predicting`."""
-    best, config = checkpoint_in(folder), shlex.quote(f"{folder}/config.yaml")
+def exporting(folder: Path, checkpoint: Path, allow: Sequence[str] = ()) -> str:
+    """The command that exports a checkpoint of the training in a folder. allow: see `predicting`."""
+    path, file = shlex.quote(str(checkpoint)), shlex.quote(f"{folder}/model.onnx")
+    return f"python tools/export_model.py --checkpoint {path} --to onnx {file}{allowed(allow)}"
+
+
+def training_longer(folder: Path, iterations: int, *, stops_early: bool = False) -> str:
+    """The command that continues a finished training in a folder up to some iterations.
+
+    stops_early: whether the training may have ended early, which ends a longer one at once.
+    """
+    return (
+        f"python train_net.py --config-file {shlex.quote(f'{folder}/config.yaml')} --resume "
+        f"train.max_iter={iterations}{' train.early_stopping.patience=0' if stops_early else ''}"
+    )
+
+
+def commands(folder: Path, longer: str, allow: Sequence[str] = ()) -> Section:
+    """The section with the commands that predict, evaluate, train for longer and export.
+
+    longer: the command of `training_longer`. allow: see `predicting`.
+    """
+    best = checkpoint_in(folder)
     checkpoint, allowing = shlex.quote(str(best)), allowed(allow)
     found = [
         ("Detect objects in pictures:", predicting(best, allow)),
@@ -51,12 +71,8 @@ def commands(folder: Path, allow: Sequence[str] = ()) -> Section:
             f"python tools/explain.py --checkpoint {checkpoint} picture.jpg --output explained{allowing}",
         ),
         ("Evaluate again:", evaluating(folder, best)),
-        ("Continue after an interruption:", f"python train_net.py --config-file {config} --resume"),
-        (
-            "Export as one graph from image to boxes:",
-            f"python tools/export_model.py --checkpoint {checkpoint} --to onnx {shlex.quote(f'{folder}/model.onnx')}"
-            f"{allowing}",
-        ),
+        ("Train for longer, here twice as long:", longer),
+        ("Export as one graph from image to boxes:", exporting(folder, best, allow)),
     ]
     note = f"Run these commands in your clone of the project. They use the checkpoint {best.name}."
     return Section(title="Commands", note=note, commands=found)

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..visualization.html import jpeg_address, png_address
 from ..visualization.preview import Style, draw_picture
 from .ranking import Judged, judged
+from .remarks import lost_classes
 from .sameness import same_everywhere
 from .section import Figure, Section, Table, number
 
@@ -22,11 +23,15 @@ EVALUATION = {
 }
 
 
-def metrics_section(metrics: Mapping[str, dict]) -> Section | None:
-    """AP of the weights and of their average in the last evaluation; None without an evaluation."""
+def metrics_section(metrics: Mapping[str, dict], remark: str | None = None) -> Section | None:
+    """AP of the weights and of their average in the last evaluation; None without an evaluation.
+
+    remark: a sentence about AP, to begin with.
+    """
     rows = {"weights": metrics.get("bbox"), "moving average": metrics.get("ema", {}).get("bbox")}
     rows = [(name, *(number(found.get(x)) for x in METRICS)) for name, found in rows.items() if found]
     note = "COCO's average precision in percent: s, m and l are small, medium and large objects."
+    note = f"{remark} {note}" if remark else note
     return (
         Section(title="Average precision", note=note, tables=[Table(header=("", *METRICS), rows=rows)])
         if rows
@@ -35,18 +40,26 @@ def metrics_section(metrics: Mapping[str, dict]) -> Section | None:
 
 
 def classes_section(folder: Path) -> Section | None:
-    """The results of each class from the evaluation's classes.csv; None without that file."""
+    """The results of each class from the evaluation's classes.csv; None without that file.
+
+    If some classes are not found, the section and a warning say so.
+    """
     path = folder / "classes.csv"
     if not path.is_file():
         return None
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        (_, *header), *rows = csv.reader(file)
+        header, *rows = csv.reader(file)
+    remark = lost_classes(header, rows)
+    header = header[1:]  # without the id
     digits = [0 if title == "objects" else 3 if title == "best threshold" else 1 for title in header]
     rows = [[x[1], *(number(value, d) for value, d in zip(x[2:], digits[1:], strict=True))] for x in rows]
     note = (
         "At its best threshold, a class has its highest F1, the harmonic mean of precision and recall, at an IoU of "
         "0.5. Use it with tools/predict.py --threshold."
     )
+    if remark:
+        logger.warning(remark)
+        note = f"{remark} {note}"
     return Section(title="Classes", note=note, tables=[Table(header=header, rows=rows)])
 
 

@@ -24,6 +24,9 @@ KEYS = {
     "seed": "train.seed",
     "device": "train.device",
 }
+GONE = {"train.recipe": "the recipe (train.recipe)", "dataset.root": "a folder (dataset.root)"}
+"""Overrides that become null, because the config has the settings that they chose."""
+
 PACKAGES = ("torch", "torchvision", "detectron2", "numpy", "pycocotools")
 
 
@@ -38,9 +41,16 @@ def settings_section(cfg: DictConfig, folder: Path) -> Section:
     versions += [(name, installed(name)) for name in PACKAGES]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     versions.append(("machine", device))
+    used = [name for key, name in GONE.items() if key in source.get("set", [])]
+    note = f"Given: {' and '.join(used)}. The config has null there, and the values that follow; log.txt lists them."
     saved = folder / "config.yaml"
     folded = ("The whole config", saved.read_text(encoding="utf-8")) if saved.is_file() else None
-    return Section(title="Settings and versions", tables=[Table(rows=rows), Table(rows=versions)], folded=folded)
+    return Section(
+        title="Settings and versions",
+        note=note if used else "",
+        tables=[Table(rows=rows), Table(rows=versions)],
+        folded=folded,
+    )
 
 
 def text(value: object) -> str:

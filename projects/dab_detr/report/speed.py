@@ -34,12 +34,15 @@ def speed_section(
         height, width = inputs["image"].shape[-2:]
         milliseconds = 1e3 * time_of(optimize_for_inference(model), inputs)
         device = next(model.parameters()).device
-        place = (
-            torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-        )
+        place = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_threads(torch.get_num_threads())
         rows.append((f"one picture of {width} x {height}", f"{number(milliseconds)} ms"))
         note = f"The median of {RUNS} runs with one picture at a time, on {place}, without reading the file."
     return Section(title="Size and speed", note=note, tables=[Table(rows=rows)])
+
+
+def cpu_threads(count: int) -> str:
+    """The number of CPU threads in words."""
+    return f"{count} CPU thread{'s' if count > 1 else ''}"
 
 
 @torch.no_grad()

@@ -12,9 +12,10 @@ from torch import nn
 from ..checkpoint.writing import atomic_write
 from ..visualization.curves import read_metrics
 from ..visualization.preview import Style
-from .commands import checkpoint_in, commands
+from .commands import checkpoint_in, commands, training_longer
 from .dataset import dataset_section
 from .page import page
+from .remarks import rising
 from .results import CURVES, EVALUATION, classes_section, curves_section, metrics_section, pictures_sections
 from .section import Section, number
 from .settings import settings_section
@@ -43,13 +44,17 @@ def write_report(
     folder = Path(cfg.train.output_dir)
     names = {split: name for split, name in datasets.items() if name}
     splits = {split: DatasetCatalog.get(name) for split, name in names.items()}
+    stops_early = bool(cfg.train.early_stopping.patience)
+    longer = training_longer(folder, 2 * cfg.train.max_iter, stops_early=stops_early)
+    if remark := still_rising(cfg, folder):
+        logger.info("%s This continues the training:\n  %s", remark, longer)
     sections = [
-        metrics_section(metrics),
+        metrics_section(metrics, remark),
         *evaluation_sections(cfg, splits.get("val", []), names.get("val")),
         curves_section("Curves of the training", folder, CURVES),
         *data_sections(splits, names),
         speed_section(model, splits.get("val", []), instantiate(cfg.dataloader.test.mapper), checkpoint_in(folder)),
-        commands(folder, allow),
+        commands(folder, longer, allow),
         settings_section(cfg, folder),
     ]
     text = page(f"Training in {folder}", lead(cfg, folder), [x for x in sections if x])
@@ -61,12 +66,33 @@ def write_report(
 
 def lead(cfg: DictConfig, folder: Path) -> str:
     """The best evaluation and its checkpoint in a sentence."""
-    metric = cfg.train.best and cfg.train.best.metric
-    values = [(value, i) for i, value in read_metrics(folder / "metrics.json").get(metric or "", [])]
-    if not values:
+    metric, points = watched(cfg, folder)
+    if not points:
         return f"The training had no evaluation. Its weights are in {checkpoint_in(folder).name}."
+    values = [(value, i) for i, value in points]
     value, iteration = max(values) if cfg.train.best.mode == "max" else min(values)
-    return f"The best {metric} is {number(value)}, at iteration {iteration}: {checkpoint_in(folder).name}."
+    average = ", of the moving average of the weights" if metric.startswith("ema/") else ""
+    return (
+        f"The best {title(metric)} is {number(value)} (at iteration {iteration:,}{average}). "
+        f"Its weights are in {checkpoint_in(folder).name}."
+    )
+
+
+def still_rising(cfg: DictConfig, folder: Path) -> str | None:
+    """A sentence if the AP that chooses the best checkpoint still rose at the end of the training."""
+    metric, points = watched(cfg, folder)
+    return rising(title(metric), points) if "bbox/AP" in metric and cfg.train.best.mode == "max" else None
+
+
+def watched(cfg: DictConfig, folder: Path) -> tuple[str, list[tuple[int, float]]]:
+    """The metric that chooses the best checkpoint, "" for none, and its values by iteration."""
+    metric = cfg.train.best and cfg.train.best.metric or ""
+    return metric, read_metrics(folder / "metrics.json").get(metric, [])
+
+
+def title(metric: str) -> str:
+    """The name of a metric for a reader: AP for ema/bbox/AP."""
+    return metric.removeprefix("ema/").removeprefix("bbox/")
 
 
 def data_sections(splits: Mapping[str, list[dict]], names: Mapping[str, str]) -> list[Section]:
