@@ -168,6 +168,7 @@ MAY_IMPORT = {
         "conversion",
         "data",
         "doctor",
+        "download",
         "engine",
         "evaluation",
         "export.detector",

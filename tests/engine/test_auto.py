@@ -3,14 +3,15 @@
 from pathlib import Path
 
 import pytest
-from detectron2.config import instantiate
+import torch
+from detectron2.config import LazyConfig, instantiate
 
 from coco_files import content, write
 from dab_detr.data.summary import DatasetSummary
 from dab_detr.engine.auto import kind_of, released_weights, same_branch
 from dab_detr.engine.description import plain_lazy
 from dab_detr.engine.recipe import AUGMENTATION, Situation, recipe
-from dab_detr.engine.training import run
+from dab_detr.engine.training import Training, run
 from folders import yolo
 from tiny import CONFIGS, LAZY, YAML, arguments, configured, model_opts
 
@@ -80,6 +81,31 @@ def test_a_backbone_without_weights_learns_as_fast_as_the_rest():
     key = "optimizer.params.lr_factors"
     assert chosen(data(100), released=None, weights="none")[key] == {"backbone": 1.0}
     assert key not in chosen(data(100), released=None, weights="backbone") and key not in chosen(data(100))
+
+
+def test_a_backbone_without_weights_learns_whole():
+    keys = ("model.backbone.norm", "model.backbone.freeze_at")
+    assert [chosen(data(100), released=None, weights="none")[key] for key in keys] == ["BN", 0]
+    assert not {*keys} & {*chosen(data(100), released=None, weights="backbone"), *chosen(data(100))}
+
+
+@pytest.mark.parametrize("weights, partially", [("detector", True), ("backbone", None), ("none", None)])
+def test_a_detector_with_fewer_queries_is_loaded_partially(weights, partially):
+    crowd = data(100, most_objects=450)
+    assert chosen(crowd, released=None, weights=weights).get("train.init_partially") is partially
+    assert chosen(crowd)["train.init_partially"], "released weights are a detector's"
+    assert "train.init_partially" not in chosen(data(100))
+
+
+def test_a_fine_map_gets_smaller_pictures_on_a_cpu():
+    key = "dataloader.test.mapper.augmentations.0.short_edge_length"
+    assert [chosen(data(100), fine=fine, memory=None)[key] for fine in (True, False)] == [224, 480]
+    assert chosen(data(100), fine=True)[key] == 800
+
+
+def test_a_schedule_is_told_by_its_name():
+    (rule,) = [x for x in recipe(Situation(data=data(100))) if x.key == "lr_multiplier"]
+    assert str(rule).startswith("lr_multiplier=CosineParamScheduler(start_value=1.0, end_value=0.01): the rate")
 
 
 def test_a_short_training_is_not_evaluated_after_every_step():
@@ -162,6 +188,32 @@ def test_a_recipe_is_printed_saved_and_overridden(config, tmp_path):
     for part in ("train", "dataloader", "lr_multiplier"):
         assert plain_lazy(again)[part] == plain_lazy(cfg)[part]
     assert instantiate(again.lr_multiplier)(0.5) == pytest.approx(0.505)
+
+
+def test_the_small_model_for_a_cpu_takes_the_demo_for_other_classes_and_crowds(tmp_path):
+    crowd = content(num_images=2)
+    crowd["annotations"] += [{**crowd["annotations"][0], "id": 1000 + i} for i in range(30)]
+    files = {split: write(tmp_path, split, crowd if split == "train" else content()) for split in ("train", "val")}
+    opts = [f"dataset.{split}.{key}={path}" for split, x in files.items() for key, path in x.items()]
+    opts += settings(tmp_path, "train.recipe=auto", f"train.init_checkpoint={tmp_path / 'demo.pth'}")
+    cfg = configured("--config-file", CONFIGS / "small_cpu.py", *opts)
+    assert cfg.model.queries.num_queries == 100 and cfg.train.init_partially
+    assert cfg.dataloader.test.mapper.augmentations[0].short_edge_length == 224
+    log = (tmp_path / "output/log.txt").read_text()
+    assert "skipped" not in log and "num_select" not in log, "100 detections are what the config has"
+    demo = instantiate(LazyConfig.load(str(CONFIGS / "demo_shapes.py")).model)
+    torch.save({"model": demo.state_dict()}, tmp_path / "demo.pth")
+    model = instantiate(cfg.model)
+    cfg.train.ema.enabled, cfg.train.best.metric, cfg.train.early_stopping.patience = False, None, 0
+    assert Training(cfg, model=model).start(False) == 0
+    assert model.queries.size[:20].equal(demo.queries.size) and model.queries.num_queries == 100
+
+
+def test_a_recipe_warns_of_too_few_queries_of_the_user(tmp_path):
+    files = {split: write(tmp_path, split, content(num_images=6)) for split in ("train", "val")}
+    opts = [f"dataset.{split}.{key}={path}" for split, x in files.items() for key, path in x.items()]
+    configured("--config-file", LAZY, *opts, *settings(tmp_path, "train.recipe=auto", "model.queries.num_queries=4"))
+    assert "more objects than the model has queries (4)" in (tmp_path / "output/log.txt").read_text()
 
 
 def test_an_evaluation_takes_the_sizes_of_the_recipe_and_no_moving_average(tmp_path):

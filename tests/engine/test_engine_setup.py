@@ -1,10 +1,12 @@
-"""The number of classes, from the data or from the user."""
+"""The number of classes, from the data or from the user, and a warning of random weights that stay random."""
 
 import pytest
 
 from coco_files import content, write
+from dab_detr.config import load
 from dab_detr.data.coco import dataset_name
-from dab_detr.engine.setup import num_classes_for
+from dab_detr.engine.setup import num_classes_for, warn_of_frozen_random_weights
+from tiny import CONFIGS, LAZY
 
 
 @pytest.fixture
@@ -37,3 +39,19 @@ def test_annotations_that_are_not_here(names, tmp_path):
     (tmp_path / "val.json").unlink()
     with pytest.raises(ValueError, match=r"val\.json does not exist.*DETECTRON2_DATASETS"):
         settled(names, configured=80, is_set=False)
+
+
+@pytest.mark.parametrize(
+    "config, opts, advice",
+    [
+        (LAZY, ["train.init_checkpoint="], "Set model.backbone.norm=BN model.backbone.freeze_at=0."),
+        (LAZY, ["train.init_checkpoint=", "model.backbone.norm=BN"], "Set model.backbone.freeze_at=0."),
+        (LAZY, ["train.init_checkpoint=", "model.backbone.norm=BN", "model.backbone.freeze_at=0"], None),
+        (LAZY, [], None),
+        (CONFIGS / "demo_shapes.py", [], None),
+        (CONFIGS / "dino_swin_l_4scale_12ep.py", [], None),
+    ],
+)
+def test_random_weights_that_cannot_learn_are_named(config, opts, advice, caplog):
+    warn_of_frozen_random_weights(load(config, opts))
+    assert caplog.text == "" if advice is None else advice in caplog.text

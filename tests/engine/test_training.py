@@ -152,6 +152,22 @@ def logged(cfg) -> str:
     return Path(cfg.train.output_dir, "log.txt").read_text()
 
 
+@pytest.mark.parametrize(
+    "path, message",
+    [
+        (
+            "http://localhost:9/x.pth",
+            r"cannot download .*, or train a small model without any download \(docs",
+        ),
+        ("output/nothing.pth", "^there is no file output/nothing.pth$"),
+    ],
+)
+def test_weights_that_cannot_be_had_are_named_with_the_way_out(path, message, cfg):
+    cfg.train.init_checkpoint = path
+    with pytest.raises(checkpointer.CheckpointError, match=message):
+        Training(cfg, model=instantiate(cfg.model)).start(False)
+
+
 def test_training_where_a_training_was_is_refused(cfg):
     run(cfg, arguments("--config-file", LAZY))
     with pytest.raises(ValueError, match="holds a training .*--resume.*--overwrite"):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
+from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from .description import KEY, Description
@@ -119,7 +120,10 @@ class DABDETRCheckpointer(DetectionCheckpointer):
         if not path and self.fit.strict:
             logger.warning("No checkpoint to load: this evaluates random weights.")
         try:
-            return super().load(weights_file(local_weights(path)) if path else path, *args, **kwargs)
+            file = weights_file(local_weights(path)) if path else path
+            if path and not PathManager.isfile(file):
+                raise ValueError(f"there is no file {path}")
+            return super().load(file, *args, **kwargs)
         except Exception as error:  # keys and shapes of mixed formats can raise anything
             raise unfit(path, error) from error
 

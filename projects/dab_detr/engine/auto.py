@@ -58,6 +58,7 @@ def situation(cfg: DictConfig, train: str, val: str | None, touched: Sequence[st
         batch=batch if BATCH in touched else None,
         iterations=cfg.train.max_iter if "train.max_iter" in touched else None,
         epochs=cfg.train.epochs,
+        fine=OmegaConf.select(cfg, "model.neck.feature") == "res3",
         memory=memory,
         processes=comm.get_world_size(),
     )
@@ -82,8 +83,13 @@ def released_weights(cfg: DictConfig, touched: Iterable[str]) -> str | None:
 
 
 def apply(cfg: DictConfig, rules: Iterable[Rule], touched: Sequence[str]) -> None:
-    """Set and log the values of rules, except for keys that overrides have set and keys that the config lacks."""
+    """Set and log the values of rules, except for keys that overrides have set and keys that the config lacks.
+
+    A value that the config has already is not worth a line.
+    """
     for rule in rules:
+        if has(cfg, rule.key) and OmegaConf.select(cfg, rule.key) == rule.value:
+            continue
         if any(same_branch(rule.key, key) for key in touched):
             logger.info("  %s: left as you set it", rule.key)
         elif not has(cfg, rule.key):

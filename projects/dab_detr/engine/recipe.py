@@ -16,7 +16,7 @@ STEPS = {"detector": 3000, "backbone": 20000, "none": 30000}
 EPOCHS = {"detector": (24, 300), "backbone": (50, 1000), "none": (75, 1500)}  # the fewest and the most
 EVALUATIONS, LEAST_PERIOD, PATIENCE = 40, 25, 15
 SIDE, ENLARGED = 800, 5 / 3  # the shorter side for COCO, and its ratio to COCO's median, 480
-SIDE_ON_CPU, LEAST_SIDE, STEP = 480, 320, 32
+SIDE_ON_CPU, FINE_SIDE_ON_CPU, LEAST_SIDE, STEP = 480, 224, 320, 32
 GIB_PER_PICTURE = 4  # of a GPU's memory, at a shorter side of 800
 AUGMENTATION = "dataloader.train.mapper.augmentations"
 
@@ -32,6 +32,7 @@ class Situation:
     queries: the config's number of queries. queries_are_set: whether the user has set it.
     max_detections: the evaluation's limit for an image.
     batch, iterations, epochs: the values that the user has set; None if the rules decide.
+    fine: whether attention is to all cells of a map of stride 8.
     memory: the memory of one GPU in GiB; None for a CPU. processes: the number of processes.
     """
 
@@ -47,6 +48,7 @@ class Situation:
     batch: int | None = None
     iterations: int | None = None
     epochs: float | None = None
+    fine: bool = False
     memory: float | None = None
     processes: int = 1
 
@@ -60,7 +62,11 @@ class Rule:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.key}={self.value}: {self.reason}"
+        value = self.value
+        if isinstance(value, dict) and "_target_" in value:
+            options = ", ".join(f"{key}={x}" for key, x in value.items() if key != "_target_")
+            value = f"{value['_target_'].rpartition('.')[2]}({options})"
+        return f"{self.key}={value}: {self.reason}"
 
 
 def recipe(situation: Situation) -> list[Rule]:
@@ -86,6 +92,8 @@ def start(situation: Situation) -> Iterator[Rule]:
     elif situation.weights == "none":
         reason = "a backbone of random weights must learn as fast as the rest"
         yield Rule(key="optimizer.params.lr_factors", value={"backbone": 1.0}, reason=reason)
+        yield Rule(key="model.backbone.norm", value="BN", reason="frozen norms of random weights normalize nothing")
+        yield Rule(key="model.backbone.freeze_at", value=0, reason="random layers have to learn too")
 
 
 def batch_for(situation: Situation) -> int:
@@ -154,20 +162,18 @@ def averaging(situation: Situation, iterations: int) -> Iterator[Rule]:
     yield Rule(key="train.ema.enabled", value=True, reason=reason)
     yield Rule(key="train.ema.decay", value=decay, reason=reason)
     if situation.evaluated:
-        yield Rule(
-            key="train.eval_period",
-            value=max(LEAST_PERIOD, math.ceil(iterations / EVALUATIONS)),
-            reason=f"{EVALUATIONS} evaluations are enough for a curve, and {LEAST_PERIOD} steps change something",
-        )
+        period = max(LEAST_PERIOD, math.ceil(iterations / EVALUATIONS))
+        reason = f"at most {EVALUATIONS} evaluations, {LEAST_PERIOD} or more steps apart, are enough for a curve"
+        yield Rule(key="train.eval_period", value=period, reason=reason)
         yield Rule(key="train.best.metric", value="ema/bbox/AP", reason="the averaged weights are the ones to keep")
         yield Rule(key="train.early_stopping.metric", value="ema/bbox/AP", reason="the same metric as for the best")
-        reason = f"after {PATIENCE} of {EVALUATIONS} evaluations without a better one, the training only overfits"
+        reason = f"after {PATIENCE} evaluations without a better one, the training only overfits"
         yield Rule(key="train.early_stopping.patience", value=PATIENCE, reason=reason)
 
 
 def side_for(situation: Situation) -> int:
     """The shorter side of a picture, a multiple of 32."""
-    most = SIDE if situation.memory else SIDE_ON_CPU
+    most = SIDE if situation.memory else FINE_SIDE_ON_CPU if situation.fine else SIDE_ON_CPU
     side = ENLARGED * situation.data.short_side
     if situation.data.object_sides[0] and situation.data.object_sides[0] * side / situation.data.short_side < 16:
         side = most
@@ -180,13 +186,18 @@ def sizes(side: int) -> Iterator[Rule]:
     scale, longest = side / SIDE, round(side * ENLARGED)
     sides = list(range(STEP * math.ceil(0.6 * side / STEP), side + 1, STEP))
     yield Rule(key=f"{AUGMENTATION}.short_side", value=sides, reason=reason)
-    yield Rule(key=f"{AUGMENTATION}.max_side", value=longest, reason="COCO's bound for long pictures")
+    bound = "5/3 of the shorter side, COCO's bound for long pictures"
+    yield Rule(key=f"{AUGMENTATION}.max_side", value=longest, reason=bound)
     crops = [STEP * round(x * scale / STEP) for x in (400, 500, 600)]
     yield Rule(key=f"{AUGMENTATION}.crop_short_side", value=crops, reason="DETR's crops, in proportion")
-    yield Rule(key=f"{AUGMENTATION}.crop_side", value=[round(x * scale) for x in (384, 600)], reason="the same")
+    yield Rule(
+        key=f"{AUGMENTATION}.crop_side",
+        value=[round(x * scale) for x in (384, 600)],
+        reason="the size of DETR's crops, in proportion",
+    )
     test = "dataloader.test.mapper.augmentations.0"
     yield Rule(key=f"{test}.short_edge_length", value=side, reason="the largest size of the training")
-    yield Rule(key=f"{test}.max_size", value=longest, reason="the same bound")
+    yield Rule(key=f"{test}.max_size", value=longest, reason=bound)
 
 
 def colors(situation: Situation) -> Iterator[Rule]:
@@ -208,6 +219,9 @@ def crowds(situation: Situation) -> Iterator[Rule]:
         reason = f"1.5 times the most objects in a picture ({most}), rounded up to hundreds"
         yield Rule(key="model.queries.num_queries", value=wanted, reason=reason)
         yield Rule(key="model.selection.num_select", value=wanted, reason="as many as there are queries")
+        if situation.released or situation.weights == "detector":
+            reason = "the weights have fewer queries; the others start from random weights"
+            yield Rule(key="train.init_partially", value=True, reason=reason)
     if wanted > situation.max_detections:
         reason = f"COCO's limit of {situation.max_detections} would cut pictures with {most} objects"
         yield Rule(key="dataloader.evaluator.max_detections", value=wanted, reason=reason)

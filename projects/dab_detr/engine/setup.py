@@ -48,11 +48,26 @@ def configure(cfg: DictConfig, args: argparse.Namespace) -> DictConfig:
         check_batch_size(cfg.dataloader.train.total_batch_size, cfg.train.accumulate)
         count_in_epochs(cfg, touched)
         check_iterations(cfg, touched)
+        warn_of_frozen_random_weights(cfg)
         if args.resume:
             check_changes(cfg)
         if comm.is_main_process():
             LazyConfig.save(cfg, f"{cfg.train.output_dir}/config.yaml")
     return cfg
+
+
+def warn_of_frozen_random_weights(cfg: DictConfig) -> None:
+    """Warn of a backbone that starts from random weights and cannot learn all of them."""
+    backbone = cfg.model.backbone
+    if cfg.train.init_checkpoint or backbone.get("pretrained"):
+        return
+    found = ["model.backbone.norm=BN"] if backbone.get("norm") == "FrozenBN" else []
+    found += ["model.backbone.freeze_at=0"] if (backbone.get("freeze_at") or 0) > 0 else []
+    if found:
+        logger.warning(
+            "Training starts from random weights, and a part of the backbone is frozen: it cannot learn. Set %s.",
+            " ".join(found),
+        )
 
 
 def fit_to_data(cfg: DictConfig, touched: Sequence[str], *, trains: bool) -> None:
@@ -112,13 +127,14 @@ def set_num_classes(cfg: DictConfig, touched: Sequence[str], *, trains: bool) ->
     if val is None:
         logger.warning("There is no dataset.val: this training is never evaluated, and has no model_best.pth.")
         cfg.dataloader.pop("evaluator", None)
+    recipe_decides = cfg.train.recipe and "model.queries.num_queries" not in touched
     cfg.model.num_classes = num_classes_for(
         train,
         [val] if val else [],
         configured=cfg.model.num_classes,
         is_set="model.num_classes" in touched,
         key="model.num_classes",
-        queries=None if cfg.train.recipe else cfg.model.get("queries"),  # a recipe gives as many as the data needs
+        queries=None if recipe_decides else cfg.model.get("queries"),  # it gives as many as the data needs
     )
 
 

@@ -11,8 +11,9 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
 
-from ..checkpoint.checkpointer import DABDETRCheckpointer
+from ..checkpoint.checkpointer import CheckpointError, DABDETRCheckpointer
 from ..data.coco import dataset_dicts
+from ..download import WITHOUT_NETWORK
 from ..export.detector import ExportedDetector
 from ..export.runtime import is_exported
 from ..report import write_report
@@ -39,6 +40,7 @@ from .summary import beginning, ending, evaluated
 from .watchdog import watchdog
 
 EVALUATIONS = "evaluations.json"  # the metrics of --eval-only; metrics.json is a training's
+OFFLINE = "or train a small model without any download (docs/own_data.md)"
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +154,12 @@ class Training:
             return done
         if self.checkpointer.has_checkpoint():
             raise earlier_run(self.cfg.train.output_dir)
-        self.checkpointer.load(self.cfg.train.init_checkpoint, checkpointables=[])
+        try:
+            self.checkpointer.load(self.cfg.train.init_checkpoint, checkpointables=[])
+        except CheckpointError as error:
+            if WITHOUT_NETWORK in str(error):
+                raise CheckpointError(f"{error}, {OFFLINE}") from error
+            raise
         return 0
 
     def train(self, start: int) -> None:
