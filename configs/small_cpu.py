@@ -3,6 +3,8 @@
 from .common.data import dataloader, dataset
 from .demo_shapes import lr_multiplier, model, optimizer, train
 
+model.num_classes = 80  # the data decides
+
 dataloader.num_workers = 1
 dataloader.train.mapper.augmentations.update(
     short_side=[160, 192, 224], max_side=373, crop_short_side=[128, 160], crop_side=[96, 160]

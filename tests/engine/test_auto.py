@@ -191,13 +191,15 @@ def test_a_recipe_is_printed_saved_and_overridden(config, tmp_path):
 
 
 def test_the_small_model_for_a_cpu_takes_the_demo_for_other_classes_and_crowds(tmp_path):
-    crowd = content(num_images=2)
+    crowd = content(ids=(1, 2), num_images=2)
     crowd["annotations"] += [{**crowd["annotations"][0], "id": 1000 + i} for i in range(30)]
-    files = {split: write(tmp_path, split, crowd if split == "train" else content()) for split in ("train", "val")}
+    files = {
+        split: write(tmp_path, split, crowd if split == "train" else content(ids=(1, 2))) for split in ("train", "val")
+    }
     opts = [f"dataset.{split}.{key}={path}" for split, x in files.items() for key, path in x.items()]
     opts += settings(tmp_path, "train.recipe=auto", f"train.init_checkpoint={tmp_path / 'demo.pth'}")
     cfg = configured("--config-file", CONFIGS / "small_cpu.py", *opts)
-    assert cfg.model.queries.num_queries == 100 and cfg.train.init_partially
+    assert (cfg.model.num_classes, cfg.model.queries.num_queries, cfg.train.init_partially) == (2, 100, True)
     assert cfg.dataloader.test.mapper.augmentations[0].short_edge_length == 224
     log = (tmp_path / "output/log.txt").read_text()
     assert "skipped" not in log and "num_select" not in log, "100 detections are what the config has"
