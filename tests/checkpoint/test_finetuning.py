@@ -128,7 +128,7 @@ def nothing(path: Path):
         (page, "a web page"),
         (another_model, r"nothing in the checkpoint fits the model: the checkpoint has \['bert\.embeddings\.weight'\]"),
         (other_queries, r"10 of 11, the model has 10(.|\n)*model\.queries\.num_queries(.|\n)*init_partially"),
-        (nothing, "not found"),
+        (nothing, "there is no such file"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )

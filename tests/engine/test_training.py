@@ -159,7 +159,7 @@ def logged(cfg) -> str:
             "http://localhost:9/x.pth",
             r"cannot download .*, or train a small model without any download \(docs",
         ),
-        ("output/nothing.pth", "^there is no file output/nothing.pth$"),
+        ("output/nothing.pth", "^output/nothing.pth: there is no such file$"),
     ],
 )
 def test_weights_that_cannot_be_had_are_named_with_the_way_out(path, message, cfg):

@@ -122,7 +122,7 @@ class DABDETRCheckpointer(DetectionCheckpointer):
         try:
             file = weights_file(local_weights(path)) if path else path
             if path and not PathManager.isfile(file):
-                raise ValueError(f"there is no file {path}")
+                raise ValueError(f"{path}: there is no such file")
             return super().load(file, *args, **kwargs)
         except Exception as error:  # keys and shapes of mixed formats can raise anything
             raise unfit(path, error) from error
