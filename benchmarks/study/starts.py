@@ -67,5 +67,8 @@ def as_weights(start: Callable, cfg: DictConfig, seed: int) -> dict[str, Tensor]
 def trained_queries(checkpoint: Path) -> dict[str, Tensor]:
     """The weights of the query head in a checkpoint."""
     if not checkpoint.is_file():
-        raise ValueError(f"there is no {checkpoint}: run the row {checkpoint.parents[1].name} first")
+        raise ValueError(
+            f"there is no {checkpoint}: run the row {checkpoint.parents[1].name} first, with --again if only its "
+            "result is there"
+        )
     return {name: tensor for name, tensor in read(checkpoint)["model"].items() if name.startswith("queries.")}

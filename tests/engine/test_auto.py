@@ -7,8 +7,9 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 
 from coco_files import content, write
+from dab_detr.config import load
 from dab_detr.data.summary import DatasetSummary
-from dab_detr.engine.auto import kind_of, released_weights, same_branch
+from dab_detr.engine.auto import brings_weights, kind_of, released_weights, same_branch
 from dab_detr.engine.description import plain_lazy
 from dab_detr.engine.recipe import AUGMENTATION, Situation, recipe
 from dab_detr.engine.training import Training, run
@@ -162,6 +163,20 @@ def test_weights_by_their_address():
         "a.pth": "detector",
     }
     assert {x: kind_of(x) for x in kinds} == kinds
+
+
+@pytest.mark.parametrize(
+    "config, opts, brings",
+    [
+        ("dino_swin_l_4scale_12ep", [], True),
+        ("dino_dinov3_vit_s_4scale_12ep", [], True),
+        ("dino_swin_l_4scale_12ep", ["model.backbone.pretrained=False"], False),
+        ("dino_swin_l_4scale_12ep", ["train.init_checkpoint=x.pth"], False),
+        ("demo_shapes", [], False),
+    ],
+)
+def test_a_backbone_of_timm_brings_its_weights(config, opts, brings):
+    assert brings_weights(load(CONFIGS / f"{config}.py", opts)) is brings
 
 
 def test_branches_of_a_config():

@@ -6,7 +6,7 @@ from coco_files import content, write
 from dab_detr.config import load
 from dab_detr.data.coco import dataset_name
 from dab_detr.engine.setup import num_classes_for, warn_of_frozen_random_weights
-from tiny import CONFIGS, LAZY
+from tiny import CONFIGS, LAZY, configured, lazy_opts
 
 
 @pytest.fixture
@@ -55,3 +55,10 @@ def test_annotations_that_are_not_here(names, tmp_path):
 def test_random_weights_that_cannot_learn_are_named(config, opts, advice, caplog):
     warn_of_frozen_random_weights(load(config, opts))
     assert caplog.text == "" if advice is None else advice in caplog.text
+
+
+def test_a_training_warns_of_random_weights_that_cannot_learn(tmp_path):
+    opts = [*lazy_opts(tmp_path), "train.init_checkpoint=", "model.backbone.freeze_at=2"]
+    configured("--config-file", LAZY, *opts)
+    log = (tmp_path / "output/log.txt").read_text()
+    assert "a part of the backbone is frozen: it cannot learn. Set" in log and "model.backbone.freeze_at=0" in log

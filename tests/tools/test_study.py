@@ -274,7 +274,9 @@ def test_a_run_starts_from_the_queries_of_another(tmp_path, monkeypatch):
     row = replace(ROWS["detr_trained_queries"], coco="detr_r50_50ep")
     preset = smallest(tmp_path)
     run = Run(row, preset, 0, tmp_path / "cpu" / row.name / "seed0")
-    expected = f"failed: there is no {run.base_checkpoint}: run the row detr first"
+    expected = (
+        f"failed: there is no {run.base_checkpoint}: run the row detr first, with --again if only its result is there"
+    )
     assert perform(run, threads=1) == f"detr_trained_queries, seed 0: {expected}"
     runs = planned([row, ROWS["detr"]], preset, tmp_path / "cpu")
     assert [": AP" in line for line in perform_all(runs, jobs=2)] == [True, True]

@@ -48,7 +48,7 @@ def situation(cfg: DictConfig, train: str, val: str | None, touched: Sequence[st
     return Situation(
         data=summarize(dataset_dicts(name=train), MetadataCatalog.get(train).thing_classes),
         evaluated=val is not None,
-        weights=kind_of(cfg.train.init_checkpoint),
+        weights="backbone" if brings_weights(cfg) else kind_of(cfg.train.init_checkpoint),
         released=released_weights(cfg, touched),
         learning_rate=cfg.optimizer.lr,
         base_batch=16 if BATCH in touched else batch,
@@ -69,6 +69,12 @@ def kind_of(checkpoint: str | None) -> Weights:
     if not checkpoint:
         return "none"
     return "backbone" if checkpoint.startswith(BACKBONES) else "detector"
+
+
+def brings_weights(cfg: DictConfig) -> bool:
+    """Whether the backbone loads weights by itself, as timm's do, and train.init_checkpoint loads none."""
+    keys = ("model.backbone.pretrained", "model.backbone.base.pretrained")
+    return not cfg.train.init_checkpoint and any(OmegaConf.select(cfg, key) for key in keys)
 
 
 def released_weights(cfg: DictConfig, touched: Iterable[str]) -> str | None:
