@@ -7,13 +7,16 @@ collects and writes.
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from dab_detr import command
+from dab_detr.engine.device import usable_cores
 
 from .page import build
-from .rows import PRESETS, ROWS
-from .running import ROOT, collect, perform_all, planned, stored
+from .rows import PRESETS, ROWS, Preset
+from .running import ROOT, collect, perform_all, provide_backbone, stored
+from .runs import DATA, planned
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -23,6 +26,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"all by default: {', '.join(ROWS)}")
     parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
+    parser.add_argument("--data", type=Path, help="folder of the photographs, for --preset photographs")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument("--output", type=Path, default=Path("output/study"), help="folder of the trainings")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of the page")
@@ -31,18 +35,30 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if unknown := [name for name in args.rows if name not in ROWS]:
         parser.error(f"unknown rows {unknown}; there are {', '.join(ROWS)}")
+    if (PRESETS[args.preset].configs == "photographs") != bool(args.data) and not args.page:
+        parser.error("--preset photographs needs --data FOLDER, and no other preset takes it")
     return args
+
+
+def chosen(args: argparse.Namespace) -> Preset:
+    """The preset, with the dataset of photographs if there is one."""
+    preset = PRESETS[args.preset]
+    if not args.data:
+        return preset
+    return replace(preset, overrides=(*preset.overrides, f"{DATA}{args.data.expanduser().absolute()}"))
 
 
 def work(args: argparse.Namespace) -> int:
     """Run, collect and write the page. Return 1 if a training failed."""
     output, folder = args.output.expanduser().absolute() / args.preset, args.docs / "study"
     rows, target = [ROWS[name] for name in args.rows or ROWS], folder / f"results_{args.preset}.json"
-    failed = False
+    preset, failed = chosen(args), False
     if not args.page:
-        known, runs = [] if args.again else stored(target), planned(rows, PRESETS[args.preset], output)
+        known, runs = [] if args.again else stored(target), planned(rows, preset, output)
         left = [run for run in runs if not run.is_known(known)]
         print(f"{len(runs) - len(left)} of {len(runs)} runs are in {target}", flush=True)
+        if left:
+            provide_backbone(preset, output, threads=usable_cores())
         for line in perform_all(left, jobs=args.jobs):
             failed |= ": failed" in line
             print(line, flush=True)

@@ -1,19 +1,18 @@
-"""The runs of a study. Each is one command of train_net.py. A run with a result is not repeated.
+"""Performs the runs of a study. A run with a result is not repeated.
 
 Results outlive the folder of the trainings: a file beside the page keeps them, and a run whose command has a result
 there is done.
 """
 
+import csv
 import json
 import os
 import platform
-import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
@@ -24,104 +23,14 @@ from dab_detr.config import load
 from dab_detr.engine.device import usable_cores
 
 from .attention import over_training
-from .rows import Preset, Row
-from .starts import TRAINED, write_start
+from .lite0 import LITE0, backbone_weights
+from .rows import Preset
+from .runs import BACKBONE, Run
+from .starts import TRAINED, part, write_start, write_weights
 
 ROOT = Path(__file__).parents[2]
 METRIC = "bbox/AP"
 IN_THIS_PROCESS = Lock()  # datasets are registered, and models run, one at a time
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training of a row with one seed, in `folder`."""
-
-    row: Row
-    preset: Preset
-    seed: int
-    folder: Path
-
-    @property
-    def result(self) -> Path:
-        """The file of its result."""
-        return self.folder.with_suffix(".json")
-
-    @property
-    def config(self) -> str:
-        """Its config below the root of the checkout."""
-        return f"configs/{self.row.coco if self.preset.configs == 'coco' else self.row.small}.py"
-
-    @property
-    def start_file(self) -> Path:
-        """The file of its queries' start, if its row has one."""
-        return self.folder.with_suffix(".start.pth")
-
-    @property
-    def steps(self) -> int:
-        """Its number of steps, if the preset has one."""
-        return round(self.preset.steps * self.row.steps)
-
-    @property
-    def period(self) -> int:
-        """The number of steps between two evaluations."""
-        return max(1, self.steps // self.preset.evaluations)
-
-    @property
-    def measures_attention(self) -> bool:
-        """Whether it keeps the checkpoint of every evaluation for `over_training`."""
-        return self.row.attention and self.preset.steps is not None
-
-    @property
-    def base_checkpoint(self) -> Path:
-        """The checkpoint of the run that it is compared with."""
-        return self.folder.parents[1] / self.row.base / self.folder.name / "model_final.pth"
-
-    @property
-    def command(self) -> str:
-        """The command that does the same in another checkout, without --resume."""
-        output = f"output/study/{self.folder.relative_to(self.folder.parents[2])}"
-        words = [x.replace(f"{self.folder}", output) for x in self.arguments() if x != "--resume"]
-        return shlex.join(["python", "train_net.py", *words])
-
-    def is_known(self, results: Sequence[Mapping]) -> bool:
-        """Whether one of these results is of the same command."""
-        return any(x["command"] == self.command for x in results)
-
-    def arguments(self) -> list[str]:
-        """The arguments of train_net.py."""
-        overrides = [f"train.seed={self.seed}", f"train.output_dir={self.folder}"]
-        if self.preset.steps:
-            overrides += [f"train.max_iter={self.steps}", f"train.eval_period={self.period}"]
-        if self.measures_attention:
-            overrides += [f"train.checkpointer.period={self.period}", "train.checkpointer.max_to_keep=null"]
-        if self.row.start:
-            overrides += [f"train.init_checkpoint={self.start_file}", "train.init_partially=True"]
-        resume = ["--resume"] if self.folder.is_dir() else []
-        return [
-            "--config-file",
-            self.config,
-            *resume,
-            *self.row.overrides,
-            *self.preset.overrides,
-            *overrides,
-        ]
-
-
-def planned(rows: Sequence[Row], preset: Preset, output: Path) -> list[Run]:
-    """All runs of these rows, the first seed of every row first. A row without a config for the preset has no runs.
-
-    Rows that start from another row's queries come after the others.
-    """
-    usable = [row for row in rows if row.small or preset.configs == "coco"]
-    usable = [row for row in usable if row.coco or preset.configs != "coco"]
-    usable.sort(key=lambda row: row.start == TRAINED)
-    most = max(preset.seeds, preset.core_seeds)
-    return [
-        Run(row, preset, seed, output / row.name / f"seed{seed}")
-        for seed in range(most)
-        for row in usable
-        if seed < (preset.core_seeds if row.core else preset.seeds)
-    ]
 
 
 def train(arguments: Sequence[str], log: Path, threads: int) -> int:
@@ -133,6 +42,24 @@ def train(arguments: Sequence[str], log: Path, threads: int) -> int:
         return subprocess.run(command, stdout=stream, stderr=stream, cwd=ROOT, env=environment).returncode
 
 
+def provide_backbone(preset: Preset, output: Path, *, threads: int) -> None:
+    """Write the weights of the backbone that the runs of a preset start from, unless they are there.
+
+    Raises ValueError if the training of a backbone fails.
+    """
+    path, folder = output / BACKBONE, output / "backbone"
+    if not preset.backbone or path.is_file():
+        return
+    if preset.backbone == LITE0:
+        return write_weights(path, backbone_weights())
+    resume = ["--resume"] if folder.is_dir() else []
+    config = ["--config-file", f"configs/{preset.backbone}.py", *resume]
+    log = folder.with_suffix(".log")
+    if status := train([*config, *preset.overrides, "train.seed=0", f"train.output_dir={folder}"], log, threads):
+        raise ValueError(f"the training of the backbone failed with status {status}, see {log}")
+    write_weights(path, part("backbone", folder / "model_final.pth"))
+
+
 def curve(folder: Path) -> list[list[float]]:
     """[[step, AP], ...] of a training. If a resumed run has two entries for one step, the last one counts."""
     found = {}
@@ -141,6 +68,12 @@ def curve(folder: Path) -> list[list[float]]:
         if METRIC in entry:
             found[entry["iteration"] + 1] = entry[METRIC]
     return [[step, found[step]] for step in sorted(found)]
+
+
+def classes(folder: Path) -> dict[str, float]:
+    """AP50 by class at the end of a training."""
+    with (folder / "inference" / "classes.csv").open() as file:
+        return {row["class"]: float(row["AP50"]) for row in csv.DictReader(file)}
 
 
 def commit() -> str:
@@ -177,7 +110,14 @@ def trained(run: Run, threads: int) -> str:
     cfg = load(ROOT / run.config, [*run.row.overrides, *run.preset.overrides])
     if run.row.start and not run.folder.is_dir():
         with IN_THIS_PROCESS:
-            write_start(run.row.start, run.start_file, cfg, seed=run.seed, trained=run.base_checkpoint)
+            write_start(
+                run.row.start,
+                run.start_file,
+                cfg,
+                seed=run.seed,
+                trained=run.base_checkpoint,
+                backbone=run.backbone_file,
+            )
     arguments, begin = run.arguments(), time.monotonic()
     status = train(arguments, run.folder.with_suffix(".log"), threads)
     if status:
@@ -186,6 +126,7 @@ def trained(run: Run, threads: int) -> str:
         "row": run.row.name,
         "seed": run.seed,
         "curve": curve(run.folder),
+        "classes": classes(run.folder),
         "command": run.command,
         "commit": commit(),
         "machine": f"{platform.machine()}, {threads} threads",

