@@ -18,6 +18,8 @@ from .rows import PRESETS, ROWS, Preset
 from .running import ROOT, collect, perform_all, provide_backbone, stored
 from .runs import DATA, planned
 
+PHOTOGRAPHS = "photographs"
+
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
@@ -35,7 +37,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if unknown := [name for name in args.rows if name not in ROWS]:
         parser.error(f"unknown rows {unknown}; there are {', '.join(ROWS)}")
-    if (PRESETS[args.preset].configs == "photographs") != bool(args.data) and not args.page:
+    if (args.preset == PHOTOGRAPHS) != bool(args.data) and not args.page:
         parser.error("--preset photographs needs --data FOLDER, and no other preset takes it")
     return args
 
@@ -63,9 +65,13 @@ def work(args: argparse.Namespace) -> int:
             failed |= ": failed" in line
             print(line, flush=True)
             collect(output, target)
-    results = collect(output, target)
-    (args.docs / "study.md").write_text(build(results, folder, args.preset))
-    print(f"{args.docs / 'study.md'} has {len(results)} runs")
+    results = {args.preset: collect(output, target)}
+    shapes = "cpu" if args.preset == PHOTOGRAPHS else args.preset
+    for name in {shapes, PHOTOGRAPHS} - {args.preset}:
+        results[name] = stored(folder / f"results_{name}.json")
+    page = args.docs / "study.md"
+    page.write_text(build(results[shapes], folder, shapes, results[PHOTOGRAPHS]))
+    print(f"{page} has {sum(map(len, results.values()))} runs")
     return int(failed)
 
 

@@ -3,25 +3,18 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
-import numpy as np
-
 from .attention import PICTURES, QUERIES
-from .rows import ABLATION, ADDITION, BASE, CONVERGENCE, ROWS, START, WHY, Row
+from .figures import Runs, averaged, draw_attention, draw_curves, draw_differences
+from .photographs import on_photographs
+from .rows import ABLATION, ADDITION, BASE, CONVERGENCE, PRESETS, ROWS, START, WHY, Row
 from .statistics import Curve, difference, final, spread, steps_until, verdict
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
-STYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
-MARKERS = "os^vDPX*"
 TITLES = {
     ABLATION: "What each part of DAB-DETR adds",
     WHY: "Why is DETR slow?",
     ADDITION: "What later papers add to DAB-DETR",
     START: "Do anchors need prior knowledge of the data?",
 }
-Runs = Mapping[str, Mapping[int, Curve]]
 
 
 def by_row(results: Sequence[Mapping]) -> Runs:
@@ -30,8 +23,13 @@ def by_row(results: Sequence[Mapping]) -> Runs:
     return {name: curves for name, curves in found.items() if curves}
 
 
-def build(results: Sequence[Mapping], folder: Path, preset: str) -> str:
-    """Write the plots into `folder`, beside the page, and return the page."""
+def build(results: Sequence[Mapping], folder: Path, preset: str, photographs: Sequence[Mapping] = ()) -> str:
+    """Write the plots into `folder`, beside the page, and return the page.
+
+    results: those of `preset`. photographs: those of the preset "photographs".
+
+    Raises ValueError for results without a run of the row that all others are compared with.
+    """
     runs = by_row(results)
     if BASE not in runs:
         raise ValueError(f"the results have no run of {BASE}, which all rows are compared with")
@@ -46,6 +44,8 @@ def build(results: Sequence[Mapping], folder: Path, preset: str) -> str:
     if looks := {name: found for name, found in looks.items() if found}:
         parts.append(attention(looks, f"{folder.name}/attention.svg"))
         draw_attention(looks, folder / "attention.svg")
+    if photographs:
+        parts.append(on_photographs(photographs))
     parts.append(missing(runs))
     return "\n\n".join(parts) + "\n"
 
@@ -62,8 +62,21 @@ def opening(results: Sequence[Mapping], preset: str) -> str:
         f"[results_{preset}.json](study/results_{preset}.json). AP is COCO's AP in percent on the validation set of "
         "the generated shapes, as mean ± standard deviation over n seeds. A difference is paired by seed. A claim "
         "counts as confirmed or contradicted if a paired t-test has p < 0.05, which needs at least three seeds. The "
-        "images are small and the schedules short, so a claim that is not confirmed here may hold on COCO. Commands "
-        "with a `.start.pth` begin with queries that the study writes to that file before."
+        "images are small and the schedules short, so a claim that is not confirmed here may hold on COCO."
+        f"{starts(preset)}"
+    )
+
+
+def starts(preset: str) -> str:
+    """Sentences about the weights that trainings start from."""
+    text = " Commands with a `.start.pth` begin with queries that the study writes to that file before."
+    if not (config := PRESETS[preset].backbone):
+        return text
+    return (
+        "\n\nAs the papers start from a backbone trained on ImageNet, every training here starts from the backbone of "
+        f"`configs/{config}.py`, trained for its full budget on the same pictures. It comes from a DAB-DETR; whether "
+        "that favors DAB-DETR was not measured. It has no stages of stride 16 and 32, so members on several maps start "
+        f"with random weights there.{text}"
     )
 
 
@@ -160,13 +173,6 @@ def attention(looks: Mapping[str, Sequence[Curve]], picture: str) -> str:
     )
 
 
-def averaged(found: Sequence[Curve]) -> tuple[list[int], list[float], list[float]]:
-    """The steps that all seeds have, with the mean entropy and the mean number of centers over the seeds."""
-    steps = sorted(set.intersection(*({int(x[0]) for x in curve} for curve in found)))
-    rows = [{int(x[0]): x for x in curve} for curve in found]
-    return steps, *(np.mean([[row[step][i] for step in steps] for row in rows], 0).tolist() for i in (1, 2))
-
-
 def signed(value) -> str:
     """A spread with its sign."""
     return f"{'+' if value.mean >= 0 else ''}{value}"
@@ -180,53 +186,3 @@ def missing(runs: Runs) -> str:
     if alone:
         text += f" Run, but not compared: {', '.join(alone)}."
     return f"## Rows that were not run\n\n{text}"
-
-
-def draw_curves(runs: Runs, path: Path) -> None:
-    """Draw AP over steps: the mean of the seeds, with a band of one standard deviation."""
-    with plt.rc_context({"svg.hashsalt": "study", "font.size": 9}):
-        figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-        for i, (name, curves) in enumerate(runs.items()):
-            steps = sorted(set.intersection(*({x[0] for x in curve} for curve in curves.values())))
-            values = np.array([[dict(map(tuple, curve))[x] for x in steps] for curve in curves.values()])
-            mean, deviation = values.mean(0), values.std(0, ddof=1) if len(values) > 1 else 0
-            style = {"linestyle": STYLES[i % len(STYLES)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4}
-            (line,) = axes.plot(steps, mean, label=f"{ROWS[name].label} (n={len(values)})", **style)
-            axes.fill_between(steps, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.2, linewidth=0)
-        axes.set(xlabel="step", ylabel="AP", ylim=(0, None))
-        axes.legend(fontsize=8)
-        save(figure, path)
-
-
-def draw_differences(rows: Sequence[Row], runs: Runs, path: Path) -> None:
-    """Draw the differences in AP to the rows' base, with a bar of one standard deviation."""
-    pairs = [(row, found) for row in rows if (found := difference(runs[row.name], runs[row.base]))]
-    with plt.rc_context({"svg.hashsalt": "study", "font.size": 9}):
-        figure, axes = plt.subplots(figsize=(7, 0.8 + 0.35 * len(pairs)), layout="constrained")
-        for i, (_, found) in enumerate(reversed(pairs)):
-            axes.errorbar(found.spread.mean, i, xerr=found.spread.deviation or 0, fmt="ko", capsize=3)
-        axes.set_yticks(range(len(pairs)), [row.label for row, _ in reversed(pairs)])
-        axes.axvline(0, color="black", linewidth=0.8, linestyle=":")
-        axes.set(xlabel=f"difference in AP to {ROWS[rows[0].base].label}")
-        save(figure, path)
-
-
-def draw_attention(looks: Mapping[str, Sequence[Curve]], path: Path) -> None:
-    """Draw entropy and centers of attention over steps, as the mean of the seeds."""
-    with plt.rc_context({"svg.hashsalt": "study", "font.size": 9}):
-        figure, panels = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
-        for column, (axes, title) in enumerate(zip(panels, ("entropy, share of the largest", "centers"), strict=True)):
-            for i, (name, found) in enumerate(looks.items()):
-                steps, *values = averaged(found)
-                style = {"linestyle": STYLES[i % len(STYLES)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4}
-                axes.plot(steps, values[column], label=ROWS[name].label, **style)
-            axes.set(xlabel="step", title=title, ylim=(0, None))
-        panels[0].legend(fontsize=7)
-        save(figure, path)
-
-
-def save(figure, path: Path) -> None:
-    """Write a figure without the date, so that the same figure has the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)

@@ -11,13 +11,13 @@ CHANNELS = {"res3": 40, "res4": 112, "res5": 320}
 
 
 def photographs(model: DictConfig) -> DictConfig:
-    """The node of any member, changed in place: `shrink` with 50 queries, on EfficientNet-Lite0 with fixed statistics.
+    """The node of any member, changed in place: `shrink` with 50 queries, on an EfficientNet-Lite0 that does not learn.
 
     Members on one feature map get the map of stride 16. Pixels are scaled as the network's weights expect.
     """
     maps = ["res4"] if "feature" in model.neck else list(CHANNELS)
     shrink(model)
-    model.backbone = L(TimmBackbone)(name="tf_efficientnet_lite0", out_features=maps, frozen_norm=True)
+    model.backbone = L(TimmBackbone)(name="tf_efficientnet_lite0", out_features=maps, frozen=True)
     if "feature" in model.neck:
         model.neck.update(feature="res4", in_channels=CHANNELS["res4"])
     else:

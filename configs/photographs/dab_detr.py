@@ -6,4 +6,5 @@ from ..small_cpu import dataloader, dataset, optimizer, train
 
 model = photographs(dab_detr(depth=18))
 model.criterion.weight_class = 3.0
+dataloader.train.total_batch_size = 8
 train.output_dir = "output/photographs/dab_detr"

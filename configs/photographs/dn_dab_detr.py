@@ -7,4 +7,5 @@ from ..small_cpu import dataloader, dataset, optimizer, train
 model = photographs(dab_detr(depth=18))
 model.denoising.groups = 5
 model.criterion.weight_class = 3.0
+dataloader.train.total_batch_size = 8
 train.output_dir = "output/photographs/dn_dab_detr"

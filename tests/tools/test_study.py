@@ -16,8 +16,9 @@ import train_net
 from benchmarks.study import __main__ as study
 from benchmarks.study import running
 from benchmarks.study.attention import centers, checkpoints, entropy, first_of_queries
+from benchmarks.study.figures import averaged
 from benchmarks.study.lite0 import LITE0, backbone_weights, renamed
-from benchmarks.study.page import averaged, build
+from benchmarks.study.page import build
 from benchmarks.study.rows import CONVERGENCE, PRESETS, ROWS, Preset
 from benchmarks.study.running import ROOT, classes, collect, curve, perform, perform_all, provide_backbone
 from benchmarks.study.runs import Run, planned
@@ -353,3 +354,25 @@ def test_ap50_by_class_is_that_of_the_last_evaluation(tmp_path):
     (tmp_path / "inference").mkdir()
     (tmp_path / "inference" / "classes.csv").write_text("id,class,objects,AP,AP50\n1,cell,3,40.1,80.25\n")
     assert classes(tmp_path) == {"cell": 80.25}
+
+
+def photographed(row: str, seed: int, ap: float, cells: float) -> dict:
+    """A result on photographs without the run."""
+    return result(row, seed) | {"curve": [[100, ap]], "classes": {"cell": cells, "platelet": 10.0}}
+
+
+def test_the_page_has_a_section_on_photographs(tmp_path):
+    photographs = [photographed("dab_detr", seed, 30.0 + seed, 90.0) for seed in range(3)]
+    photographs += [photographed("dn_dab_detr", seed, 35.0 + seed * 1.1, 95.0 + seed) for seed in range(3)]
+    page = build([result("dab_detr", 0)], tmp_path / "study", "cpu", photographs)
+    section = page.partition("## Photographs")[2].partition("##")[0]
+    assert "ran 6 trainings" in section and "results_photographs.json" in section
+    assert "| DAB-DETR | 31.0 ± 1.0 (n=3) | - | - | - | 90.0 ± 0.0 (n=3) | 10.0 ± 0.0 (n=3) |" in section
+    assert "| DAB-DETR with denoising | 36.1 ± 1.1 (n=3) | +5.1 ± 0.1 (n=3) | 0.000 | confirmed | 96.0" in section
+    assert "- cell: the highest AP50 is 96.0 ± 1.0 (n=3), of `dn_dab_detr`." in section
+    assert "## Photographs" not in build([result("dab_detr", 0)], tmp_path / "study", "cpu")
+
+
+def test_the_page_says_what_trainings_start_from(tmp_path):
+    texts = {name: build([result("dab_detr", 0)], tmp_path / name, name) for name in ("cpu", "gpu")}
+    assert "backbone of `configs/demo_shapes.py`" in texts["cpu"] and "backbone of" not in texts["gpu"]

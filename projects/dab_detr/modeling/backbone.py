@@ -102,7 +102,7 @@ class TimmBackbone(Backbone):
     out_features: named by stride, as in Detectron2's ResNets: "res2" is stride 4, "res3" 8, "res4" 16, "res5" 32. A
         plain vision transformer has one stride; `SimplePyramid` makes the others from its last map.
     pretrained: fetch timm's weights.
-    frozen_norm: keep the statistics and weights of batch normalization as they were loaded, for small batches.
+    frozen: learn nothing, and keep the statistics of batch normalization: a step costs a third of the time.
 
     Networks that cut the image into patches need sizes that the patches divide: `size_divisibility` tells the detector
     to pad to them. Inside such a network, attention sees the padding of smaller images in a batch.
@@ -116,7 +116,7 @@ class TimmBackbone(Backbone):
         name: str,
         out_features: Sequence[str] = ("res5",),
         pretrained: bool = False,
-        frozen_norm: bool = False,
+        frozen: bool = False,
         **options,
     ):
         super().__init__()
@@ -131,8 +131,8 @@ class TimmBackbone(Backbone):
         out_features = sorted(out_features, key=strides.get)  # timm returns them in this order
         indices = [strides[feature] for feature in out_features]
         self.body = timm.create_model(name, features_only=True, out_indices=indices, pretrained=pretrained, **options)
-        if frozen_norm:
-            self.body = timm.layers.freeze_batch_norm_2d(self.body)
+        if frozen:
+            self.body = timm.layers.freeze_batch_norm_2d(self.body).requires_grad_(False)
         self._size_divisibility = min(info.reduction()) if any_size else 0
         self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
         self._out_features = out_features
