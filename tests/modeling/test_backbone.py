@@ -146,6 +146,17 @@ def test_options_of_timm():
     assert backbone(torch.zeros(1, 3, 64, 64))["res5"].shape[2:] == (4, 4)
 
 
+def test_a_frozen_network_of_timm_keeps_weights_and_statistics():
+    network, frozen = TimmBackbone(name="test_resnet"), TimmBackbone(name="test_resnet", frozen=True)
+    frozen.load_state_dict(network.state_dict(), strict=False)
+    assert not any(x.requires_grad for x in frozen.parameters()) and all(x.requires_grad for x in network.parameters())
+    images = torch.rand(2, 3, 64, 64)
+    trained, expected = frozen.train()(images)["res5"], network.eval()(images)["res5"]
+    assert torch.allclose(trained, expected, atol=1e-6), "training mode does not normalize by the batch"
+    before = network.state_dict()
+    assert all(torch.equal(x, before[name]) for name, x in frozen.state_dict().items())
+
+
 def test_pretrained_weights_are_asked_for_once_and_only_if_wanted(monkeypatch):
     asked = []
     create = timm.create_model

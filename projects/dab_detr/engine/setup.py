@@ -63,6 +63,7 @@ def warn_of_frozen_random_weights(cfg: DictConfig) -> None:
         return
     found = ["model.backbone.norm=BN"] if backbone.get("norm") == "FrozenBN" else []
     found += ["model.backbone.freeze_at=0"] if (backbone.get("freeze_at") or 0) > 0 else []
+    found += ["model.backbone.frozen=False"] if backbone.get("frozen") else []
     if found:
         logger.warning(
             "Training starts from random weights, and a part of the backbone is frozen: it cannot learn. Set %s.",

@@ -102,7 +102,7 @@ class TimmBackbone(Backbone):
     out_features: named by stride, as in Detectron2's ResNets: "res2" is stride 4, "res3" 8, "res4" 16, "res5" 32. A
         plain vision transformer has one stride; `SimplePyramid` makes the others from its last map.
     pretrained: fetch timm's weights.
-    frozen: learn nothing, and keep the statistics of batch normalization: a step costs a third of the time.
+    frozen: the network keeps its weights and the statistics of its batch normalization, which makes a step cheaper.
 
     Networks that cut the image into patches need sizes that the patches divide: `size_divisibility` tells the detector
     to pad to them. Inside such a network, attention sees the padding of smaller images in a batch.
