@@ -71,6 +71,8 @@ def shrink_backbone(backbone: DictConfig) -> None:
     if "base" in backbone:
         backbone.base.update(name="test_vit", pretrained=False)
         backbone.dim = 32
+    elif "frozen" in backbone:
+        backbone.name = "test_resnet"
     elif "name" in backbone:
         backbone.update(pretrained=False, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1])
     else:

@@ -219,11 +219,11 @@ def test_learning_rate_drops_at_epoch_40():
             assert schedule.get_lr() == [pytest.approx(factor)], (epoch, iteration)
 
 
-SHAPES = sorted((CONFIGS / "shapes").glob("*.py"))
+SHAPES, PHOTOGRAPHS = (sorted((CONFIGS / folder).glob("*.py")) for folder in ("shapes", "photographs"))
 
 
 @pytest.mark.parametrize(
-    "path", [*sorted(CONFIGS.glob("*.py")), *SHAPES], ids=lambda path: f"{path.parent.name}/{path.stem}"
+    "path", [*sorted(CONFIGS.glob("*.py")), *SHAPES, *PHOTOGRAPHS], ids=lambda path: f"{path.parent.name}/{path.stem}"
 )
 def test_every_config_builds_trains_and_evaluates(path, tmp_path):
     """Two steps at small width, from the weights that the model starts with, then COCO's metrics."""
@@ -239,6 +239,19 @@ def test_every_config_builds_trains_and_evaluates(path, tmp_path):
         assert parameter.requires_grad == (name in before), name
     changed = sum(not torch.equal(p, before[name]) for name, p in model.named_parameters() if name in before)
     assert changed > 0.85 * len(before)  # what lies behind zeros has no gradient in the first step
+
+
+@pytest.mark.parametrize("path", PHOTOGRAPHS, ids=lambda path: path.stem)
+def test_members_train_on_photographs_alike(path):
+    """All but the model is DAB-DETR's, and of the model the backbone and the size."""
+    base, cfg = (LazyConfig.load(str(x)) for x in (CONFIGS / "photographs/dab_detr.py", path))
+    assert cfg.train.output_dir == f"output/photographs/{path.stem}"
+    cfg.train.output_dir = base.train.output_dir
+    assert {key: x for key, x in cfg.items() if key != "model"} == {key: x for key, x in base.items() if key != "model"}
+    assert cfg.model.backbone.name == base.model.backbone.name and cfg.model.backbone.frozen
+    assert OmegaConf.select(cfg.model, "queries.num_queries") == 50 and cfg.model.pixel_std == [127.5] * 3
+    with torch.device("meta"):
+        assert instantiate(cfg.model).backbone.output_shape().keys() >= {"res4"}
 
 
 @pytest.mark.parametrize("path", SHAPES, ids=lambda path: path.stem)
