@@ -59,7 +59,7 @@ def opening(results: Sequence[Mapping], preset: str) -> str:
         "<!-- python -m benchmarks.study writes this page; do not edit it. -->\n\n"
         f"`python -m benchmarks.study --preset {preset}` ran {len(results)} trainings in {hours:.1f} hours (commits: "
         f"{facts['commit']}; machine: {facts['machine']}). The commands, curves and times are in "
-        f"[results_{preset}.json](study/results_{preset}.json). AP is COCO's AP in percent on the validation set of "
+        f"`docs/study/results_{preset}.json`. AP is COCO's AP in percent on the validation set of "
         "the generated shapes, as mean ± standard deviation over n seeds. A difference is paired by seed. A claim "
         "counts as confirmed or contradicted if a paired t-test has p < 0.05, which needs at least three seeds. The "
         "images are small and the schedules short, so a claim that is not confirmed here may hold on COCO."

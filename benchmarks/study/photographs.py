@@ -20,7 +20,7 @@ def on_photographs(results: Sequence[Mapping]) -> str:
             f"`python -m benchmarks.study --preset photographs --data FOLDER` ran {len(results)} trainings (commits: "
             f"{facts['commit']}; machine: {facts['machine']}). The backbone, EfficientNet-Lite0, has seen ImageNet and "
             "does not learn. Differences are to DAB-DETR. The commands, curves and times are in "
-            "[results_photographs.json](study/results_photographs.json).",
+            "`docs/study/results_photographs.json`.",
             "",
             f"| {' | '.join(head)} |",
             f"|{'---|' * len(head)}",

@@ -60,13 +60,17 @@ def provide_backbone(preset: Preset, output: Path, *, threads: int) -> None:
     write_weights(path, part("backbone", folder / "model_final.pth"))
 
 
-def curve(folder: Path) -> list[list[float]]:
-    """[[step, AP], ...] of a training. If a resumed run has two entries for one step, the last one counts."""
+def curve(folder: Path, last: int | None) -> list[list[float]]:
+    """[[step, AP], ...] of a training. If a resumed run has two entries for one step, the last one counts.
+
+    last: the number of steps. Detectron2 counts the evaluation at the end as one step later.
+    """
     found = {}
     for line in (folder / "metrics.json").read_text().splitlines():
         entry = json.loads(line)
         if METRIC in entry:
-            found[entry["iteration"] + 1] = entry[METRIC]
+            step = entry["iteration"] + 1
+            found[step if last is None else min(step, last)] = entry[METRIC]
     return [[step, found[step]] for step in sorted(found)]
 
 
@@ -125,7 +129,7 @@ def trained(run: Run, threads: int) -> str:
     result = {
         "row": run.row.name,
         "seed": run.seed,
-        "curve": curve(run.folder),
+        "curve": curve(run.folder, run.steps),
         "classes": classes(run.folder),
         "command": run.command,
         "commit": commit(),

@@ -47,9 +47,9 @@ class Run:
         return self.start_file if self.row.start else self.backbone_file
 
     @property
-    def steps(self) -> int:
-        """Its number of steps, if the preset has one."""
-        return round(self.preset.steps * self.row.steps)
+    def steps(self) -> int | None:
+        """Its number of steps; None for that of its config."""
+        return round(self.preset.steps * self.row.steps) if self.preset.steps else None
 
     @property
     def period(self) -> int:

@@ -162,7 +162,14 @@ def test_a_run_that_was_stopped_is_resumed_and_a_failed_one_is_named(tmp_path, m
 def test_of_two_evaluations_of_one_step_the_last_counts(tmp_path):
     lines = [{"iteration": 9, "bbox/AP": 1.0}, {"iteration": 12, "loss": 2.0}, {"iteration": 9, "bbox/AP": 3.0}]
     (tmp_path / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
-    assert curve(tmp_path) == [[10, 3.0]]
+    assert curve(tmp_path, None) == [[10, 3.0]]
+
+
+def test_the_evaluation_at_the_end_is_at_the_last_step(tmp_path):
+    """Detectron2 writes it as one iteration later, beside one of the last iteration if the period falls there."""
+    lines = [{"iteration": i, "bbox/AP": ap} for i, ap in ((4, 1.0), (9, 2.0), (10, 2.5))]
+    (tmp_path / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
+    assert curve(tmp_path, 10) == [[5, 1.0], [10, 2.5]]
 
 
 def test_a_result_of_another_command_does_not_count(tmp_path):
