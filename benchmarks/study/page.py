@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .attention import PICTURES, QUERIES
+from .comparison import COLUMNS, by_row, compared, comparison, in_short, line, rule
 from .figures import Runs, averaged, draw_attention, draw_curves, draw_differences
 from .photographs import on_photographs
-from .rows import ABLATION, ADDITION, BASE, CONVERGENCE, PRESETS, ROWS, START, WHY, Row
-from .statistics import Curve, difference, final, spread, steps_until, verdict
+from .rows import ABLATION, ADDITION, BASE, CONVERGENCE, PRESETS, ROWS, START, WHY
+from .statistics import Curve, final, spread, steps_until
 
 TITLES = {
     ABLATION: "What each part of DAB-DETR adds",
@@ -15,12 +16,6 @@ TITLES = {
     ADDITION: "What later papers add to DAB-DETR",
     START: "Do anchors need prior knowledge of the data?",
 }
-
-
-def by_row(results: Sequence[Mapping]) -> Runs:
-    """The curves by row, in the order of ROWS, and seed."""
-    found = {name: {x["seed"]: x["curve"] for x in results if x["row"] == name and x["curve"]} for name in ROWS}
-    return {name: curves for name, curves in found.items() if curves}
 
 
 def build(results: Sequence[Mapping], folder: Path, preset: str, photographs: Sequence[Mapping] = ()) -> str:
@@ -33,7 +28,7 @@ def build(results: Sequence[Mapping], folder: Path, preset: str, photographs: Se
     runs = by_row(results)
     if BASE not in runs:
         raise ValueError(f"the results have no run of {BASE}, which all rows are compared with")
-    parts = [opening(results, preset), convergence(runs)]
+    parts = [opening(results, preset), in_short(runs), convergence(runs)]
     draw_curves({x: runs[x] for x in runs if ROWS[x].question == CONVERGENCE}, folder / "convergence.svg")
     for question, title in TITLES.items():
         rows = [ROWS[name] for name in runs if ROWS[name].question == question and ROWS[name].base in runs]
@@ -85,14 +80,13 @@ def convergence(runs: Runs) -> str:
     top = spread([final(curve) for curve in runs[BASE].values()]).mean
     lines, sentences = [], []
     for name in (x for x in runs if ROWS[x].question == CONVERGENCE):
-        cells = [reached(runs[name], top * share) for share in (0.5, 0.9)]
-        aps = spread([final(curve) for curve in runs[name].values()])
-        lines.append(f"| {ROWS[name].label} | {aps} | {cells[0]} | {cells[1]} |")
+        steps = [reached(runs[name], top * share) for share in (0.5, 0.9)]
+        lines.append(line(ROWS[name].label, *compared(ROWS[name], runs), *steps))
         if name != BASE:
             sentences.append(f"- {ratio_sentence(name, runs, top / 2)}")
-    table = ["| member | final AP | steps to 50 % of DAB-DETR's AP | steps to 90 % |", "|---|---|---|---|", *lines]
+    head = ["member", *COLUMNS, "steps to 50 % of DAB-DETR's AP", "steps to 90 %"]
     picture = "![AP over the steps of training](study/convergence.svg)"
-    return "\n".join(["## Convergence", "", *table, "", *sentences, "", picture])
+    return "\n".join(["## Convergence", "", line(*head), rule(head), *lines, "", *sentences, "", picture])
 
 
 def reached(curves: Mapping[int, Curve], level: float) -> str:
@@ -123,32 +117,6 @@ def ratio_sentence(name: str, runs: Runs, level: float) -> str:
     return f"{label} needs {ratios.mean:.2f}{deviation} times DAB-DETR's steps to reach {level:.1f} AP (n={ratios.n})."
 
 
-def comparison(title: str, rows: Sequence[Row], runs: Runs, picture: str) -> str:
-    """A table of rows against the one that they share as a base, with a verdict for each claim."""
-    lines, base = [], ROWS[rows[0].base]
-    for row in rows:
-        found = difference(runs[row.name], runs[base.name])
-        aps = spread([final(curve) for curve in runs[row.name].values()])
-        claim = {1: f"more ({row.source})", -1: f"less ({row.source})", 0: "-"}[row.claim]
-        cells = ["-", "-", "no common seed"]
-        if found:
-            cells = [signed(found.spread), "-" if found.p is None else f"{found.p:.3f}", verdict(row.claim, found)]
-        lines.append(f"| {row.label} | {aps} | {' | '.join(cells[:2])} | {claim} | {cells[2]} |")
-    return "\n".join(
-        [
-            f"## {title}",
-            "",
-            f"{base.label} has AP {spread([final(curve) for curve in runs[base.name].values()])}.",
-            "",
-            "| row | AP | difference | p | the papers say | verdict |",
-            "|---|---|---|---|---|---|",
-            *lines,
-            "",
-            f"![Differences to {base.label}]({picture})",
-        ]
-    )
-
-
 def attention(looks: Mapping[str, Sequence[Curve]], picture: str) -> str:
     """The table of entropy and centers of attention at the first and the last checkpoint."""
     lines = []
@@ -171,11 +139,6 @@ def attention(looks: Mapping[str, Sequence[Curve]], picture: str) -> str:
             f"![Entropy and centers of attention over the steps]({picture})",
         ]
     )
-
-
-def signed(value) -> str:
-    """A spread with its sign."""
-    return f"{'+' if value.mean >= 0 else ''}{value}"
 
 
 def missing(runs: Runs) -> str:

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
-from .rows import BASE, ROWS
-from .statistics import difference, final, spread, verdict
+from .comparison import COLUMNS, by_row, compared, line, rule
+from .rows import BASE, CONVERGENCE, ROWS
+from .statistics import spread
 
 
 def on_photographs(results: Sequence[Mapping]) -> str:
-    """A table of AP, its difference to DAB-DETR's and AP50 by class, with a sentence for the best of each class."""
-    found = {name: {x["seed"]: x for x in results if x["row"] == name} for name in ROWS}
-    found = {name: runs for name, runs in found.items() if runs}
-    names = list(dict.fromkeys(name for x in results for name in x["classes"]))
+    """A table of AP against DAB-DETR's and of AP50 by class, with a sentence for the best of each class."""
+    runs, names = by_row(results), list(dict.fromkeys(name for x in results for name in x["classes"]))
+    found = {row: [x["classes"] for x in results if x["row"] == row] for row in runs}
     facts = {key: ", ".join(sorted({x[key] for x in results})) for key in ("commit", "machine")}
-    head = ["row", "AP", "difference", "p", "verdict", *(f"AP50 of {name}" for name in names)]
+    head = ["row", *COLUMNS, *(f"AP50 of {name}" for name in names)]
     return "\n".join(
         [
             "## Photographs",
@@ -22,35 +22,29 @@ def on_photographs(results: Sequence[Mapping]) -> str:
             "does not learn. Differences are to DAB-DETR. The commands, curves and times are in "
             "`docs/study/results_photographs.json`.",
             "",
-            f"| {' | '.join(head)} |",
-            f"|{'---|' * len(head)}",
-            *(line(name, found, names) for name in found),
+            line(*head),
+            rule(head),
+            *(
+                line(label(row), *compared(ROWS[row], runs), *(ap50(x, name) for name in names))
+                for row, x in found.items()
+            ),
             "",
             *(best(name, found) for name in names),
         ]
     )
 
 
-def line(row: str, found: Mapping[str, Mapping[int, Mapping]], classes: Sequence[str]) -> str:
-    """The line of the table for one row."""
-    curves = {name: {seed: x["curve"] for seed, x in runs.items()} for name, runs in found.items()}
-    pair = difference(curves[row], curves[BASE]) if row != BASE and BASE in curves else None
-    cells = ["-", "-", "-"]
-    if pair:
-        sign = "+" if pair.spread.mean >= 0 else ""
-        claim = ROWS[row].claim
-        cells = [f"{sign}{pair.spread}", "-" if pair.p is None else f"{pair.p:.3f}", verdict(claim, pair)]
-    label = ROWS[row].label if row == BASE or ROWS[row].question == "convergence" else f"DAB-DETR {ROWS[row].label}"
-    aps = spread([final(curve) for curve in curves[row].values()])
-    return f"| {' | '.join([label, str(aps), *cells, *(ap50(found[row], name) for name in classes)])} |"
+def label(row: str) -> str:
+    """The name of a member; those of later papers are DAB-DETR with something."""
+    return ROWS[row].label if ROWS[row].question == CONVERGENCE else f"{ROWS[BASE].label} {ROWS[row].label}"
 
 
-def ap50(runs: Mapping[int, Mapping], name: str) -> str:
+def ap50(runs: Sequence[Mapping[str, float]], name: str) -> str:
     """AP50 of a class over the seeds."""
-    return str(spread([x["classes"][name] for x in runs.values()]))
+    return str(spread([classes[name] for classes in runs]))
 
 
-def best(name: str, found: Mapping[str, Mapping[int, Mapping]]) -> str:
+def best(name: str, found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """A sentence: the row with the highest mean AP50 of a class."""
-    row = max(found, key=lambda row: spread([x["classes"][name] for x in found[row].values()]).mean)
-    return f"- {name}: the highest AP50 is {ap50(found[row], name)}, of `{row}`."
+    row = max(found, key=lambda row: spread([classes[name] for classes in found[row]]).mean)
+    return f"- {name}: the highest AP50 is {ap50(found[row], name)}, of {label(row)}."

@@ -8,6 +8,7 @@ from scipy.stats import ttest_rel
 
 Curve = Sequence[Sequence[float]]  # [[step, AP], ...]
 SIGNIFICANT = 0.05
+CONFIRMED, CONTRADICTED, UNCONFIRMED = "confirmed", "contradicted", "not confirmed at this size"
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class Spread:
     def __str__(self) -> str:
         deviation = "" if self.deviation is None else f" ± {self.deviation:.1f}"
         return f"{self.mean:.1f}{deviation} (n={self.n})"
+
+    def __format__(self, sign: str) -> str:
+        """The text, with "+" before a mean that is not negative if `sign` is "+"."""
+        return f"+{self}" if sign == "+" and self.mean >= 0 else str(self)
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -73,5 +78,5 @@ def verdict(claim: int, found: Difference) -> str:
     if found.p is None:
         return f"{'same' if claim * found.spread.mean > 0 else 'other'} sign, too few seeds to judge"
     if found.p >= SIGNIFICANT:
-        return "not confirmed at this size"
-    return "confirmed" if claim * found.spread.mean > 0 else "contradicted"
+        return UNCONFIRMED
+    return CONFIRMED if claim * found.spread.mean > 0 else CONTRADICTED

@@ -243,6 +243,27 @@ def test_the_page_has_the_same_bytes_twice_and_names_what_was_not_run(tmp_path):
     assert "Run, but not compared: `detr_sine` (without `detr`)." in lonely
 
 
+def test_the_page_sums_up_the_claims(tmp_path):
+    results = [result("dab_detr", seed, seed) for seed in range(3)] + [result("dn_dab_detr", 0, 2.0)]
+    results += [result("no_update", seed, seed - 5.0 - seed * 0.1) for seed in range(3)]
+    results += [result("points", seed, seed + 5.0 + seed * 0.1) for seed in range(3)]
+    results += [result("layers_2", seed, 3.0 - 2 * seed) for seed in range(3)]
+    results += [result("heads_of_layers", 0)]
+    short = build(results, tmp_path, "cpu").partition("## The claims in short")[2].partition("##")[0]
+    assert "- Confirmed: DAB-DETR, no anchor update, has less AP than DAB-DETR (-5.1 ± 0.1 (n=3))." in short
+    assert "- Contradicted at this size: DAB-DETR, points instead of boxes, has less AP" in short and "(+5.1 ±" in short
+    assert "at this size: DAB-DETR, 2 decoder layers, has less AP than DAB-DETR (+0.0 ± 3.0 (n=3))." in short
+    assert "- Too few seeds to judge: DAB-DETR, with denoising, has more AP than DAB-DETR (+2.0 (n=1))." in short
+    assert "a box head for each layer" not in short
+
+
+def test_members_of_the_convergence_are_compared_too(tmp_path):
+    results = [result(row, seed, shift * seed) for row, shift in (("dab_detr", 1), ("detr", -9)) for seed in range(3)]
+    section = build(results, tmp_path, "cpu").partition("## Convergence")[2].partition("##")[0]
+    assert "| DAB-DETR | 41.0 ± 1.0 (n=3) | - | - | - | - | 1" in section
+    assert "| DETR | 31.0 ± 9.0 (n=3) | -10.0 ± 10.0 (n=3) | 0.225 | less (Figure 1" in section
+
+
 def test_a_page_needs_the_row_that_others_are_compared_with(tmp_path):
     with pytest.raises(ValueError, match="no run of dab_detr"):
         build([result("points", 0)], tmp_path, "cpu")
@@ -374,9 +395,10 @@ def test_the_page_has_a_section_on_photographs(tmp_path):
     page = build([result("dab_detr", 0)], tmp_path / "study", "cpu", photographs)
     section = page.partition("## Photographs")[2].partition("##")[0]
     assert "ran 6 trainings" in section and "results_photographs.json" in section
-    assert "| DAB-DETR | 31.0 ± 1.0 (n=3) | - | - | - | 90.0 ± 0.0 (n=3) | 10.0 ± 0.0 (n=3) |" in section
-    assert "| DAB-DETR with denoising | 36.1 ± 1.1 (n=3) | +5.1 ± 0.1 (n=3) | 0.000 | confirmed | 96.0" in section
-    assert "- cell: the highest AP50 is 96.0 ± 1.0 (n=3), of `dn_dab_detr`." in section
+    assert "| DAB-DETR | 31.0 ± 1.0 (n=3) | - | - | - | - | 90.0 ± 0.0 (n=3) | 10.0 ± 0.0 (n=3) |" in section
+    assert "| DAB-DETR with denoising | 36.1 ± 1.1 (n=3) | +5.1 ± 0.1 (n=3) | 0.000 | more (" in section
+    assert ") | confirmed | 96.0 ± 1.0 (n=3)" in section
+    assert "- cell: the highest AP50 is 96.0 ± 1.0 (n=3), of DAB-DETR with denoising." in section
     assert "## Photographs" not in build([result("dab_detr", 0)], tmp_path / "study", "cpu")
 
 

@@ -1,0 +1,85 @@
+"""Compares rows with the one that they share as a base, against what the papers say."""
+
+from collections.abc import Mapping, Sequence
+
+from .figures import Runs
+from .rows import CONVERGENCE, ROWS, Row
+from .statistics import CONFIRMED, CONTRADICTED, UNCONFIRMED, difference, final, spread, verdict
+
+COLUMNS = ["AP", "difference", "p", "the papers say", "verdict"]
+SHORT = {
+    CONFIRMED: "Confirmed",
+    CONTRADICTED: "Contradicted at this size",
+    UNCONFIRMED: "Neither confirmed nor contradicted at this size",
+}
+
+
+def by_row(results: Sequence[Mapping]) -> Runs:
+    """The curves by row, in the order of ROWS, and seed."""
+    found = {name: {x["seed"]: x["curve"] for x in results if x["row"] == name and x["curve"]} for name in ROWS}
+    return {name: curves for name, curves in found.items() if curves}
+
+
+def line(*cells: str) -> str:
+    """A line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def rule(head: Sequence[str]) -> str:
+    """The line below the head of a Markdown table."""
+    return f"|{'---|' * len(head)}"
+
+
+def compared(row: Row, runs: Runs) -> list[str]:
+    """The cells below `COLUMNS` for a row that has runs."""
+    aps = str(spread([final(curve) for curve in runs[row.name].values()]))
+    if row.name == row.base:
+        return [aps, "-", "-", "-", "-"]
+    claim = {1: f"more ({row.source})", -1: f"less ({row.source})", 0: "-"}[row.claim]
+    found = difference(runs[row.name], runs.get(row.base, {}))
+    if found is None:
+        return [aps, "-", "-", claim, "no common seed"]
+    p = "-" if found.p is None else f"{found.p:.3f}"
+    return [aps, f"{found.spread:+}", p, claim, verdict(row.claim, found)]
+
+
+def comparison(title: str, rows: Sequence[Row], runs: Runs, picture: str) -> str:
+    """A section with a table of rows against their base."""
+    base, head = ROWS[rows[0].base], ["row", *COLUMNS]
+    return "\n".join(
+        [
+            f"## {title}",
+            "",
+            f"{base.label} has AP {spread([final(curve) for curve in runs[base.name].values()])}.",
+            "",
+            line(*head),
+            rule(head),
+            *(line(row.label, *compared(row, runs)) for row in rows),
+            "",
+            f"![Differences to {base.label}]({picture})",
+        ]
+    )
+
+
+def in_short(runs: Runs) -> str:
+    """A list of the papers' claims by verdict, each with its difference in AP."""
+    claims = [ROWS[name] for name in runs if ROWS[name].claim and ROWS[name].base in runs]
+    found = [(row, difference(runs[row.name], runs[row.base])) for row in claims]
+    verdicts = {row.name: (verdict(row.claim, x), x) for row, x in found if x}
+    lines = []
+    for kind, words in SHORT.items():
+        names = [name for name, (text, _) in verdicts.items() if text == kind]
+        items = [f"{claim_of(ROWS[name])} ({verdicts[name][1].spread:+})" for name in names]
+        lines.append(f"- {words}: {'; '.join(items) or 'none'}.")
+    few = [name for name, (text, _) in verdicts.items() if text not in SHORT]
+    if few:
+        items = [f"{claim_of(ROWS[name])} ({verdicts[name][1].spread:+})" for name in few]
+        lines.append(f"- Too few seeds to judge: {'; '.join(items)}.")
+    return "\n".join(["## The claims in short", "", *lines])
+
+
+def claim_of(row: Row) -> str:
+    """A claim of the papers in words."""
+    way = "more" if row.claim > 0 else "less"
+    name = row.label if row.question == CONVERGENCE else f"{ROWS[row.base].label}, {row.label},"
+    return f"{name} has {way} AP than {ROWS[row.base].label}"
