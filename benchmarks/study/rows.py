@@ -77,7 +77,7 @@ MEMBERS = [
     ),
     member("anchor_detr", "Anchor DETR", core=True, claim=-1, source="Table 2 of DAB-DETR"),
     member("deformable_detr", "Deformable DETR"),
-    member("detr", "DETR, ten times the steps", name="detr_long", steps=10.0),
+    member("detr", "DETR, four times the steps", name="detr_long", steps=4.0, core=True),
 ]
 SWEEP = [
     member("detr", f"DETR, learning rate {lr}", name=f"detr_lr_{lr}", overrides=(f"optimizer.lr={lr}",))
