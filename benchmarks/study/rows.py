@@ -217,6 +217,6 @@ PRESETS = {
     "probe": Preset(steps=200, core_seeds=1, overrides=ON_CPU, backbone="demo_shapes"),
     "cpu": Preset(overrides=ON_CPU, backbone="demo_shapes"),
     "gpu": Preset(steps=14000, evaluations=20, seeds=3, core_seeds=5),
-    "photographs": Preset(configs="photographs", seeds=3, overrides=ON_CPU, backbone=LITE0),
+    "photographs": Preset(configs="photographs", steps=2000, evaluations=10, seeds=3, overrides=ON_CPU, backbone=LITE0),
     "coco": Preset(configs="coco", steps=None, core_seeds=1),
 }

@@ -12,6 +12,8 @@ from ..small_cpu import dataloader, dataset, optimizer, train
 model = photographs(dab_detr(depth=18))
 model.criterion.weight_class = 3.0
 dataloader.train.total_batch_size = 8
+dataloader.train.mapper.augmentations.update(short_side=[144, 160, 176], max_side=293)
+dataloader.test.mapper.augmentations[0].update(short_edge_length=160, max_size=267)
 train.update(
     init_checkpoint="output/study/photographs/backbone.pth",
     output_dir="output/photographs/dab_detr",

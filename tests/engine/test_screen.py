@@ -14,7 +14,7 @@ import train_net
 from dab_detr.engine import progress
 from dab_detr.engine.early_stopping import EarlyStopping
 from dab_detr.engine.progress import Progress, Shown, numbers
-from dab_detr.engine.screen import direct_messages
+from dab_detr.engine.screen import LogFile, direct_messages
 from dab_detr.engine.summary import ending, evaluated
 from tiny import LAZY, lazy_opts
 
@@ -111,6 +111,8 @@ def directed(tmp_path):
     """Messages directed to a folder; loggers are as before afterwards."""
     names = ("detectron2", "fvcore", "dab_detr", "py.warnings")
     before = {x: (list(logging.getLogger(x).handlers), logging.getLogger(x).propagate) for x in names}
+    for name in names:
+        logging.getLogger(name).handlers = []  # a log of the training before is closed otherwise
     direct_messages(str(tmp_path / "one"))
     yield tmp_path
     logging.captureWarnings(False)
@@ -141,6 +143,16 @@ def test_a_second_training_of_a_process_has_a_log_of_its_own(directed, capsys):
     assert (directed / "one/log.txt").read_text().count("of the") == 1
     assert (directed / "two/log.txt").read_text().count("of the second") == 1
     assert capsys.readouterr().out == "of the second\nof the first\n"
+
+
+def test_the_log_of_an_earlier_training_is_closed(directed, tmp_path):
+    def files() -> list[LogFile]:
+        return [x for x in logging.getLogger("dab_detr").handlers if isinstance(x, LogFile)]
+
+    (first,) = files()
+    direct_messages(str(tmp_path / "other"))
+    (second,) = files()
+    assert first.stream.closed and not second.stream.closed
 
 
 def test_other_processes_have_no_screen(directed, capsys):

@@ -40,6 +40,8 @@ def direct_messages(output_dir: str, *, rank: int = 0, tables: bool = False) -> 
         for handler in list(logger.handlers):
             if type(handler) in (logging.StreamHandler, LogFile, Screen):
                 logger.removeHandler(handler)
+                if isinstance(handler, LogFile):
+                    handler.close()
         for handler in handlers:
             logger.addHandler(handler)
         logger.propagate = False
@@ -53,6 +55,10 @@ class LogFile(logging.StreamHandler):
         self.setFormatter(
             logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", datefmt="%m/%d %H:%M:%S")
         )
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
 
     def format(self, record: logging.LogRecord) -> str:
         return ESCAPES.sub("", super().format(record))
