@@ -16,6 +16,12 @@ TITLES = {
     ADDITION: "What later papers add to DAB-DETR",
     START: "Do anchors need prior knowledge of the data?",
 }
+AGAIN = """## Run it yourself
+
+`make study` runs the rows that have no result yet and writes this page again. If you stop it, it continues later.
+`make study ARGS="detr points"` runs two rows. `--jobs 2` runs two trainings at a time, `--again` repeats runs that
+have a result, and `--page` only writes the page. `--preset gpu` is larger, and `--preset coco` has the data and the
+schedules of the papers. `--preset photographs --data FOLDER` needs `pip install 'dab_detr[study]'`."""
 
 
 def build(results: Sequence[Mapping], folder: Path, preset: str, photographs: Sequence[Mapping] = ()) -> str:
@@ -41,7 +47,7 @@ def build(results: Sequence[Mapping], folder: Path, preset: str, photographs: Se
         draw_attention(looks, folder / "attention.svg")
     if photographs:
         parts.append(on_photographs(photographs))
-    parts.append(missing(runs))
+    parts += [missing(runs), AGAIN]
     return "\n\n".join(parts) + "\n"
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .lite0 import LITE0
-from .starts import HUGE, TINY, TRAINED
+from .starts import HUGE, TINY
 
 BASE = "dab_detr"
 BOTH_HEADS = "[rcnn,atss]"
@@ -22,8 +22,9 @@ class Row:
     core: whether it is a core row, which has more seeds.
     base: the row that it is compared with.
     attention: whether its attention is measured over the training, which must be to all cells of one map.
-    start: the start of its queries, see `starts`; "" for the config's own. TRAINED means those of a run of `base`. A
-        row with a start has no config for COCO, because there a training starts from a backbone's weights.
+    start: the start of its queries, see `starts`; "" for the config's own.
+    queries_of: the row whose trained queries it starts from instead; "" for none. A row with another start has no
+        config for COCO, because there a training starts from a backbone's weights.
     claim: the sign of the difference in AP to `base` that the papers report: 1, -1, or 0 for none.
     source: the place of the claim.
     """
@@ -40,6 +41,7 @@ class Row:
     base: str = BASE
     attention: bool = False
     start: str = ""
+    queries_of: str = ""
     claim: int = 0
     source: str = ""
 
@@ -121,7 +123,7 @@ REASONS = [
         question=WHY,
         coco="",
         base="detr",
-        start=TRAINED,
+        queries_of="detr_long",
         # their gradient still counts in the norm that is clipped
         overrides=("+optimizer.params.lr_factors.queries=0.0",),
     ),

@@ -26,7 +26,7 @@ from .attention import over_training
 from .lite0 import LITE0, backbone_weights
 from .rows import Preset
 from .runs import BACKBONE, Run
-from .starts import TRAINED, part, write_start, write_weights
+from .starts import part, write_start, write_weights
 
 ROOT = Path(__file__).parents[2]
 METRIC = "bbox/AP"
@@ -112,14 +112,14 @@ def perform(run: Run, *, threads: int, after: Future | None = None) -> str:
 def trained(run: Run, threads: int) -> str:
     """Train and write the result. Return the AP, or say that the training failed."""
     cfg = load(ROOT / run.config, [*run.row.overrides, *run.preset.overrides])
-    if run.row.start and not run.folder.is_dir():
+    if run.starts_elsewhere and not run.folder.is_dir():
         with IN_THIS_PROCESS:
             write_start(
                 run.row.start,
                 run.start_file,
                 cfg,
                 seed=run.seed,
-                trained=run.base_checkpoint,
+                trained=run.queries_checkpoint,
                 backbone=run.backbone_file,
             )
     arguments, begin = run.arguments(), time.monotonic()
@@ -150,7 +150,7 @@ def perform_all(runs: Sequence[Run], *, jobs: int) -> Iterator[str]:
     threads, futures = max(1, usable_cores() // jobs), {}
     with ThreadPoolExecutor(jobs) as pool:
         for run in runs:
-            after = futures.get((run.row.base, run.seed)) if run.row.start == TRAINED else None
+            after = futures.get((run.row.queries_of, run.seed))
             futures[run.row.name, run.seed] = pool.submit(perform, run, threads=threads, after=after)
         for future in futures.values():
             yield future.result()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .rows import Preset, Row
-from .starts import TRAINED
 
 BACKBONE = "backbone.pth"
 DATA = "dataset.root="
@@ -42,9 +41,14 @@ class Run:
         return self.folder.parents[1] / BACKBONE if self.preset.backbone else None
 
     @property
+    def starts_elsewhere(self) -> bool:
+        """Whether its queries do not start as its config says."""
+        return bool(self.row.start or self.row.queries_of)
+
+    @property
     def weights(self) -> Path | None:
         """The file of the weights that it starts from; None for those of its config."""
-        return self.start_file if self.row.start else self.backbone_file
+        return self.start_file if self.starts_elsewhere else self.backbone_file
 
     @property
     def steps(self) -> int | None:
@@ -62,9 +66,11 @@ class Run:
         return self.row.attention and self.preset.steps is not None
 
     @property
-    def base_checkpoint(self) -> Path:
-        """The checkpoint of the run that it is compared with."""
-        return self.folder.parents[1] / self.row.base / self.folder.name / "model_final.pth"
+    def queries_checkpoint(self) -> Path | None:
+        """The checkpoint of the run that its queries come from, if they come from one."""
+        if not self.row.queries_of:
+            return None
+        return self.folder.parents[1] / self.row.queries_of / self.folder.name / "model_final.pth"
 
     @property
     def command(self) -> str:
@@ -103,7 +109,7 @@ def planned(rows: Sequence[Row], preset: Preset, output: Path) -> list[Run]:
 
     Rows that start from another row's queries come after the others.
     """
-    usable = sorted((row for row in rows if getattr(row, preset.configs)), key=lambda row: row.start == TRAINED)
+    usable = sorted((row for row in rows if getattr(row, preset.configs)), key=lambda row: bool(row.queries_of))
     most = max(preset.seeds, preset.core_seeds)
     return [
         Run(row, preset, seed, output / row.name / f"seed{seed}")

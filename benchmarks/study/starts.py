@@ -17,7 +17,6 @@ from dab_detr.engine.setup import registered
 from dab_detr.modeling.boxes import inverse_sigmoid
 
 TINY, HUGE = 0.02, 0.98  # sides, as shares of the image
-TRAINED = "trained"
 
 
 def anchors_of_size(side: float) -> Callable[[DictConfig, np.random.Generator], np.ndarray]:
@@ -45,24 +44,26 @@ STARTS = {"tiny": anchors_of_size(TINY), "huge": anchors_of_size(HUGE), "cluster
 
 
 def write_start(
-    start: str, path: Path, cfg: DictConfig, *, seed: int, trained: Path, backbone: Path | None = None
+    start: str,
+    path: Path,
+    cfg: DictConfig,
+    *,
+    seed: int,
+    trained: Path | None = None,
+    backbone: Path | None = None,
 ) -> None:
     """Write the weights of a start.
 
-    start: a name in `STARTS`, or `TRAINED` for the queries of the checkpoint `trained`.
+    start: a name in `STARTS`, unless `trained` is given.
+    trained: a checkpoint whose queries the start has.
     backbone: a file whose weights the start has too.
 
-    Raises ValueError if `trained` is needed and does not exist.
+    Raises ValueError if `trained` does not exist.
     """
-    if start != TRAINED:
-        state = as_weights(STARTS[start], cfg, seed)
-    elif trained.is_file():
-        state = part("queries", trained)
-    else:
-        raise ValueError(
-            f"there is no {trained}: run the row {trained.parents[1].name} first, with --again if only its result is "
-            "there"
-        )
+    if trained and not trained.is_file():
+        row = trained.parents[1].name
+        raise ValueError(f"there is no {trained}: run the row {row} first, with --again if only its result is there")
+    state = part("queries", trained) if trained else as_weights(STARTS[start], cfg, seed)
     write_weights(path, (part("backbone", backbone) if backbone else {}) | state)
 
 

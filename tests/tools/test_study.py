@@ -30,7 +30,7 @@ def test_every_row_of_the_preset_for_coco_has_a_config(tmp_path):
     assert len(runs) >= 25
     for run in runs:
         assert (ROOT / run.arguments()[1]).is_file(), run.row.name
-        assert not run.row.start, "the start would take the place of the backbone's weights"
+        assert not run.starts_elsewhere, "the start would take the place of the backbone's weights"
 
 
 def test_rows_of_one_question_are_compared_with_one_row():

@@ -31,7 +31,7 @@ def test_anchors_start_with_one_size(start, side, tmp_path):
     cfg = load(ROOT / "configs/demo_shapes.py")
     paths = [tmp_path / name for name in "abc"]
     for path, seed in zip(paths, (0, 0, 1), strict=True):
-        write_start(start, path, cfg, seed=seed, trained=tmp_path)
+        write_start(start, path, cfg, seed=seed)
     first, again, other = map(boxes_of, paths)
     assert first.shape == (20, 4) and torch.allclose(first[:, 2:], torch.tensor(side))
     assert first.equal(again) and not first.equal(other)
@@ -46,7 +46,7 @@ def test_anchors_start_as_the_clusters_of_the_data(tmp_path, catalogs):
     DatasetCatalog.register("two places", lambda: [{"width": 40, "height": 50, "annotations": boxes}])
     cfg = load(ROOT / "configs/demo_shapes.py", ["model.queries.num_queries=2"])
     cfg.dataset.train = {"name": "two places", "annotations": None, "images": None}
-    write_start("clusters", tmp_path / "start.pth", cfg, seed=0, trained=tmp_path)
+    write_start("clusters", tmp_path / "start.pth", cfg, seed=0)
     found = sorted(boxes_of(tmp_path / "start.pth").tolist())
     assert found == [pytest.approx([0.25, 0.1, 0.5, 0.2]), pytest.approx([0.75, 0.9, 0.5, 0.2])]
 
@@ -57,14 +57,14 @@ def test_a_run_starts_from_the_queries_of_another(tmp_path, monkeypatch):
     row = replace(ROWS["detr_trained_queries"], coco="detr_r50_50ep")
     preset = smallest(tmp_path)
     run = Run(row, preset, 0, tmp_path / "cpu" / row.name / "seed0")
-    expected = (
-        f"failed: there is no {run.base_checkpoint}: run the row detr first, with --again if only its result is there"
-    )
-    assert perform(run, threads=1) == f"detr_trained_queries, seed 0: {expected}"
-    runs = planned([row, ROWS["detr"]], preset, tmp_path / "cpu")
+    way_out = "run the row detr_long first, with --again if only its result is there"
+    expected = f"detr_trained_queries, seed 0: failed: there is no {run.queries_checkpoint}: {way_out}"
+    assert perform(run, threads=1) == expected
+    runs = planned([row, replace(ROWS["detr_long"], steps=1.0)], preset, tmp_path / "cpu")
     assert [": AP" in line for line in perform_all(runs, jobs=2)] == [True, True]
     before, after = (
-        torch.load(path, weights_only=True)["model"] for path in (run.base_checkpoint, run.folder / "model_final.pth")
+        torch.load(path, weights_only=True)["model"]
+        for path in (run.queries_checkpoint, run.folder / "model_final.pth")
     )
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed and not any(name.startswith("queries.") for name in changed)
