@@ -2,7 +2,7 @@
 
 Runs the rows that have no result yet, collects all results and writes docs/study.md. A study that was stopped
 continues. Runs whose results are in docs/study/results_cpu.json are not repeated; --again repeats them. --page only
-collects and writes.
+collects and writes. --preset photographs --data FOLDER compares members on a dataset of yours.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from dab_detr.engine.device import usable_cores
 from .page import build
 from .rows import PRESETS, ROWS, Preset
 from .running import ROOT, collect, perform_all, provide_backbone, stored
-from .runs import DATA, planned
+from .runs import DATA, path_override, planned
 
 PHOTOGRAPHS = "photographs"
 
@@ -47,7 +47,7 @@ def chosen(args: argparse.Namespace) -> Preset:
     preset = PRESETS[args.preset]
     if not args.data:
         return preset
-    return replace(preset, overrides=(*preset.overrides, f"{DATA}{args.data.expanduser().absolute()}"))
+    return replace(preset, overrides=(*preset.overrides, path_override(DATA, args.data.expanduser().absolute())))
 
 
 def work(args: argparse.Namespace) -> int:

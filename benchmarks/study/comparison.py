@@ -66,20 +66,31 @@ def in_short(runs: Runs) -> str:
     claims = [ROWS[name] for name in runs if ROWS[name].claim and ROWS[name].base in runs]
     found = [(row, difference(runs[row.name], runs[row.base])) for row in claims]
     verdicts = {row.name: (verdict(row.claim, x), x) for row, x in found if x}
+    groups = {words: [name for name, (text, _) in verdicts.items() if text == kind] for kind, words in SHORT.items()}
+    if few := [name for name, (text, _) in verdicts.items() if text not in SHORT]:
+        groups["Too few seeds to judge"] = few
     lines = []
-    for kind, words in SHORT.items():
-        names = [name for name, (text, _) in verdicts.items() if text == kind]
-        items = [f"{claim_of(ROWS[name])} ({verdicts[name][1].spread:+})" for name in names]
-        lines.append(f"- {words}: {'; '.join(items) or 'none'}.")
-    few = [name for name, (text, _) in verdicts.items() if text not in SHORT]
-    if few:
-        items = [f"{claim_of(ROWS[name])} ({verdicts[name][1].spread:+})" for name in few]
-        lines.append(f"- Too few seeds to judge: {'; '.join(items)}.")
+    for words, names in groups.items():
+        items = [f"{claim_of(ROWS[name])}: {verdicts[name][1].spread:+}" for name in names]
+        lines += [f"- {words}:" if items else f"- {words}: none.", *(f"    - {item}" for item in items)]
     return "\n".join(["## The claims in short", "", *lines])
 
 
 def claim_of(row: Row) -> str:
     """A claim of the papers in words."""
-    way = "more" if row.claim > 0 else "less"
-    name = row.label if row.question == CONVERGENCE else f"{ROWS[row.base].label}, {row.label},"
-    return f"{name} has {way} AP than {ROWS[row.base].label}"
+    return f"{full_name(row)} has {'more' if row.claim > 0 else 'less'} AP than {ROWS[row.base].label}"
+
+
+def full_name(row: Row) -> str:
+    """The name of a member, or that of its base with what is different."""
+    return row.label if row.question == CONVERGENCE else f"{ROWS[row.base].label} ({row.label})"
+
+
+def trainings(results: Sequence[Mapping]) -> str:
+    """The number of trainings, their time, commits and machines."""
+    facts = {key: ", ".join(sorted({x[key] for x in results})) for key in ("commit", "machine")}
+    hours = sum(x["seconds"] for x in results) / 3600
+    return (
+        f"{len(results)} trainings, which took {hours:.1f} hours if one adds them up (commits: {facts['commit']}; "
+        f"machine: {facts['machine']})"
+    )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .attention import PICTURES, QUERIES
-from .comparison import COLUMNS, by_row, compared, comparison, in_short, line, rule
+from .comparison import COLUMNS, by_row, compared, comparison, in_short, line, rule, trainings
 from .figures import Runs, averaged, draw_attention, draw_curves, draw_differences
 from .photographs import on_photographs
 from .rows import ABLATION, ADDITION, BASE, CONVERGENCE, PRESETS, ROWS, START, WHY
@@ -53,14 +53,11 @@ def build(results: Sequence[Mapping], folder: Path, preset: str, photographs: Se
 
 def opening(results: Sequence[Mapping], preset: str) -> str:
     """The head of the page: the runs, the machine and the command."""
-    facts = {key: ", ".join(sorted({x[key] for x in results})) for key in ("commit", "machine")}
-    hours = sum(x["seconds"] for x in results) / 3600
     return (
         "# The papers' claims, measured\n\n"
         "<!-- python -m benchmarks.study writes this page; do not edit it. -->\n\n"
-        f"`python -m benchmarks.study --preset {preset}` ran {len(results)} trainings in {hours:.1f} hours (commits: "
-        f"{facts['commit']}; machine: {facts['machine']}). The commands, curves and times are in "
-        f"`docs/study/results_{preset}.json`. AP is COCO's AP in percent on the validation set of "
+        f"`python -m benchmarks.study --preset {preset}` ran {trainings(results)}. The commands, curves and times are "
+        f"in `docs/study/results_{preset}.json`. AP is COCO's AP in percent on the validation set of "
         "the generated shapes, as mean ± standard deviation over n seeds. A difference is paired by seed. A claim "
         "counts as confirmed or contradicted if a paired t-test has p < 0.05, which needs at least three seeds. The "
         "images are small and the schedules short, so a claim that is not confirmed here may hold on COCO."
@@ -117,7 +114,10 @@ def ratio_sentence(name: str, runs: Runs, level: float) -> str:
     own = spread(base).mean
     if None in steps:
         least = min(curve[-1][0] for curve in runs[name].values()) / own
-        return f"{label} did not reach {level:.1f} AP in every run: it needs over {least:.1f} times DAB-DETR's steps."
+        return (
+            f"{label} did not reach {level:.1f} AP in {steps.count(None)} of {len(steps)} runs: there it needs over "
+            f"{least:.1f} times DAB-DETR's steps."
+        )
     ratios = spread([x / own for x in steps])
     deviation = "" if ratios.deviation is None else f" ± {ratios.deviation:.2f}"
     return f"{label} needs {ratios.mean:.2f}{deviation} times DAB-DETR's steps to reach {level:.1f} AP (n={ratios.n})."
@@ -129,7 +129,8 @@ def attention(looks: Mapping[str, Sequence[Curve]], picture: str) -> str:
     for name, found in looks.items():
         steps, *values = averaged(found)
         cells = [f"{steps[0]} to {steps[-1]}", *(f"{x[0]:.2f} to {x[-1]:.2f}" for x in values)]
-        lines.append(f"| {ROWS[name].label} | {' | '.join(cells)} | {len(found)} |")
+        lines.append(line(ROWS[name].label, *cells, f"{len(found)}"))
+    head = ["row", "steps", "entropy", "centers", "n"]
     return "\n".join(
         [
             "## Where queries look during training",
@@ -138,8 +139,8 @@ def attention(looks: Mapping[str, Sequence[Curve]], picture: str) -> str:
             f"each of {PICTURES} validation pictures. Entropy is a share of that of even attention: 1 means everywhere "
             "and 0 one cell. A center is a local maximum of the mean over the heads that reaches half of the largest.",
             "",
-            "| row | steps | entropy | centers | n |",
-            "|---|---|---|---|---|",
+            line(*head),
+            rule(head),
             *lines,
             "",
             f"![Entropy and centers of attention over the steps]({picture})",

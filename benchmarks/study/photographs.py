@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from .comparison import COLUMNS, by_row, compared, line, rule
-from .rows import BASE, CONVERGENCE, ROWS
+from .comparison import COLUMNS, by_row, compared, full_name, line, rule, trainings
+from .rows import ROWS
 from .statistics import spread
 
 
@@ -11,32 +11,25 @@ def on_photographs(results: Sequence[Mapping]) -> str:
     """A table of AP against DAB-DETR's and of AP50 by class, with a sentence for the best of each class."""
     runs, names = by_row(results), list(dict.fromkeys(name for x in results for name in x["classes"]))
     found = {row: [x["classes"] for x in results if x["row"] == row] for row in runs}
-    facts = {key: ", ".join(sorted({x[key] for x in results})) for key in ("commit", "machine")}
     head = ["row", *COLUMNS, *(f"AP50 of {name}" for name in names)]
     return "\n".join(
         [
             "## Photographs",
             "",
-            f"`python -m benchmarks.study --preset photographs --data FOLDER` ran {len(results)} trainings (commits: "
-            f"{facts['commit']}; machine: {facts['machine']}). The backbone, EfficientNet-Lite0, has seen ImageNet and "
-            "does not learn. Differences are to DAB-DETR. The commands, curves and times are in "
-            "`docs/study/results_photographs.json`.",
+            f"`python -m benchmarks.study --preset photographs --data FOLDER` ran {trainings(results)}. The backbone, "
+            "EfficientNet-Lite0, has seen ImageNet and does not learn. Differences are to DAB-DETR. The commands, "
+            "curves and times are in `docs/study/results_photographs.json`.",
             "",
             line(*head),
             rule(head),
             *(
-                line(label(row), *compared(ROWS[row], runs), *(ap50(x, name) for name in names))
+                line(full_name(ROWS[row]), *compared(ROWS[row], runs), *(ap50(x, name) for name in names))
                 for row, x in found.items()
             ),
             "",
             *(best(name, found) for name in names),
         ]
     )
-
-
-def label(row: str) -> str:
-    """The name of a member; those of later papers are DAB-DETR with something."""
-    return ROWS[row].label if ROWS[row].question == CONVERGENCE else f"{ROWS[BASE].label} {ROWS[row].label}"
 
 
 def ap50(runs: Sequence[Mapping[str, float]], name: str) -> str:
@@ -47,4 +40,4 @@ def ap50(runs: Sequence[Mapping[str, float]], name: str) -> str:
 def best(name: str, found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """A sentence: the row with the highest mean AP50 of a class."""
     row = max(found, key=lambda row: spread([classes[name] for classes in found[row]]).mean)
-    return f"- {name}: the highest AP50 is {ap50(found[row], name)}, of {label(row)}."
+    return f"- {name}: the highest AP50 is {ap50(found[row], name)}, of {full_name(ROWS[row])}."

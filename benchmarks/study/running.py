@@ -25,7 +25,7 @@ from dab_detr.engine.device import usable_cores
 from .attention import over_training
 from .lite0 import LITE0, backbone_weights
 from .rows import Preset
-from .runs import BACKBONE, Run
+from .runs import BACKBONE, LAST, Run, path_override
 from .starts import part, write_start, write_weights
 
 ROOT = Path(__file__).parents[2]
@@ -42,10 +42,22 @@ def train(arguments: Sequence[str], log: Path, threads: int) -> int:
         return subprocess.run(command, stdout=stream, stderr=stream, cwd=ROOT, env=environment).returncode
 
 
+def train_to_the_end(arguments: Sequence[str], folder: Path, threads: int) -> None:
+    """Train into `folder`, with a log beside it.
+
+    Raises ValueError for a training that fails or is stopped. After SIGTERM, train_net.py saves and exits with 0.
+    """
+    log = folder.with_suffix(".log")
+    if status := train(arguments, log, threads):
+        raise ValueError(f"the training ended with status {status}, see {log}")
+    if not (folder / LAST).is_file():
+        raise ValueError(f"the training was stopped, see {log}; the same command continues it")
+
+
 def provide_backbone(preset: Preset, output: Path, *, threads: int) -> None:
     """Write the weights of the backbone that the runs of a preset start from, unless they are there.
 
-    Raises ValueError if the training of a backbone fails.
+    Raises ValueError if the training of a backbone fails or is stopped.
     """
     path, folder = output / BACKBONE, output / "backbone"
     if not preset.backbone or path.is_file():
@@ -53,11 +65,9 @@ def provide_backbone(preset: Preset, output: Path, *, threads: int) -> None:
     if preset.backbone == LITE0:
         return write_weights(path, backbone_weights())
     resume = ["--resume"] if folder.is_dir() else []
-    config = ["--config-file", f"configs/{preset.backbone}.py", *resume]
-    log = folder.with_suffix(".log")
-    if status := train([*config, *preset.overrides, "train.seed=0", f"train.output_dir={folder}"], log, threads):
-        raise ValueError(f"the training of the backbone failed with status {status}, see {log}")
-    write_weights(path, part("backbone", folder / "model_final.pth"))
+    overrides = [*preset.overrides, "train.seed=0", path_override("train.output_dir", folder)]
+    train_to_the_end(["--config-file", f"configs/{preset.backbone}.py", *resume, *overrides], folder, threads)
+    write_weights(path, part("backbone", folder / LAST))
 
 
 def curve(folder: Path, last: int | None) -> list[list[float]]:
@@ -110,7 +120,10 @@ def perform(run: Run, *, threads: int, after: Future | None = None) -> str:
 
 
 def trained(run: Run, threads: int) -> str:
-    """Train and write the result. Return the AP, or say that the training failed."""
+    """Train, measure and write the result. Return the AP.
+
+    Raises ValueError for a training that fails or is stopped.
+    """
     cfg = load(ROOT / run.config, [*run.row.overrides, *run.preset.overrides])
     if run.starts_elsewhere and not run.folder.is_dir():
         with IN_THIS_PROCESS:
@@ -123,9 +136,7 @@ def trained(run: Run, threads: int) -> str:
                 backbone=run.backbone_file,
             )
     arguments, begin = run.arguments(), time.monotonic()
-    status = train(arguments, run.folder.with_suffix(".log"), threads)
-    if status:
-        return f"failed with status {status}, see {run.folder.with_suffix('.log')}"
+    train_to_the_end(arguments, run.folder, threads)
     result = {
         "row": run.row.name,
         "seed": run.seed,
@@ -136,12 +147,12 @@ def trained(run: Run, threads: int) -> str:
         "machine": f"{platform.machine()}, {threads} threads",
         "seconds": round(time.monotonic() - begin),
     }
-    write(run.result, result)
     if run.measures_attention:
         with IN_THIS_PROCESS:
             torch.set_num_threads(threads)
             steps = range(run.period, run.steps + 1, run.period)
-            write(run.result, result | {"attention": over_training(run.folder, cfg, steps)})
+            result["attention"] = over_training(run.folder, cfg, steps)
+    write(run.result, result)
     return f"AP {result['curve'][-1][1]:.1f}"
 
 

@@ -1,14 +1,23 @@
 """A run of the study is one command of train_net.py."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dab_detr.overrides import assignment
+
 from .rows import Preset, Row
 
 BACKBONE = "backbone.pth"
-DATA = "dataset.root="
+LAST = "model_final.pth"
+DATA = "dataset.root"
+
+
+def path_override(key: str, path: Path) -> str:
+    """The override that sets a key to a path, in quotes if it needs them."""
+    return f"{key}={path}" if re.fullmatch(r"[\w./-]+", f"{path}") else assignment(key, f"{path}")
 
 
 @dataclass(frozen=True)
@@ -70,14 +79,14 @@ class Run:
         """The checkpoint of the run that its queries come from, if they come from one."""
         if not self.row.queries_of:
             return None
-        return self.folder.parents[1] / self.row.queries_of / self.folder.name / "model_final.pth"
+        return self.folder.parents[1] / self.row.queries_of / self.folder.name / LAST
 
     @property
     def command(self) -> str:
         """The command that does the same in another checkout, without --resume and without the way to the data."""
         folder = self.folder.parents[1]
         words = [x.replace(f"{folder}", f"output/study/{folder.name}") for x in self.arguments() if x != "--resume"]
-        words = [DATA + Path(x.removeprefix(DATA)).name if x.startswith(DATA) else x for x in words]
+        words = [f"{DATA}={Path(x).name}".rstrip("'") if x.startswith(f"{DATA}=") else x for x in words]
         return shlex.join(["python", "train_net.py", *words])
 
     def is_known(self, results: Sequence[Mapping]) -> bool:
@@ -86,13 +95,13 @@ class Run:
 
     def arguments(self) -> list[str]:
         """The arguments of train_net.py."""
-        overrides = [f"train.seed={self.seed}", f"train.output_dir={self.folder}"]
+        overrides = [f"train.seed={self.seed}", path_override("train.output_dir", self.folder)]
         if self.preset.steps:
             overrides += [f"train.max_iter={self.steps}", f"train.eval_period={self.period}"]
         if self.measures_attention:
             overrides += [f"train.checkpointer.period={self.period}", "train.checkpointer.max_to_keep=null"]
         if self.weights:
-            overrides += [f"train.init_checkpoint={self.weights}", "train.init_partially=True"]
+            overrides += [path_override("train.init_checkpoint", self.weights), "train.init_partially=True"]
         resume = ["--resume"] if self.folder.is_dir() else []
         return [
             "--config-file",

@@ -1,6 +1,7 @@
 """The LazyConfigs: one for each published model, with the recipe of the original."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import timm
@@ -241,30 +242,34 @@ def test_every_config_builds_trains_and_evaluates(path, tmp_path):
     assert changed > 0.85 * len(before)  # what lies behind zeros has no gradient in the first step
 
 
+def trained_alike(base: Path, path: Path) -> list[DictConfig]:
+    """The models of two configs, which must differ in nothing else but the folder of their output."""
+    configs = [LazyConfig.load(str(x)) for x in (base, path)]
+    assert configs[1].train.output_dir == f"output/{path.parent.name}/{path.stem}"
+    configs[1].train.output_dir = configs[0].train.output_dir
+    models = [cfg.pop("model") for cfg in configs]
+    assert configs[0] == configs[1]
+    return models
+
+
 @pytest.mark.parametrize("path", PHOTOGRAPHS, ids=lambda path: path.stem)
 def test_members_train_on_photographs_alike(path):
     """All but the model is DAB-DETR's, and of the model the backbone and the size."""
-    base, cfg = (LazyConfig.load(str(x)) for x in (CONFIGS / "photographs/dab_detr.py", path))
-    assert cfg.train.output_dir == f"output/photographs/{path.stem}"
-    cfg.train.output_dir = base.train.output_dir
-    assert {key: x for key, x in cfg.items() if key != "model"} == {key: x for key, x in base.items() if key != "model"}
-    assert cfg.model.backbone.name == base.model.backbone.name and cfg.model.backbone.frozen
-    assert OmegaConf.select(cfg.model, "queries.num_queries") == 50 and cfg.model.pixel_std == [127.5] * 3
+    base, model = trained_alike(CONFIGS / "photographs/dab_detr.py", path)
+    assert model.backbone.name == base.backbone.name and model.backbone.frozen
+    assert model.queries.num_queries == 50 and model.pixel_std == [127.5] * 3
     with torch.device("meta"):
-        assert instantiate(cfg.model).backbone.output_shape().keys() >= {"res4"}
+        assert instantiate(model).backbone.output_shape().keys() >= {"res4"}
 
 
 @pytest.mark.parametrize("path", SHAPES, ids=lambda path: path.stem)
 def test_members_train_on_the_shapes_alike(path):
     """All but the model is the demo's, and of the model the size."""
-    demo, cfg = (LazyConfig.load(str(x)) for x in (CONFIGS / "demo_shapes.py", path))
-    assert cfg.train.output_dir == f"output/shapes/{path.stem}"
-    cfg.train.output_dir = demo.train.output_dir
-    assert {key: x for key, x in cfg.items() if key != "model"} == {key: x for key, x in demo.items() if key != "model"}
-    backbone = OmegaConf.to_container(cfg.model.backbone)
+    demo, model = trained_alike(CONFIGS / "demo_shapes.py", path)
+    backbone = OmegaConf.to_container(model.backbone)
     assert backbone.pop("out_features") in (["res3"], ["res3", "res4", "res5"])
-    assert backbone == {key: x for key, x in demo.model.backbone.items() if key != "out_features"}
+    assert backbone == {key: x for key, x in demo.backbone.items() if key != "out_features"}
     for key in ("neck.dim", "encoder.num_layers", "encoder.hidden", "decoder.layers.num_layers", "queries.num_queries"):
-        assert OmegaConf.select(cfg.model, key) == OmegaConf.select(demo.model, key), key
-    queries = instantiate(cfg.model).queries
+        assert OmegaConf.select(model, key) == OmegaConf.select(demo, key), key
+    queries = instantiate(model).queries
     assert queries.num_queries == 20

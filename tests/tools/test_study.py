@@ -87,8 +87,22 @@ def test_a_run_that_was_stopped_is_resumed_and_a_failed_one_is_named(tmp_path, m
     run.folder.mkdir()
     assert "--resume" in run.arguments()
     monkeypatch.setattr(running, "train", lambda *_: 3)
-    assert "failed with status 3" in perform(run, threads=1)
+    assert "failed: the training ended with status 3" in perform(run, threads=1)
+    monkeypatch.setattr(running, "train", lambda *_: 0)  # as after SIGTERM
+    assert "failed: the training was stopped" in perform(run, threads=1)
     assert not run.result.exists()
+
+
+def test_a_run_whose_attention_was_not_measured_is_not_done(tmp_path, monkeypatch):
+    """As if the study was killed after the training."""
+    trains_for_real(monkeypatch)
+    run = Run(ROWS["dab_detr"], smallest(tmp_path), 0, tmp_path / "cpu" / "dab_detr" / "seed0")
+    with monkeypatch.context() as killed:
+        killed.setattr(running, "over_training", lambda *_: 1 / 0)
+        assert ": failed" in perform(run, threads=1) and not run.result.exists()
+    assert ": AP" in perform(run, threads=1)
+    found = json.loads(run.result.read_text())
+    assert [step for step, *_ in found["curve"]] == [step for step, *_ in found["attention"]] == [2]
 
 
 def test_of_two_evaluations_of_one_step_the_last_counts(tmp_path):
@@ -138,13 +152,14 @@ def test_photographs_need_a_folder_and_a_command_names_only_its_last_part(tmp_pa
         with pytest.raises(SystemExit):
             study.parse(words)
         assert "--preset photographs needs --data FOLDER" in capsys.readouterr().err
-    args = study.parse(["--preset", "photographs", "--data", str(tmp_path / "cells")])
+    args = study.parse(["--preset", "photographs", "--data", str(tmp_path / "my, cells")])
     runs = planned(list(ROWS.values()), study.chosen(args), tmp_path / "out" / "photographs")
     names = ["dab_detr", "conditional_detr", "dn_dab_detr", "dab_deformable_detr"]
     assert [run.row.name for run in runs] == names * 3
     for run in runs[:4]:
-        assert f"dataset.root={tmp_path / 'cells'}" in run.arguments() and str(tmp_path) not in run.command
-        assert load(ROOT / run.config, run.arguments()[2:]).model.backbone.name == LITE0
+        cfg = load(ROOT / run.config, run.arguments()[2:])
+        assert cfg.model.backbone.name == LITE0 and cfg.dataset.root == str(tmp_path / "my, cells")
+        assert str(tmp_path) not in run.command and "'dataset.root=my, cells'" in run.command
 
 
 def test_ap50_by_class_is_that_of_the_last_evaluation(tmp_path):

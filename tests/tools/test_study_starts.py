@@ -91,7 +91,7 @@ def test_all_runs_of_a_preset_start_from_one_backbone(tmp_path, monkeypatch):
 
 def test_a_backbone_whose_training_fails_stops_the_study(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "train", lambda *_: 3)
-    with pytest.raises(ValueError, match="backbone failed with status 3, see .*backbone.log"):
+    with pytest.raises(ValueError, match="training ended with status 3, see .*backbone.log"):
         provide_backbone(PRESETS["cpu"], tmp_path, threads=1)
 
 
