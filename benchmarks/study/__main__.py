@@ -16,7 +16,7 @@ from dab_detr.engine.device import usable_cores
 from .page import build
 from .rows import PRESETS, ROWS, Preset
 from .running import ROOT, collect, perform_all, provide_backbone, stored
-from .runs import DATA, path_override, planned
+from .runs import DATA, planned
 
 PHOTOGRAPHS = "photographs"
 
@@ -47,7 +47,7 @@ def chosen(args: argparse.Namespace) -> Preset:
     preset = PRESETS[args.preset]
     if not args.data:
         return preset
-    return replace(preset, overrides=(*preset.overrides, path_override(DATA, args.data.expanduser().absolute())))
+    return replace(preset, overrides=(*preset.overrides, f"{DATA}={args.data.expanduser().absolute()}"))
 
 
 def work(args: argparse.Namespace) -> int:

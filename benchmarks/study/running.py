@@ -25,7 +25,7 @@ from dab_detr.engine.device import usable_cores
 from .attention import over_training
 from .lite0 import LITE0, backbone_weights
 from .rows import Preset
-from .runs import BACKBONE, LAST, Run, path_override
+from .runs import BACKBONE, LAST, Run
 from .starts import part, write_start, write_weights
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def provide_backbone(preset: Preset, output: Path, *, threads: int) -> None:
     if preset.backbone == LITE0:
         return write_weights(path, backbone_weights())
     resume = ["--resume"] if folder.is_dir() else []
-    overrides = [*preset.overrides, "train.seed=0", path_override("train.output_dir", folder)]
+    overrides = [*preset.overrides, "train.seed=0", f"train.output_dir={folder}"]
     train_to_the_end(["--config-file", f"configs/{preset.backbone}.py", *resume, *overrides], folder, threads)
     write_weights(path, part("backbone", folder / LAST))
 

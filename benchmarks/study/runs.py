@@ -1,23 +1,15 @@
 """A run of the study is one command of train_net.py."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from dab_detr.overrides import assignment
 
 from .rows import Preset, Row
 
 BACKBONE = "backbone.pth"
 LAST = "model_final.pth"
 DATA = "dataset.root"
-
-
-def path_override(key: str, path: Path) -> str:
-    """The override that sets a key to a path, in quotes if it needs them."""
-    return f"{key}={path}" if re.fullmatch(r"[\w./-]+", f"{path}") else assignment(key, f"{path}")
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ class Run:
         """The command that does the same in another checkout, without --resume and without the way to the data."""
         folder = self.folder.parents[1]
         words = [x.replace(f"{folder}", f"output/study/{folder.name}") for x in self.arguments() if x != "--resume"]
-        words = [f"{DATA}={Path(x).name}".rstrip("'") if x.startswith(f"{DATA}=") else x for x in words]
+        words = [f"{DATA}={Path(x).name}" if x.startswith(f"{DATA}=") else x for x in words]
         return shlex.join(["python", "train_net.py", *words])
 
     def is_known(self, results: Sequence[Mapping]) -> bool:
@@ -95,13 +87,13 @@ class Run:
 
     def arguments(self) -> list[str]:
         """The arguments of train_net.py."""
-        overrides = [f"train.seed={self.seed}", path_override("train.output_dir", self.folder)]
+        overrides = [f"train.seed={self.seed}", f"train.output_dir={self.folder}"]
         if self.preset.steps:
             overrides += [f"train.max_iter={self.steps}", f"train.eval_period={self.period}"]
         if self.measures_attention:
             overrides += [f"train.checkpointer.period={self.period}", "train.checkpointer.max_to_keep=null"]
         if self.weights:
-            overrides += [path_override("train.init_checkpoint", self.weights), "train.init_partially=True"]
+            overrides += [f"train.init_checkpoint={self.weights}", "train.init_partially=True"]
         resume = ["--resume"] if self.folder.is_dir() else []
         return [
             "--config-file",

@@ -78,7 +78,10 @@ def test_the_page_has_the_same_bytes_twice_and_names_what_was_not_run(tmp_path):
     }
     assert "| DETR | 100 to 300 | 0.90 to 0.80 | 5.50 to 3.00 | 2 |" in pages[0]
     assert "DETR has AP 2.0 ± 0.0 (n=3)." in pages[0] and "| +30.0 (n=1) |" in pages[0]
-    assert "| no width and height modulation | 35.9 ± 0.9 (n=3) | -5.1 ± 0.1 (n=3) | 0.000 |" in pages[0]
+    assert (
+        "| no width and height modulation | 35.9 ± 0.9 (n=3) | -5.1 ± 0.1 (n=3) | 0.000 | less (Table 3) | confirmed |"
+        in pages[0]
+    )
     assert "Conditional DETR did not reach 20.5 AP in 1 of 1 runs: there it needs over 2.0 times" in pages[0]
     assert "`dino`" in pages[0].partition("Not run: ")[2] and "not compared" not in pages[0]
     lonely = build([result("dab_detr", 0), result("detr_sine", 0)], tmp_path / "c" / "study", "cpu")
