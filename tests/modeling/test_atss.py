@@ -17,11 +17,16 @@ def answered(boxes: list[list[float]], labels: list[int]) -> tuple[ATSSHead, lis
     torch.manual_seed(0)
     head = ATSSHead(dim=16, num_classes=3, strides=[8, 16], anchor_size=2.0).double()
     maps = [torch.randn(1, 16, *size).double() for size in SIZES]
-    inside = [torch.zeros(size, dtype=torch.bool) for size in SIZES]
-    inside[0][:5, :7] = inside[1][:3, :4] = True
+    inside = [torch.zeros(1, *size, dtype=torch.bool) for size in SIZES]
+    inside[0][:, :5, :7] = inside[1][:, :3, :4] = True
     scene = Scene((40, 56), torch.tensor(labels, dtype=torch.long), torch.tensor(boxes).double().view(-1, 4), None)
-    answers = list(zip(*(torch.cat(x).tolist() for x in zip(*head.answers(maps), strict=True)), strict=True))
-    return head, answers, head(maps, inside, scene), torch.cat([x.flatten() for x in inside])
+    answers = [torch.cat(x, 1)[0].tolist() for x in zip(*head.answers(maps), strict=True)]
+    return (
+        head,
+        list(zip(*answers, strict=True)),
+        head(maps, inside, [scene])[0],
+        torch.cat([x.flatten() for x in inside]),
+    )
 
 
 def focal(logit: float, present: bool) -> float:

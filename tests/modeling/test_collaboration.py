@@ -127,6 +127,23 @@ def test_an_image_alone_teaches_and_finds_what_it_does_in_a_padded_batch(name, h
         assert worst(together.boxes[:, i], x.boxes[:, 0]) < 1e-9
 
 
+@torch.no_grad()
+def test_images_of_one_size_pass_through_the_heads_together():
+    """The first and the last one here; each keeps its own losses."""
+    model, groups = built(dab_detr()).double(), []
+    for head in model.collaboration.heads.values():
+        head.register_forward_hook(lambda _, inputs, __: groups.append(len(inputs[2])))
+    features, targets = features_of(model, 3), targets_of([3, 4, 2])
+    padding = torch.zeros(3, 128, 128, dtype=torch.bool)
+    padding[1, 64:] = True
+    together = model.detect(features, padding, targets).heads
+    assert groups == [2, 1, 2, 1]
+    for i in range(3):
+        alone = {name: x[i : i + 1] for name, x in features.items()}, padding[i : i + 1], targets[i : i + 1]
+        for a, b in zip(together, model.detect(*alone).heads, strict=True):
+            assert all(a.losses[name][i].item() == pytest.approx(b.losses[name].item()) for name in a.losses)
+
+
 def test_queries_know_the_object_of_their_sample():
     model = built(dab_detr()).double()
     targets = targets_of([3, 0])

@@ -21,7 +21,7 @@ def small(**options) -> RegionHead:
 def view() -> tuple:
     torch.manual_seed(1)
     maps = [torch.randn(1, 16, 64 // stride, 64 // stride) for stride in (8, 16, 32)]
-    return maps, [torch.ones(x.shape[-2:], dtype=torch.bool) for x in maps]
+    return maps, [torch.ones(1, *x.shape[-2:], dtype=torch.bool) for x in maps]
 
 
 def test_anchors_in_the_padding_are_nobodys():
@@ -46,8 +46,8 @@ def test_anchors_in_the_padding_are_nobodys():
 def test_an_image_without_objects_teaches_background():
     """Its proposal network counts one positive anchor that it does not have, as mmdetection does."""
     head, (maps, inside) = small(), view()
-    samples = head(maps, inside, NO_OBJECTS)
-    logits = torch.cat(head.answers(maps)[0])
+    (samples,) = head(maps, inside, [NO_OBJECTS])
+    logits = torch.cat(head.answers(maps)[0], 1)[0]
     chosen = head.sample_anchors(torch.full((len(logits),), -1), NO_OBJECTS)
     entropy, count = samples.losses["loss_rpn_class"]
     assert entropy.item() == pytest.approx(F.softplus(logits[chosen]).sum().item(), rel=1e-5)
@@ -60,7 +60,7 @@ def test_an_image_without_objects_teaches_background():
 @torch.no_grad()
 def test_true_boxes_are_regions_too():
     head, (maps, inside) = small(), view()
-    samples = head(maps, inside, ONE)
+    (samples,) = head(maps, inside, [ONE])
     assert samples.objects[0] == 0 and torch.equal(samples.boxes[0], ONE.boxes[0])
     assert (samples.objects >= 0).sum() <= 3 and len(samples.boxes) == 12  # a quarter of them at most
 
@@ -69,7 +69,8 @@ def test_true_boxes_are_regions_too():
 def test_anchors_cost_by_their_objects():
     """Cross-entropy of every sampled anchor; the distance in deltas of those with an object."""
     head, (maps, inside) = small(), view()
-    logits, deltas, anchors = map(torch.cat, head.answers(maps))
+    logits, deltas, anchors = head.answers(maps)
+    logits, deltas, anchors = torch.cat(logits, 1)[0], torch.cat(deltas, 1)[0], torch.cat(anchors)
     objects = head.assigned(anchors, inside, ONE)
     chosen = head.sample_anchors(objects, ONE)
     entropy = distance = 0.0
@@ -84,7 +85,7 @@ def test_anchors_cost_by_their_objects():
                 *torch.tensor([32 / w, 32 / h]).log().tolist(),
             ]
             distance += sum(abs(a - b) for a, b in zip(deltas[i].tolist(), wanted, strict=True))
-    losses = head(maps, inside, ONE).losses
+    losses = head(maps, inside, [ONE])[0].losses
     assert (objects[chosen] >= 0).any() and (objects[chosen] > -2).all()
     assert [x.item() for x in losses["loss_rpn_class"]] == pytest.approx([entropy, 40], rel=1e-4)
     assert [x.item() for x in losses["loss_rpn_box"]] == pytest.approx([distance, 40], rel=1e-4)

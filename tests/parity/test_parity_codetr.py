@@ -105,7 +105,7 @@ def seen(parts) -> tuple:
     with torch.no_grad():
         memory = model.encoder(model.neck(features, case.tensor("image_mask")))
         scenes = scenes_of(case.tensor("image_mask"), targets_of(case))
-        return scenes, [model.collaboration.view(memory, i, scene) for i, scene in enumerate(scenes)]
+        return scenes, [model.collaboration.view(memory, [i], scenes) for i in range(len(scenes))]
 
 
 @torch.no_grad()
@@ -126,18 +126,19 @@ def test_the_region_proposal_network(parts, seen):
     for i, (scene, (maps, inside)) in enumerate(zip(*seen, strict=True)):
         logits, deltas, anchors = head.answers(maps)
         assert torch.equal(torch.cat(anchors)[order].float(), case.tensor("rpn_anchors"))
-        assert worst(torch.cat(logits)[order], case.tensor("rpn_cls")[i]) < TOLERANCE
-        assert worst(torch.cat(deltas)[order], case.tensor("rpn_reg")[i]) < TOLERANCE
-        objects = head.assigned(torch.cat(anchors), inside, scene)
+        assert worst(torch.cat(logits, 1)[0, order], case.tensor("rpn_cls")[i]) < TOLERANCE
+        assert worst(torch.cat(deltas, 1)[0, order], case.tensor("rpn_reg")[i]) < TOLERANCE
+        objects = head.assigned(torch.cat(anchors), [x[0] for x in inside], scene)
         assert torch.equal(objects[order], case.tensor("rpn_assigned")[i].long())
-        assert worst(head.propose(logits, deltas, anchors, scene), case.tensor(f"proposals{i}")[:, :4]) < 1e-3
+        (proposals,) = head.propose(logits, deltas, anchors, [scene])
+        assert worst(proposals, case.tensor(f"proposals{i}")[:, :4]) < 1e-3
 
 
 @torch.no_grad()
 def test_regions(parts, seen):
     case, model = parts
     for i, (scene, view) in enumerate(zip(*seen, strict=True)):
-        samples = model.collaboration.heads["rcnn"](*view, scene)
+        (samples,) = model.collaboration.heads["rcnn"](*view, [scene])
         assert worst(samples.boxes, case.tensor(f"roi_boxes{i}")) < 1e-3
         positive = case.arrays["roi_num_pos"][i]
         assert torch.equal(samples.objects[:positive], case.tensor(f"roi_gt{i}"))
@@ -152,8 +153,8 @@ def test_atss(parts, seen):
     head = model.collaboration.heads["atss"]
     for i, (scene, (maps, inside)) in enumerate(zip(*seen, strict=True)):
         for theirs, ours in zip(("cls", "reg", "centerness"), zip(*head.answers(maps), strict=True), strict=True):
-            assert worst(torch.cat(ours).squeeze(-1), case.tensor(f"atss_{theirs}")[i]) < TOLERANCE, theirs
-        samples = head(maps, inside, scene)
+            assert worst(torch.cat(ours, 1)[0].squeeze(-1), case.tensor(f"atss_{theirs}")[i]) < TOLERANCE, theirs
+        (samples,) = head(maps, inside, [scene])
         assert torch.equal(samples.objects, case.tensor("atss_assigned")[i].long())
         features = samples.features[case.tensor("aux1_index")[i]]
         assert worst(features[:, SAMPLED], case.tensor("aux1_feats_sample")[i]) < TOLERANCE
@@ -164,7 +165,7 @@ def test_queries_from_samples(parts, seen):
     case, model = parts
     part, (scenes, views) = model.collaboration, seen
     for i, (head, encoding) in enumerate(zip(part.heads.values(), part.encodings.values(), strict=True)):
-        samples = [head(*view, scene) for view, scene in zip(views, scenes, strict=True)]
+        samples = [head(*view, [scene])[0] for view, scene in zip(views, scenes, strict=True)]
         queries = part.queries(samples, scenes, targets_of(case), encoding)
         truth, labels = queries.noised, case.tensor(f"aux{i}_labels")
         assert worst(queries.content, case.tensor(f"aux{i}_query")) < TOLERANCE
@@ -182,7 +183,7 @@ def test_images_are_filled_up_as_in_the_original(original, seen):
     part, (scenes, views) = model.collaboration, seen
     views = [([x.float() for x in maps], inside) for maps, inside in views]
     scenes = [scene._replace(boxes=scene.boxes.float()) for scene in scenes]
-    samples = [part.heads["atss"](*view, scene) for view, scene in zip(views, scenes, strict=True)]
+    samples = [part.heads["atss"](*view, [scene])[0] for view, scene in zip(views, scenes, strict=True)]
     for i, (x, index) in enumerate(zip(samples, part.chosen(samples, scenes), strict=True)):
         theirs, positive = case.tensor("aux1_index")[i], case.arrays["aux1_num_pos"][i]
         assert len(index) == len(theirs) and len(set(index.tolist())) == len(index)

@@ -38,11 +38,11 @@ def encode_deltas(anchors: Tensor, boxes: Tensor) -> Tensor:
 
 
 def decode_deltas(deltas: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes (A, 4) from deltas (A, 4) of anchors (A, 4). Detectron2's own works in fp32 only."""
+    """Boxes (..., A, 4) from deltas (..., A, 4) of anchors (A, 4). Detectron2's own works in fp32 only."""
     anchors = box_convert(anchors, "xyxy", "cxcywh")
-    center = anchors[:, :2] + deltas[:, :2] * anchors[:, 2:]
-    growth = deltas[:, 2:].clamp(-LARGEST_GROWTH, LARGEST_GROWTH)
-    return box_convert(torch.cat([center, anchors[:, 2:] * growth.exp()], 1), "cxcywh", "xyxy")
+    center = anchors[:, :2] + deltas[..., :2] * anchors[:, 2:]
+    growth = deltas[..., 2:].clamp(-LARGEST_GROWTH, LARGEST_GROWTH)
+    return box_convert(torch.cat([center, anchors[:, 2:] * growth.exp()], -1), "cxcywh", "xyxy")
 
 
 def assign_atss(anchors: Tensor, counts: Sequence[int], boxes: Tensor, topk: int = 9) -> Tensor:

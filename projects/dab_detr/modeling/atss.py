@@ -44,13 +44,31 @@ class ATSSHead(nn.Module):
         nn.init.constant_(self.classes.bias, -math.log(99))
         self.scales = nn.ParameterList(nn.Parameter(torch.tensor(1.0)) for _ in strides)
 
-    def forward(self, maps: Sequence[Tensor], inside: Sequence[Tensor], scene: Scene) -> Samples:
-        """Compute the losses and samples of one image.
+    def forward(self, maps: Sequence[Tensor], inside: Sequence[Tensor], scenes: Sequence[Scene]) -> list[Samples]:
+        """Compute the losses and samples of G images of one size.
 
-        maps: (1, C, h, w) of each level. inside: for each map (h, w) bool, True where a cell is image.
+        maps: (G, C, h, w) of each level. inside: for each map (G, h, w) bool, True where a cell is image.
         """
-        logits, deltas, centerness = (full_precision(torch.cat(x)) for x in zip(*self.answers(maps), strict=True))
-        anchors = torch.cat([x.tensor for x in self.anchors(maps)]).to(scene.boxes)
+        answers = [full_precision(torch.cat(x, 1)) for x in zip(*self.answers(maps), strict=True)]
+        features = torch.cat([by_cell(x) for x in maps], 1)
+        anchors = torch.cat([x.tensor for x in self.anchors(maps)])
+        return [
+            self.samples(*(x[i] for x in answers), features[i], anchors, [x[i] for x in inside], scene)
+            for i, scene in enumerate(scenes)
+        ]
+
+    def samples(
+        self,
+        logits: Tensor,
+        deltas: Tensor,
+        centerness: Tensor,
+        features: Tensor,
+        anchors: Tensor,
+        inside: Sequence[Tensor],
+        scene: Scene,
+    ) -> Samples:
+        """The losses and samples of one image from the answers (A, ...), features (A, C) and anchors (A, 4)."""
+        anchors = anchors.to(scene.boxes)
         valid = torch.cat([x.flatten() for x in inside])
         objects = torch.full_like(valid, -1, dtype=torch.long)
         objects[valid] = assign_atss(anchors[valid], [int(x.sum()) for x in inside], scene.boxes, self.topk)
@@ -72,17 +90,22 @@ class ATSSHead(nn.Module):
             },
             boxes=anchors.masked_fill(~valid[:, None], 0.0),
             objects=objects,
-            features=torch.cat([x[0].flatten(1).T for x in maps]),
+            features=features,
         )
 
     def answers(self, maps: Sequence[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Class logits (h * w, K), deltas (h * w, 4) and centerness (h * w, 1) of each map."""
+        """Class logits (G, h * w, K), deltas (G, h * w, 4) and centerness (G, h * w, 1) of each map."""
         answers = []
         for x, scale in zip(maps, self.scales, strict=True):
             by_class, by_box = self.class_tower(x), self.box_tower(x)
             outputs = self.classes(by_class), self.boxes(by_box) * scale, self.centerness(by_box)
-            answers.append(tuple(output[0].flatten(1).T for output in outputs))
+            answers.append(tuple(by_cell(output) for output in outputs))
         return answers
+
+
+def by_cell(x: Tensor) -> Tensor:
+    """Turn a map (G, C, h, w) into rows (G, h * w, C)."""
+    return x.flatten(2).mT
 
 
 def centerness_of(points: Tensor, boxes: Tensor) -> Tensor:

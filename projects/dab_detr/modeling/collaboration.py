@@ -58,7 +58,8 @@ class SampleEncoding(nn.Module):
 class Collaboration(nn.Module):
     """Runs auxiliary heads on the encoder's memory, and the decoder on queries from their positive samples.
 
-    Each image passes through the heads alone and without its padding, so it teaches the same in any batch.
+    Each image passes through the heads without its padding, so it teaches the same in any batch. Images of one size
+    pass together, which is faster.
 
     heads: each with a `name` and losses that are `shared_by` the images or by their objects; see `ATSSHead`.
     pyramid: turns the maps of the memory into the maps for the heads. stride: stride of the memory's first map.
@@ -100,29 +101,45 @@ class Collaboration(nn.Module):
         padding: (B, H, W) bool of the images, True where padded.
         """
         scenes = scenes_of(padding, targets)
-        views = [self.view(memory, i, scene) for i, scene in enumerate(scenes)]
+        groups = self.groups(scenes)
+        views = [self.view(memory, images, scenes) for images in groups]
         answers = []
         for name, head in self.heads.items():
-            samples = [head(*view, scene) for view, scene in zip(views, scenes, strict=True)]
+            samples = {}
+            for images, view in zip(groups, views, strict=True):
+                samples.update(zip(images, head(*view, [scenes[i] for i in images]), strict=True))
+            samples = [samples[i] for i in range(len(scenes))]
             queries = self.queries(samples, scenes, targets, self.encodings[name])
             positives = decoder(queries, memory).denoised
             answers.append(HeadAnswer(name, self.losses(head, samples, targets), head.shared_by, positives))
         return replace(prediction, heads=tuple(answers))
 
-    def view(self, memory: Memory, image: int, scene: Scene) -> tuple[list[Tensor], list[Tensor]]:
-        """The maps (1, C, h, w) of one image for the heads, and their masks (h, w), True inside the image."""
-        levels = memory.content[image].split([height * width for height, width in memory.shapes])
-        maps = [x.T.unflatten(1, shape)[None] for x, shape in zip(levels, memory.shapes, strict=True)]
-        maps = self.pyramid(self.trimmed(maps, self.stride, scene))
-        stride = self.stride // 2 ** len(self.pyramid.finer)
-        maps = self.trimmed(maps, stride, scene)
-        return maps, [cells_inside(x.shape[-2:], stride * 2**i, scene.size, x.device) for i, x in enumerate(maps)]
+    def groups(self, scenes: Sequence[Scene]) -> list[list[int]]:
+        """Indices of the images that pass through the heads together: those of one size, or all with `as_original`."""
+        groups = {}
+        for i, scene in enumerate(scenes):
+            groups.setdefault(None if self.as_original else scene.size, []).append(i)
+        return list(groups.values())
 
-    def trimmed(self, maps: Sequence[Tensor], stride: int, scene: Scene) -> list[Tensor]:
-        """Cut the padding off the maps, except with `as_original`."""
+    def view(self, memory: Memory, images: Sequence[int], scenes: Sequence[Scene]) -> tuple[list[Tensor], list[Tensor]]:
+        """The maps (G, C, h, w) of G images for the heads, and their masks (G, h, w), True inside the images."""
+        levels = memory.content[list(images)].split([height * width for height, width in memory.shapes], 1)
+        maps = [x.mT.unflatten(2, shape) for x, shape in zip(levels, memory.shapes, strict=True)]
+        size = scenes[images[0]].size
+        maps = self.pyramid(self.trimmed(maps, self.stride, size))
+        stride = self.stride // 2 ** len(self.pyramid.finer)
+        maps = self.trimmed(maps, stride, size)
+        inside = [
+            torch.stack([cells_inside(x.shape[-2:], stride * 2**level, scenes[i].size, x.device) for i in images])
+            for level, x in enumerate(maps)
+        ]
+        return maps, inside
+
+    def trimmed(self, maps: Sequence[Tensor], stride: int, size: tuple[int, int]) -> list[Tensor]:
+        """Cut the padding around images of this size, (height, width), off the maps, except with `as_original`."""
         if self.as_original:
             return list(maps)
-        height, width = scene.size
+        height, width = size
         strides = [stride * 2**i for i in range(len(maps))]
         return [x[..., : -(-height // s), : -(-width // s)] for x, s in zip(maps, strides, strict=True)]
 

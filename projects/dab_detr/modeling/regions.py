@@ -59,28 +59,37 @@ class RegionHead(nn.Module):
             ShapeSpec(channels=hidden), box2box_transform=Box2BoxTransform(WEIGHTS), num_classes=num_classes
         )
 
-    def forward(self, maps: Sequence[Tensor], inside: Sequence[Tensor], scene: Scene) -> Samples:
-        """Compute the losses and samples of one image.
+    def forward(self, maps: Sequence[Tensor], inside: Sequence[Tensor], scenes: Sequence[Scene]) -> list[Samples]:
+        """Compute the losses and samples of G images of one size.
 
-        maps: (1, C, h, w) of each level. inside: for each map (h, w) bool, True where a cell is image.
+        maps: (G, C, h, w) of each level. inside: for each map (G, h, w) bool, True where a cell is image.
         """
         logits, deltas, anchors = self.answers(maps)
-        objects = self.assigned(torch.cat(anchors), inside, scene)
-        losses = self.anchor_losses(torch.cat(logits), torch.cat(deltas), torch.cat(anchors), objects, scene)
-        regions = torch.cat([scene.boxes, self.propose(logits, deltas, anchors, scene)])
-        objects = assign_max_iou(regions, scene.boxes, 0.5, 0.5)
-        chosen = self.sample_regions(objects, scene)
-        regions, objects = regions[chosen], objects[chosen]
-        pooled = self.pooler([full_precision(x) for x in maps[:-1]], [Boxes(regions)])
-        losses |= self.region_losses(pooled, regions, objects, scene)
-        return Samples(losses=losses, boxes=regions, objects=objects, features=pooled.mean((2, 3)))
+        proposals = self.propose(logits, deltas, anchors, scenes)
+        logits, deltas, anchors = torch.cat(logits, 1), torch.cat(deltas, 1), torch.cat(anchors)
+        losses, regions, objects = [], [], []
+        for i, scene in enumerate(scenes):
+            near = self.assigned(anchors, [x[i] for x in inside], scene)
+            losses.append(self.anchor_losses(logits[i], deltas[i], anchors, near, scene))
+            candidates = torch.cat([scene.boxes, proposals[i]])
+            near = assign_max_iou(candidates, scene.boxes, 0.5, 0.5)
+            chosen = self.sample_regions(near, scene)
+            regions.append(candidates[chosen])
+            objects.append(near[chosen])
+        pooled = self.pooler([full_precision(x) for x in maps[:-1]], [Boxes(x) for x in regions])
+        numbers = [len(x) for x in regions]
+        answers = [full_precision(x).split(numbers) for x in self.predictor(self.box_head(pooled))]
+        for own, *answer in zip(losses, *answers, regions, objects, scenes, strict=True):
+            own.update(self.region_losses(*answer))
+        features = pooled.mean((2, 3)).split(numbers)
+        return [Samples(*each) for each in zip(losses, regions, objects, features, strict=True)]
 
     def answers(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Logits (A,), deltas (A, 4) and anchors (A, 4) of each map."""
-        logits, deltas = ([full_precision(x[0]) for x in answers] for answers in self.rpn(list(maps)))
+        """Logits (G, A), deltas (G, A, 4) and anchors (A, 4) of each map."""
+        logits, deltas = ([full_precision(x) for x in answers] for answers in self.rpn(list(maps)))
         return (
-            [x.permute(1, 2, 0).flatten() for x in logits],
-            [x.unflatten(0, (9, 4)).permute(2, 3, 0, 1).flatten(0, 2) for x in deltas],
+            [x.permute(0, 2, 3, 1).flatten(1) for x in logits],
+            [x.unflatten(1, (9, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3) for x in deltas],
             [x.tensor.to(logits[0]) for x in self.anchors(maps)],
         )
 
@@ -114,20 +123,20 @@ class RegionHead(nn.Module):
 
     @torch.no_grad()
     def propose(
-        self, logits: Sequence[Tensor], deltas: Sequence[Tensor], anchors: Sequence[Tensor], scene: Scene
-    ) -> Tensor:
-        """The best proposals (R, 4) of an image, clipped to it, from each level's `answers`."""
+        self, logits: Sequence[Tensor], deltas: Sequence[Tensor], anchors: Sequence[Tensor], scenes: Sequence[Scene]
+    ) -> list[Tensor]:
+        """The best proposals (R, 4) of each image, clipped to it, from each level's `answers`."""
         # Detectron2's proposals are in single precision
-        boxes = [decode_deltas(x, y)[None].float() for x, y in zip(deltas, anchors, strict=True)]
-        scores = [x[None].float() for x in logits]
-        (best,) = find_top_rpn_proposals(boxes, scores, [scene.size], 0.7, *self.proposals, 0.0, False)
-        return best.proposal_boxes.tensor.to(scene.boxes)
+        boxes = [decode_deltas(x, y).float() for x, y in zip(deltas, anchors, strict=True)]
+        scores = [x.float() for x in logits]
+        sizes = [scene.size for scene in scenes]
+        best = find_top_rpn_proposals(boxes, scores, sizes, 0.7, *self.proposals, 0.0, False)
+        return [x.proposal_boxes.tensor.to(anchors[0]) for x in best]
 
     def region_losses(
-        self, pooled: Tensor, regions: Tensor, objects: Tensor, scene: Scene
+        self, scores: Tensor, deltas: Tensor, regions: Tensor, objects: Tensor, scene: Scene
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """The box head's losses from pooled features (R, C, 7, 7) of regions (R, 4)."""
-        scores, deltas = (full_precision(x) for x in self.predictor(self.box_head(pooled)))
+        """The box head's losses from its scores (R, K + 1) and deltas (R, 4 * K) of regions (R, 4)."""
         positive = objects >= 0
         labels, target = scene.labels[objects[positive]], scene.boxes[objects[positive]]
         deltas = deltas.unflatten(1, (-1, 4))[positive].take_along_dim(labels[:, None, None], 1)[:, 0]
