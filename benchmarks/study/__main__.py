@@ -1,7 +1,8 @@
 """python -m benchmarks.study [ROW ...] [--preset cpu] [--jobs 1] [--output output/study]
 
 Runs the rows that have no result yet, collects all results and writes docs/study.md. A study that was stopped
-continues. Runs whose results are in docs/study/results_cpu.json are not repeated; --again repeats them. --page only
+continues. Runs whose results are in docs/study/results_cpu.json are not repeated, unless they started from another
+backbone than the one that is kept there; --again repeats all of them. --page only
 collects and writes. --preset photographs --data FOLDER compares members on a dataset of yours.
 """
 
@@ -15,8 +16,9 @@ from dab_detr.engine.device import usable_cores
 
 from .page import build
 from .rows import PRESETS, ROWS, Preset
-from .running import ROOT, collect, perform_all, provide_backbone, stored
+from .running import ROOT, collect, kept_backbone, perform_all, provide_backbone, stored
 from .runs import DATA, planned
+from .starts import fingerprint
 
 PHOTOGRAPHS = "photographs"
 
@@ -57,10 +59,12 @@ def work(args: argparse.Namespace) -> int:
     preset, failed = chosen(args), False
     if not args.page:
         known, runs = [] if args.again else stored(target), planned(rows, preset, output)
-        left = [run for run in runs if not run.is_known(known)]
+        kept = kept_backbone(preset, folder)
+        backbone = fingerprint(kept) if kept and kept.is_file() else None
+        left = [run for run in runs if not run.is_known(known, backbone)]
         print(f"{len(runs) - len(left)} of {len(runs)} runs are in {target}", flush=True)
         if left:
-            provide_backbone(preset, output, threads=usable_cores())
+            provide_backbone(preset, output, folder, threads=usable_cores())
         for line in perform_all(left, jobs=args.jobs):
             failed |= ": failed" in line
             print(line, flush=True)

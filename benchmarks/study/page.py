@@ -8,6 +8,7 @@ from .comparison import COLUMNS, by_row, compared, comparison, in_short, line, r
 from .figures import Runs, averaged, draw_attention, draw_curves, draw_differences
 from .photographs import on_photographs
 from .rows import ABLATION, ADDITION, BASE, CONVERGENCE, PRESETS, ROWS, START, WHY
+from .running import kept_backbone
 from .statistics import Curve, final, spread, steps_until
 
 TITLES = {
@@ -34,7 +35,7 @@ def build(results: Sequence[Mapping], folder: Path, preset: str, photographs: Se
     runs = by_row(results)
     if BASE not in runs:
         raise ValueError(f"the results have no run of {BASE}, which all rows are compared with")
-    parts = [opening(results, preset), in_short(runs), convergence(runs)]
+    parts = [opening(results, preset) + unmatched(results), in_short(runs), convergence(runs)]
     draw_curves({x: runs[x] for x in runs if ROWS[x].question == CONVERGENCE}, folder / "convergence.svg")
     for question, title in TITLES.items():
         rows = [ROWS[name] for name in runs if ROWS[name].question == question and ROWS[name].base in runs]
@@ -72,9 +73,25 @@ def starts(preset: str) -> str:
         return text
     return (
         "\n\nAs the papers start from a backbone trained on ImageNet, every training here starts from the backbone of "
-        f"`configs/{config}.py`, trained for its full budget on the same pictures. It comes from a DAB-DETR; whether "
+        f"`configs/{config}.py`, trained for its full budget on the same pictures and kept in "
+        f"`docs/study/{kept_backbone(PRESETS[preset], Path()).name}`. It comes from a DAB-DETR; whether "
         "that favors DAB-DETR was not measured. It has no stages of stride 16 and 32, so members on several maps start "
         f"with random weights there.{text}"
+    )
+
+
+def unmatched(results: Sequence[Mapping]) -> str:
+    """A paragraph about the rows that started from another backbone than the row that they are compared with."""
+    backbones = {}
+    for x in results:
+        backbones.setdefault(x["row"], set()).add(x.get("backbone"))
+    bases = {name: backbones[ROWS[name].base] for name in ROWS if name in backbones and ROWS[name].base in backbones}
+    other = [f"`{name}`" for name, base in bases.items() if backbones[name] != base]
+    if not other:
+        return ""
+    return (
+        "\n\nSome rows started from another training of that backbone than the row that they are compared with. Their "
+        f"differences hold that change too, and it was not measured: {', '.join(other)}."
     )
 
 

@@ -18,6 +18,7 @@ from threading import Lock
 
 import torch
 
+from dab_detr.checkpoint.reading import read
 from dab_detr.checkpoint.writing import atomic_write
 from dab_detr.config import load
 from dab_detr.engine.device import usable_cores
@@ -26,7 +27,7 @@ from .attention import over_training
 from .lite0 import LITE0, backbone_weights
 from .rows import Preset
 from .runs import BACKBONE, LAST, Run
-from .starts import part, write_start, write_weights
+from .starts import fingerprint, part, write_start, write_weights
 
 ROOT = Path(__file__).parents[2]
 METRIC = "bbox/AP"
@@ -54,8 +55,19 @@ def train_to_the_end(arguments: Sequence[str], folder: Path, threads: int) -> No
         raise ValueError(f"the training was stopped, see {log}; the same command continues it")
 
 
-def provide_backbone(preset: Preset, output: Path, *, threads: int) -> None:
+def kept_backbone(preset: Preset, kept: Path) -> Path | None:
+    """The file that keeps the trained backbone of a preset beside the results; None if the preset trains none.
+
+    Results of another machine or day can be compared only if they started from the same file.
+    """
+    trains = preset.backbone not in ("", LITE0)
+    return kept / f"backbone_{Path(preset.backbone).name}.pth" if trains else None
+
+
+def provide_backbone(preset: Preset, output: Path, kept: Path, *, threads: int) -> None:
     """Write the weights of the backbone that the runs of a preset start from, unless they are there.
+
+    kept: the folder of the results. A trained backbone is kept there too, and copied from there the next time.
 
     Raises ValueError if the training of a backbone fails or is stopped.
     """
@@ -64,10 +76,15 @@ def provide_backbone(preset: Preset, output: Path, *, threads: int) -> None:
         return
     if preset.backbone == LITE0:
         return write_weights(path, backbone_weights())
+    source = kept_backbone(preset, kept)
+    if source.is_file():
+        return write_weights(path, read(source)["model"])
     resume = ["--resume"] if folder.is_dir() else []
     overrides = [*preset.overrides, "train.seed=0", f"train.output_dir={folder}"]
     train_to_the_end(["--config-file", f"configs/{preset.backbone}.py", *resume, *overrides], folder, threads)
-    write_weights(path, part("backbone", folder / LAST))
+    state = part("backbone", folder / LAST)
+    write_weights(source, state)
+    write_weights(path, state)
 
 
 def curve(folder: Path, last: int | None) -> list[list[float]]:
@@ -94,6 +111,14 @@ def commit() -> str:
     """The commit of the checkout, or "unknown"."""
     answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
     return answer.stdout.strip() or "unknown"
+
+
+def processor() -> str:
+    """The model of the processor if Linux knows it, else its architecture."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def write(path: Path, content: object) -> None:
@@ -144,9 +169,11 @@ def trained(run: Run, threads: int) -> str:
         "classes": classes(run.folder),
         "command": run.command,
         "commit": commit(),
-        "machine": f"{platform.machine()}, {threads} threads",
+        "machine": f"{processor()}, {threads} threads",
         "seconds": round(time.monotonic() - begin),
     }
+    if run.backbone_file:
+        result["backbone"] = fingerprint(run.backbone_file)
     if run.measures_attention:
         with IN_THIS_PROCESS:
             torch.set_num_threads(threads)

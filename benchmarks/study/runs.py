@@ -81,9 +81,9 @@ class Run:
         words = [f"{DATA}={Path(x).name}" if x.startswith(f"{DATA}=") else x for x in words]
         return shlex.join(["python", "train_net.py", *words])
 
-    def is_known(self, results: Sequence[Mapping]) -> bool:
-        """Whether one of these results is of the same command."""
-        return any(x["command"] == self.command for x in results)
+    def is_known(self, results: Sequence[Mapping], backbone: str | None = None) -> bool:
+        """Whether one of these results is of the same command, and of the backbone with this fingerprint if given."""
+        return any(x["command"] == self.command and backbone in (None, x.get("backbone")) for x in results)
 
     def arguments(self) -> list[str]:
         """The arguments of train_net.py."""

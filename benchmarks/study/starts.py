@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
+from dab_detr.checkpoint.integrity import checksum
 from dab_detr.checkpoint.reading import read
 from dab_detr.checkpoint.writing import atomic_write
 from dab_detr.engine.setup import registered
@@ -77,6 +78,11 @@ def as_weights(start: Callable, cfg: DictConfig, seed: int) -> dict[str, Tensor]
 def part(name: str, checkpoint: Path) -> dict[str, Tensor]:
     """The weights of one part of the detector in a checkpoint."""
     return {key: tensor for key, tensor in read(checkpoint)["model"].items() if key.startswith(f"{name}.")}
+
+
+def fingerprint(path: Path) -> str:
+    """The first 12 digits of a checksum of the weights in a file, however torch wrote them."""
+    return checksum(read(path)["model"])[:12]
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:

@@ -4,14 +4,16 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from benchmarks.study import __main__ as study
 from benchmarks.study import running
 from benchmarks.study.attention import checkpoints
 from benchmarks.study.lite0 import LITE0
 from benchmarks.study.rows import CONVERGENCE, PRESETS, ROWS, Preset
-from benchmarks.study.running import ROOT, classes, collect, curve, perform
+from benchmarks.study.running import ROOT, classes, collect, curve, kept_backbone, perform
 from benchmarks.study.runs import Run, planned
+from benchmarks.study.starts import fingerprint, write_weights
 from dab_detr.config import load
 from study_runs import result, smallest, trains_for_real
 
@@ -125,6 +127,24 @@ def test_a_result_of_another_command_does_not_count(tmp_path):
     known = [{"command": short.command}]
     assert short.is_known(known) and elsewhere.is_known(known)
     assert not long.is_known(known) and not short.is_known([])
+    assert not short.is_known(known, "aaa") and short.is_known([known[0] | {"backbone": "aaa"}], "aaa")
+
+
+def test_results_of_another_backbone_than_the_kept_one_are_run_again(tmp_path, monkeypatch, capsys):
+    """A preset whose backbone is no trained one has no kept file."""
+    docs = tmp_path / "docs" / "study"
+    write_weights(docs / "backbone_demo_shapes.pth", {"backbone.x": torch.ones(2)})
+    kept, others = fingerprint(docs / "backbone_demo_shapes.pth"), []
+    for row, backbone in (("dab_detr", kept), ("points", "bbb")):
+        (run, *_) = planned([ROWS[row]], PRESETS["cpu"], tmp_path / "runs" / "cpu")
+        others.append(result(row, 0) | {"command": run.command, "backbone": backbone})
+    (docs / "results_cpu.json").write_text(json.dumps(others))
+    monkeypatch.setattr(study, "perform_all", lambda runs, jobs: [f"{run.row.name} {run.seed}" for run in runs])
+    command = ["dab_detr", "points", "--output", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
+    assert study.main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("1 of 6 runs are in") and "dab_detr 0" not in lines and "points 0" in lines
+    assert kept_backbone(PRESETS["photographs"], docs) is kept_backbone(PRESETS["gpu"], docs) is None
 
 
 def test_results_are_collected_in_one_order(tmp_path):

@@ -137,3 +137,13 @@ def test_the_page_has_a_section_on_photographs(tmp_path):
 def test_the_page_says_what_trainings_start_from(tmp_path):
     texts = {name: build([result("dab_detr", 0)], tmp_path / name, name) for name in ("cpu", "gpu")}
     assert "backbone of `configs/demo_shapes.py`" in texts["cpu"] and "backbone of" not in texts["gpu"]
+    assert "kept in `docs/study/backbone_demo_shapes.pth`" in texts["cpu"]
+
+
+def test_the_page_names_rows_that_another_backbone_separates_from_their_base(tmp_path):
+    ours, theirs = {"backbone": "aaa"}, {"backbone": "bbb"}
+    results = [result("dab_detr", 0) | ours, result("points", 0) | ours, result("detr_sine", 0) | theirs]
+    assert "another training of that backbone" not in build(results, tmp_path, "cpu")
+    results += [result("detr", 0) | theirs, result("no_update", 0)]
+    page = build(results, tmp_path, "cpu")
+    assert "and it was not measured: `detr`, `no_update`." in page

@@ -1,5 +1,6 @@
 """What a study's trainings start from: queries, a backbone, or both."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from benchmarks.study.lite0 import LITE0, backbone_weights, renamed
 from benchmarks.study.rows import PRESETS, ROWS
 from benchmarks.study.running import ROOT, perform, perform_all, provide_backbone
 from benchmarks.study.runs import Run, planned
-from benchmarks.study.starts import write_start
+from benchmarks.study.starts import fingerprint, write_start
 from dab_detr.config import load
 from study_runs import smallest, trains_for_real
 
@@ -74,10 +75,15 @@ def test_all_runs_of_a_preset_start_from_one_backbone(tmp_path, monkeypatch):
     calls, output = trains_for_real(monkeypatch), tmp_path / "runs"
     preset = replace(smallest(tmp_path), steps=1, backbone="dab_detr_r50_50ep")
     preset = replace(preset, overrides=(*preset.overrides, "train.max_iter=1", "train.eval_period=0"))
-    for _ in range(2):
-        provide_backbone(preset, output, threads=1)
+    provide_backbone(preset, output, tmp_path / "docs", threads=1)
+    provide_backbone(preset, output, tmp_path / "nowhere", threads=1)
+    provide_backbone(preset, tmp_path / "later", tmp_path / "docs", threads=1)
     assert len(calls) == 1, "it is trained once"
-    weights = torch.load(output / "backbone.pth", weights_only=True)["model"]
+    weights, later = (
+        torch.load(folder / "backbone.pth", weights_only=True)["model"] for folder in (output, tmp_path / "later")
+    )
+    assert weights.keys() == later.keys() and all(weights[name].equal(later[name]) for name in weights)
+    assert fingerprint(output / "backbone.pth") == fingerprint(tmp_path / "docs" / "backbone_dab_detr_r50_50ep.pth")
     assert weights and all(name.startswith("backbone.") for name in weights)
     start = replace(ROWS["start_tiny"], coco="dab_detr_r50_50ep")
     plain, tiny = (Run(row, preset, 0, output / row.name / "seed0") for row in (ROWS["dab_detr"], start))
@@ -87,12 +93,14 @@ def test_all_runs_of_a_preset_start_from_one_backbone(tmp_path, monkeypatch):
     both = torch.load(tiny.start_file, weights_only=True)["model"]
     assert both.keys() > weights.keys() and {"queries.centre", "queries.size"} <= both.keys()
     assert all(both[name].equal(weights[name]) for name in weights)
+    assert json.loads(tiny.result.read_text())["backbone"] == fingerprint(output / "backbone.pth")
 
 
 def test_a_backbone_whose_training_fails_stops_the_study(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "train", lambda *_: 3)
     with pytest.raises(ValueError, match="training ended with status 3, see .*backbone.log"):
-        provide_backbone(PRESETS["cpu"], tmp_path, threads=1)
+        provide_backbone(PRESETS["cpu"], tmp_path, tmp_path / "docs", threads=1)
+    assert not (tmp_path / "docs").exists()
 
 
 def test_the_weights_of_lite0_get_timms_names(monkeypatch):
