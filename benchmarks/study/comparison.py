@@ -15,8 +15,10 @@ SHORT = {
 
 
 def by_row(results: Sequence[Mapping]) -> Runs:
-    """The curves by row, in the order of ROWS, and seed."""
-    found = {name: {x["seed"]: x["curve"] for x in results if x["row"] == name and x["curve"]} for name in ROWS}
+    """The curves by row, in the order of ROWS, and by backbone and seed."""
+    found = {name: {} for name in ROWS}
+    for x in (x for x in results if x["curve"]):
+        found[x["row"]][x.get("backbone", ""), x["seed"]] = x["curve"]
     return {name: curves for name, curves in found.items() if curves}
 
 
@@ -38,7 +40,7 @@ def compared(row: Row, runs: Runs) -> list[str]:
     claim = {1: f"more ({row.source})", -1: f"less ({row.source})", 0: "-"}[row.claim]
     found = difference(runs[row.name], runs.get(row.base, {}))
     if found is None:
-        return [aps, "-", "-", claim, "no common seed"]
+        return [aps, "-", "-", claim, "no common run"]
     p = "-" if found.p is None else f"{found.p:.3f}"
     return [aps, f"{found.spread:+}", p, claim, verdict(row.claim, found)]
 
@@ -88,7 +90,7 @@ def full_name(row: Row) -> str:
 
 def trainings(results: Sequence[Mapping]) -> str:
     """The number of trainings, their time, commits and machines."""
-    facts = {key: ", ".join(sorted({x[key] for x in results})) for key in ("commit", "machine")}
+    facts = {key: " and ".join(sorted({x[key] for x in results})) for key in ("commit", "machine")}
     hours = sum(x["seconds"] for x in results) / 3600
     return (
         f"{len(results)} trainings, which took {hours:.1f} hours if one adds them up (commits: {facts['commit']}; "

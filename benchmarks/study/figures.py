@@ -7,14 +7,14 @@ import matplotlib
 import numpy as np
 
 from .rows import ROWS, Row
-from .statistics import Curve, difference
+from .statistics import Curve, Pair, difference
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 STYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
 MARKERS = "os^vDPX*"
-Runs = Mapping[str, Mapping[int, Curve]]
+Runs = Mapping[str, Mapping[Pair, Curve]]
 
 
 def averaged(found: Sequence[Curve]) -> tuple[list[int], list[float], list[float]]:

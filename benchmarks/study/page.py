@@ -9,7 +9,7 @@ from .figures import Runs, averaged, draw_attention, draw_curves, draw_differenc
 from .photographs import on_photographs
 from .rows import ABLATION, ADDITION, BASE, CONVERGENCE, PRESETS, ROWS, START, WHY
 from .running import kept_backbone
-from .statistics import Curve, final, spread, steps_until
+from .statistics import Curve, Pair, final, paired, spread, steps_until
 
 TITLES = {
     ABLATION: "What each part of DAB-DETR adds",
@@ -35,7 +35,7 @@ def build(results: Sequence[Mapping], folder: Path, preset: str, photographs: Se
     runs = by_row(results)
     if BASE not in runs:
         raise ValueError(f"the results have no run of {BASE}, which all rows are compared with")
-    parts = [opening(results, preset) + unmatched(results), in_short(runs), convergence(runs)]
+    parts = [opening(results, preset), in_short(runs), convergence(runs)]
     draw_curves({x: runs[x] for x in runs if ROWS[x].question == CONVERGENCE}, folder / "convergence.svg")
     for question, title in TITLES.items():
         rows = [ROWS[name] for name in runs if ROWS[name].question == question and ROWS[name].base in runs]
@@ -59,18 +59,23 @@ def opening(results: Sequence[Mapping], preset: str) -> str:
         "<!-- python -m benchmarks.study writes this page; do not edit it. -->\n\n"
         f"`python -m benchmarks.study --preset {preset}` ran {trainings(results)}. The commands, curves and times are "
         f"in `docs/study/results_{preset}.json`. AP is COCO's AP in percent on the validation set of "
-        "the generated shapes, as mean ± standard deviation over n seeds. A difference is paired by seed. A claim "
-        "counts as confirmed or contradicted if a paired t-test has p < 0.05, which needs at least three seeds. The "
-        "images are small and the schedules short, so a claim that is not confirmed here may hold on COCO."
-        f"{starts(preset)}"
+        "the generated shapes, as mean ± standard deviation over n seeds. A difference is paired by seed and backbone. "
+        "A claim counts as confirmed or contradicted if a paired t-test has p < 0.05, which needs three seeds or more. "
+        "The images are small and the schedules short, so a claim that is not confirmed here may hold on COCO."
+        f"{starts(preset, results)}"
     )
 
 
-def starts(preset: str) -> str:
+def starts(preset: str, results: Sequence[Mapping]) -> str:
     """Sentences about the weights that trainings start from."""
     text = " Commands with a `.start.pth` begin with queries that the study writes to that file before."
     if not (config := PRESETS[preset].backbone):
         return text
+    if (number := len({x.get("backbone") for x in results})) > 1:
+        text = (
+            f" The runs started from {number} trainings of it (`backbone` in the results). Differences are between "
+            f"runs from the same one.{text}"
+        )
     return (
         "\n\nAs the papers start from a backbone trained on ImageNet, every training here starts from the backbone of "
         f"`configs/{config}.py`, trained for its full budget on the same pictures and kept in "
@@ -80,26 +85,11 @@ def starts(preset: str) -> str:
     )
 
 
-def unmatched(results: Sequence[Mapping]) -> str:
-    """A paragraph about the rows that started from another backbone than the row that they are compared with."""
-    backbones = {}
-    for x in results:
-        backbones.setdefault(x["row"], set()).add(x.get("backbone"))
-    bases = {name: backbones[ROWS[name].base] for name in ROWS if name in backbones and ROWS[name].base in backbones}
-    other = [f"`{name}`" for name, base in bases.items() if backbones[name] != base]
-    if not other:
-        return ""
-    return (
-        "\n\nSome rows started from another training of that backbone than the row that they are compared with. Their "
-        f"differences hold that change too, and it was not measured: {', '.join(other)}."
-    )
-
-
 def convergence(runs: Runs) -> str:
     """The table of final AP and of the steps to 50 and 90 % of DAB-DETR's, with a sentence for each member."""
-    top = spread([final(curve) for curve in runs[BASE].values()]).mean
     lines, sentences = [], []
     for name in (x for x in runs if ROWS[x].question == CONVERGENCE):
+        top = spread([final(curve) for curve in paired(runs[name], runs[BASE]).values()]).mean
         steps = [reached(runs[name], top * share) for share in (0.5, 0.9)]
         lines.append(line(ROWS[name].label, *compared(ROWS[name], runs), *steps))
         if name != BASE:
@@ -109,7 +99,7 @@ def convergence(runs: Runs) -> str:
     return "\n".join(["## Convergence", "", line(*head), rule(head), *lines, "", *sentences, "", picture])
 
 
-def reached(curves: Mapping[int, Curve], level: float) -> str:
+def reached(curves: Mapping[Pair, Curve], level: float) -> str:
     """The steps until a level as text, or the number of runs that did not reach it."""
     steps = [steps_until(curve, level) for curve in curves.values()]
     found = [x for x in steps if x is not None]
@@ -123,7 +113,7 @@ def reached(curves: Mapping[int, Curve], level: float) -> str:
 
 def ratio_sentence(name: str, runs: Runs, level: float) -> str:
     """A sentence: the steps that a member needs to reach an AP, as a multiple of DAB-DETR's."""
-    base = [steps_until(curve, level) for curve in runs[BASE].values()]
+    base = [steps_until(curve, level) for curve in paired(runs[name], runs[BASE]).values()]
     steps = [steps_until(curve, level) for curve in runs[name].values()]
     label = ROWS[name].label
     if None in base:

@@ -200,11 +200,14 @@ def stored(path: Path) -> list[dict]:
 
 
 def collect(output: Path, target: Path) -> list[dict]:
-    """Add all results below `output` to those in `target`, sorted by row and seed. A new result replaces an old one."""
-    found = {(x["row"], x["seed"]): x for x in stored(target)}
+    """Add all results below `output` to those in `target`, sorted by row and seed.
+
+    A new result replaces an old one of the same row, seed and backbone.
+    """
+    found = {(x["row"], x["seed"], x.get("backbone", "")): x for x in stored(target)}
     for path in output.glob("*/seed*.json"):
         result = json.loads(path.read_text())
-        found[result["row"], result["seed"]] = result
+        found[result["row"], result["seed"], result.get("backbone", "")] = result
     results = [found[key] for key in sorted(found)]
     write(target, results)
     return results

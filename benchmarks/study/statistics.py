@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from scipy.stats import ttest_rel
 
 Curve = Sequence[Sequence[float]]  # [[step, AP], ...]
+Pair = tuple[str, int]  # the backbone and the seed that runs of two rows share
 SIGNIFICANT = 0.05
 CONFIRMED, CONTRADICTED, UNCONFIRMED = "confirmed", "contradicted", "not confirmed at this size"
 
@@ -51,7 +52,7 @@ def steps_until(curve: Curve, level: float) -> float | None:
 
 @dataclass(frozen=True)
 class Difference:
-    """Differences in final AP over the seeds that two rows share.
+    """Differences in final AP over the backbones and seeds that two rows share.
 
     p: the p-value of a paired t-test; None below three seeds.
     """
@@ -60,14 +61,19 @@ class Difference:
     p: float | None
 
 
-def difference(curves: Mapping[int, Curve], base: Mapping[int, Curve]) -> Difference | None:
-    """The difference of a row to the base, both by seed; None without a common seed."""
-    seeds = sorted(set(curves) & set(base))
-    if not seeds:
+def paired(curves: Mapping[Pair, Curve], base: Mapping[Pair, Curve]) -> Mapping[Pair, Curve]:
+    """The runs of the base that have the backbones and seeds of a row; all of them if there is none."""
+    return {pair: base[pair] for pair in sorted(set(curves) & set(base))} or base
+
+
+def difference(curves: Mapping[Pair, Curve], base: Mapping[Pair, Curve]) -> Difference | None:
+    """The difference of a row to the base, both by backbone and seed; None without a common pair."""
+    pairs = sorted(set(curves) & set(base))
+    if not pairs:
         return None
-    ours, theirs = ([final(x[seed]) for seed in seeds] for x in (curves, base))
+    ours, theirs = ([final(x[pair]) for pair in pairs] for x in (curves, base))
     deltas = [a - b for a, b in zip(ours, theirs, strict=True)]
-    varied = len(seeds) >= 3 and len(set(deltas)) > 1
+    varied = len(pairs) >= 3 and len(set(deltas)) > 1
     return Difference(spread(deltas), float(ttest_rel(ours, theirs).pvalue) if varied else None)
 
 

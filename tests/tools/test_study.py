@@ -159,6 +159,8 @@ def test_results_are_collected_in_one_order(tmp_path):
     again = collect(tmp_path, tmp_path / "docs" / "results.json")
     assert [(x["row"], x["seed"]) for x in again] == [("dab_detr", 0), ("points", 0), ("points", 1)]
     assert again[2]["curve"][0] == [100, 15.0]
+    (tmp_path / "points" / "seed1.json").write_text(json.dumps(result("points", 1) | {"backbone": "another"}))
+    assert len(collect(tmp_path, tmp_path / "docs" / "results.json")) == 4
 
 
 def test_an_unknown_row_is_named(capsys):

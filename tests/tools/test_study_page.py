@@ -82,7 +82,7 @@ def test_the_page_has_the_same_bytes_twice_and_names_what_was_not_run(tmp_path):
         "| no width and height modulation | 35.9 ± 0.9 (n=3) | -5.1 ± 0.1 (n=3) | 0.000 | less (Table 3) | confirmed |"
         in pages[0]
     )
-    assert "Conditional DETR did not reach 20.5 AP in 1 of 1 runs: there it needs over 2.0 times" in pages[0]
+    assert "Conditional DETR did not reach 20.0 AP in 1 of 1 runs: there it needs over 2.0 times" in pages[0]
     assert "`dino`" in pages[0].partition("Not run: ")[2] and "not compared" not in pages[0]
     lonely = build([result("dab_detr", 0), result("detr_sine", 0)], tmp_path / "c" / "study", "cpu")
     assert "Run, but not compared: `detr_sine` (without `detr`)." in lonely
@@ -140,10 +140,16 @@ def test_the_page_says_what_trainings_start_from(tmp_path):
     assert "kept in `docs/study/backbone_demo_shapes.pth`" in texts["cpu"]
 
 
-def test_the_page_names_rows_that_another_backbone_separates_from_their_base(tmp_path):
-    ours, theirs = {"backbone": "aaa"}, {"backbone": "bbb"}
-    results = [result("dab_detr", 0) | ours, result("points", 0) | ours, result("detr_sine", 0) | theirs]
-    assert "another training of that backbone" not in build(results, tmp_path, "cpu")
-    results += [result("detr", 0) | theirs, result("no_update", 0)]
+def test_runs_are_compared_with_those_of_the_same_backbone(tmp_path):
+    """The backbone "b" is better by 20 for all rows; `conditional_detr` was run with it alone."""
+    results = [result("dab_detr", seed, seed) | {"backbone": "a"} for seed in range(3)]
+    assert " trainings of it" not in build(results, tmp_path, "cpu")
+    results += [result("dab_detr", seed, seed + 20.0) | {"backbone": "b"} for seed in range(3)]
+    results += [result("no_update", seed, seed - 5.0 + 0.1 * seed) | {"backbone": "a"} for seed in range(3)]
+    results += [result("conditional_detr", 1, 31.0) | {"backbone": "b"}, result("points", 1)]
     page = build(results, tmp_path, "cpu")
-    assert "and it was not measured: `detr`, `no_update`." in page
+    assert "The runs started from 3 trainings of it (`backbone` in the results)." in page
+    assert "| no anchor update | 36.1 ± 1.1 (n=3) | -4.9 ± 0.1 (n=3) | 0.000 |" in page
+    assert "| Conditional DETR | 71.0 (n=1) | +10.0 (n=1) | - |" in page
+    assert "to reach 30.5 AP (n=1)" in page, "half of the 61 that DAB-DETR has with this backbone and seed"
+    assert "| points instead of boxes | 40.0 (n=1) | - | - | less (Table 3) | no common run |" in page
