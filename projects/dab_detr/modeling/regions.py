@@ -131,7 +131,7 @@ class RegionHead(nn.Module):
         scores = [x.float() for x in logits]
         sizes = [scene.size for scene in scenes]
         best = find_top_rpn_proposals(boxes, scores, sizes, 0.7, *self.proposals, 0.0, False)
-        return [x.proposal_boxes.tensor.to(anchors[0]) for x in best]
+        return [x.proposal_boxes.tensor.to(scene.boxes) for x, scene in zip(best, scenes, strict=True)]
 
     def region_losses(
         self, scores: Tensor, deltas: Tensor, regions: Tensor, objects: Tensor, scene: Scene
