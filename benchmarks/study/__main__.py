@@ -2,8 +2,8 @@
 
 Runs the rows that have no result yet, collects all results and writes docs/study.md. A study that was stopped
 continues. Runs whose results are in docs/study/results_cpu.json are not repeated, unless they started from another
-backbone than the one that is kept there; --again repeats all of them. --page only
-collects and writes. --preset photographs --data FOLDER compares members on a dataset of yours.
+backbone than the one that is kept there; --again repeats all of them. --page only collects and writes. --preset
+photographs --data FOLDER compares members on a dataset of yours.
 """
 
 import argparse

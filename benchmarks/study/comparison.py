@@ -52,7 +52,8 @@ def comparison(title: str, rows: Sequence[Row], runs: Runs, picture: str) -> str
         [
             f"## {title}",
             "",
-            f"{base.label} has AP {spread([final(curve) for curve in runs[base.name].values()])}.",
+            f"{base.label} has AP {spread([final(curve) for curve in runs[base.name].values()])}. Each row is compared "
+            "with those of its runs that have the row's seeds and backbone.",
             "",
             line(*head),
             rule(head),

@@ -31,6 +31,7 @@ from .starts import fingerprint, part, write_start, write_weights
 
 ROOT = Path(__file__).parents[2]
 METRIC = "bbox/AP"
+CPUINFO = Path("/proc/cpuinfo")
 IN_THIS_PROCESS = Lock()  # datasets are registered, and models run, one at a time
 
 
@@ -55,13 +56,13 @@ def train_to_the_end(arguments: Sequence[str], folder: Path, threads: int) -> No
         raise ValueError(f"the training was stopped, see {log}; the same command continues it")
 
 
-def kept_backbone(preset: Preset, kept: Path) -> Path | None:
-    """The file that keeps the trained backbone of a preset beside the results; None if the preset trains none.
+def kept_backbone(preset: Preset, folder: Path) -> Path | None:
+    """The file that keeps the trained backbone of a preset in the folder of the results; None if it trains none.
 
     Results of another machine or day can be compared only if they started from the same file.
     """
     trains = preset.backbone not in ("", LITE0)
-    return kept / f"backbone_{Path(preset.backbone).name}.pth" if trains else None
+    return folder / f"backbone_{Path(preset.backbone).name}.pth" if trains else None
 
 
 def provide_backbone(preset: Preset, output: Path, kept: Path, *, threads: int) -> None:
@@ -115,8 +116,7 @@ def commit() -> str:
 
 def processor() -> str:
     """The model of the processor if Linux knows it, else its architecture."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
 

@@ -1,6 +1,7 @@
 """The study: its rows exist, its runs resume, and its results are collected."""
 
 import json
+import platform
 import shutil
 
 import pytest
@@ -161,6 +162,15 @@ def test_results_are_collected_in_one_order(tmp_path):
     assert again[2]["curve"][0] == [100, 15.0]
     (tmp_path / "points" / "seed1.json").write_text(json.dumps(result("points", 1) | {"backbone": "another"}))
     assert len(collect(tmp_path, tmp_path / "docs" / "results.json")) == 4
+
+
+def test_a_result_names_the_model_of_the_processor(tmp_path, monkeypatch):
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor : 0\nmodel name\t: A Chip: 9\nprocessor : 1\nmodel name\t: Another\n")
+    monkeypatch.setattr(running, "CPUINFO", info)
+    assert running.processor() == "A Chip: 9"
+    info.unlink()
+    assert running.processor() == platform.machine()
 
 
 def test_an_unknown_row_is_named(capsys):

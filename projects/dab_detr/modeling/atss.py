@@ -45,7 +45,7 @@ class ATSSHead(nn.Module):
         self.scales = nn.ParameterList(nn.Parameter(torch.tensor(1.0)) for _ in strides)
 
     def forward(self, maps: Sequence[Tensor], inside: Sequence[Tensor], scenes: Sequence[Scene]) -> list[Samples]:
-        """Compute the losses and samples of G images of one size.
+        """Compute the losses and samples of G images whose maps have one size.
 
         maps: (G, C, h, w) of each level. inside: for each map (G, h, w) bool, True where a cell is image.
         """
