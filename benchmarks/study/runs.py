@@ -63,8 +63,8 @@ class Run:
 
     @property
     def measures_attention(self) -> bool:
-        """Whether it keeps the checkpoint of every evaluation for `over_training`."""
-        return self.row.attention and self.preset.steps is not None
+        """Whether it keeps the checkpoint of every evaluation for `over_training`, which needs the generated shapes."""
+        return self.row.attention and self.preset.configs == "small"
 
     @property
     def queries_checkpoint(self) -> Path | None:

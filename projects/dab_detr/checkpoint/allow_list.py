@@ -18,7 +18,7 @@ PARTS = {
     "dab_detr.modeling.neck": ["MultiScaleNeck", "SingleScaleNeck"],
     "dab_detr.modeling.positional": ["PositionMap", "RowColumnMap"],
     "dab_detr.modeling.simple_pyramid": ["SimplePyramid"],
-    "dab_detr.modeling.priors": ["AnchorPointPrior", "StaticPrior"],
+    "dab_detr.modeling.priors": ["AnchorPointPrior", "AnchorPrior", "NoScale", "StaticPrior"],
     "dab_detr.modeling.proposals": [
         "EncodedProposalQueries",
         "MemoryProposalQueries",
