@@ -31,7 +31,7 @@ def images(sizes: list[tuple[int, int]]) -> list[dict]:
 
 def detector(dtype: torch.dtype, groups: int) -> torch.nn.Module:
     """The demo's detector, with frozen batch norm statistics and without dropout."""
-    node = load("configs/demo_shapes.py").model
+    node = load("configs/shapes/dab_detr.py").model
     node.backbone.norm, node.denoising.groups = "FrozenBN", groups
     torch.manual_seed(0)
     return instantiate(node).to(dtype)

@@ -1,7 +1,7 @@
 """A small DAB-DETR for your own pictures on a CPU. It starts from the model of `make demo`, and needs no download."""
 
 from .common.data import dataloader, dataset
-from .demo_shapes import lr_multiplier, model, optimizer, train
+from .shapes.dab_detr import lr_multiplier, model, optimizer, train
 
 model.num_classes = 80  # the data decides
 

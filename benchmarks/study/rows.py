@@ -32,7 +32,7 @@ class Row:
     name: str
     label: str
     question: str
-    small: str = "demo_shapes"
+    small: str = "shapes/dab_detr"
     coco: str = "dab_detr_r50_50ep"
     photographs: str = ""
     overrides: tuple[str, ...] = ()
@@ -216,8 +216,8 @@ class Preset:
 
 ON_CPU = ("train.device=cpu",)
 PRESETS = {
-    "probe": Preset(steps=200, core_seeds=1, overrides=ON_CPU, backbone="demo_shapes"),
-    "cpu": Preset(overrides=ON_CPU, backbone="demo_shapes"),
+    "probe": Preset(steps=200, core_seeds=1, overrides=ON_CPU, backbone="shapes/dab_detr"),
+    "cpu": Preset(overrides=ON_CPU, backbone="shapes/dab_detr"),
     "gpu": Preset(steps=14000, evaluations=20, seeds=3, core_seeds=5),
     "photographs": Preset(configs="photographs", steps=2000, evaluations=10, seeds=3, overrides=ON_CPU, backbone=LITE0),
     "coco": Preset(configs="coco", steps=None, core_seeds=1),

@@ -10,6 +10,7 @@ from .rows import Preset, Row
 BACKBONE = "backbone.pth"
 LAST = "model_final.pth"
 DATA = "dataset.root"
+RENAMED = {"configs/demo_shapes.py": "configs/shapes/dab_detr.py"}  # in commands of results from before the change
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,11 @@ class Run:
 
     @property
     def measures_attention(self) -> bool:
-        """Whether it keeps the checkpoint of every evaluation for `over_training`, which needs the generated shapes."""
-        return self.row.attention and self.preset.configs == "small"
+        """Whether it keeps the checkpoint of every evaluation for `over_training`.
+
+        A dataset of photographs is known only to the process of a training, so there it does not.
+        """
+        return self.row.attention and self.preset.steps is not None and self.preset.configs != "photographs"
 
     @property
     def queries_checkpoint(self) -> Path | None:
@@ -83,7 +87,7 @@ class Run:
 
     def is_known(self, results: Sequence[Mapping], backbone: str | None = None) -> bool:
         """Whether one of these results is of the same command, and of the backbone with this fingerprint if given."""
-        return any(x["command"] == self.command and backbone in (None, x.get("backbone")) for x in results)
+        return any(current(x["command"]) == self.command and backbone in (None, x.get("backbone")) for x in results)
 
     def arguments(self) -> list[str]:
         """The arguments of train_net.py."""
@@ -103,6 +107,11 @@ class Run:
             *self.preset.overrides,
             *overrides,
         ]
+
+
+def current(command: str) -> str:
+    """A command with the names that its config has now."""
+    return " ".join(RENAMED.get(word, word) for word in command.split(" "))
 
 
 def planned(rows: Sequence[Row], preset: Preset, output: Path) -> list[Run]:

@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog
-from detectron2.structures import BoxMode
 from omegaconf import DictConfig
-from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from dab_detr.checkpoint.integrity import checksum
 from dab_detr.checkpoint.reading import read
 from dab_detr.checkpoint.writing import atomic_write
+from dab_detr.data.typical import normalized_boxes, typical_boxes
 from dab_detr.engine.setup import registered
 from dab_detr.modeling.boxes import inverse_sigmoid
 
@@ -32,13 +31,8 @@ def anchors_of_size(side: float) -> Callable[[DictConfig, np.random.Generator], 
 
 def clusters(cfg: DictConfig, random: np.random.Generator) -> np.ndarray:
     """The k-means of the training data's boxes (N, 4), normalized cxcywh."""
-    boxes = []
-    for x in DatasetCatalog.get(registered(cfg.dataset.train)):
-        width, height = x["width"], x["height"]
-        for y in (y for y in x["annotations"] if not y.get("iscrowd")):
-            left, top, w, h = BoxMode.convert(y["bbox"], y["bbox_mode"], BoxMode.XYWH_ABS)
-            boxes.append([(left + w / 2) / width, (top + h / 2) / height, w / width, h / height])
-    return kmeans2(np.array(boxes), cfg.model.queries.num_queries, minit="++", seed=random)[0]
+    boxes = normalized_boxes(DatasetCatalog.get(registered(cfg.dataset.train)))
+    return typical_boxes(boxes, cfg.model.queries.num_queries, random)
 
 
 STARTS = {"tiny": anchors_of_size(TINY), "huge": anchors_of_size(HUGE), "clusters": clusters}

@@ -6,7 +6,7 @@
 from dab_detr.models import dab_detr
 
 from ..common.photographs import photographs
-from ..demo_shapes import lr_multiplier
+from ..shapes.dab_detr import lr_multiplier
 from ..small_cpu import dataloader, dataset, optimizer, train
 
 model = photographs(dab_detr(depth=18))

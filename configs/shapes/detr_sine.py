@@ -6,7 +6,7 @@ from dab_detr.modeling.priors import AnchorPrior, NoScale
 from dab_detr.models import dab_detr, detr
 
 from ..common.shapes import shrink
-from ..demo_shapes import dataloader, dataset, lr_multiplier, optimizer, train
+from .dab_detr import dataloader, dataset, lr_multiplier, optimizer, train
 
 model = detr(depth=18)
 model.queries = dab_detr(depth=18).queries

@@ -1,7 +1,7 @@
 from dab_detr.models import dino
 
 from ..common.shapes import shrink
-from ..demo_shapes import dataloader, dataset, lr_multiplier, optimizer, train
+from .dab_detr import dataloader, dataset, lr_multiplier, optimizer, train
 
 model = shrink(dino(depth=18))
 model.criterion.weight_class = 3.0

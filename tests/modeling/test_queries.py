@@ -50,6 +50,29 @@ def test_anchors_start_as_normal_logits():
         assert logits.std().item() == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.parametrize("options", [{}, {"anchor_dim": 2}, {"fixed_xy": True}, {"num_patterns": 3}], ids=str)
+def test_anchors_start_from_boxes_and_the_rest_as_before(options):
+    head = AnchorBoxQueries(num_queries=5, dim=8, **options)
+    before = head(images(1)).anchors[0, :5].detach()
+    boxes = torch.tensor([[0.2, 0.3, 0.4, 0.5], [0.9, 0.1, 0.02, 0.2]])
+    head.start_from(boxes)
+    after = head(images(1)).anchors[0, :5]
+    torch.testing.assert_close(after[:2], boxes[:, : head.anchor_dim])
+    assert after[2:].equal(before[2:])
+
+
+def test_anchors_that_start_from_boxes_at_the_border_can_move():
+    head = AnchorBoxQueries(num_queries=2, dim=8)
+    head.start_from(torch.tensor([[0.0, 1.0, 0.0, 1.0]] * 2))
+    head(images(1)).anchors.sum().backward()
+    assert (head.centre.grad > 0).all() and (head.size.grad > 0).all()
+
+
+def test_more_boxes_than_queries_are_an_error():
+    with pytest.raises(ValueError, match="3 boxes are more than the 2 queries"):
+        AnchorBoxQueries(num_queries=2, dim=8).start_from(torch.rand(3, 4))
+
+
 @pytest.mark.parametrize("option", ["uniform_xy", "fixed_xy"])
 def test_uniform_centers_are_spread_evenly_and_sizes_are_not(option):
     head = AnchorBoxQueries(num_queries=4000, dim=8, **{option: True})

@@ -10,6 +10,7 @@ from detectron2.config import LazyCall, LazyConfig, instantiate
 from detectron2.solver import LRMultiplier
 from omegaconf import DictConfig, OmegaConf
 
+from dab_detr.engine.description import own_parts
 from dab_detr.engine.training import Training
 from dab_detr.losses.classification import QualityFocalLoss
 from dab_detr.models import (
@@ -221,11 +222,10 @@ def test_learning_rate_drops_at_epoch_40():
 
 
 SHAPES, PHOTOGRAPHS = (sorted((CONFIGS / folder).glob("*.py")) for folder in ("shapes", "photographs"))
+EVERY = [*sorted(CONFIGS.glob("*.py")), *SHAPES, *PHOTOGRAPHS]
 
 
-@pytest.mark.parametrize(
-    "path", [*sorted(CONFIGS.glob("*.py")), *SHAPES, *PHOTOGRAPHS], ids=lambda path: f"{path.parent.name}/{path.stem}"
-)
+@pytest.mark.parametrize("path", EVERY, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_config_builds_trains_and_evaluates(path, tmp_path):
     """Two steps at small width, from the weights that the model starts with, then COCO's metrics."""
     steps = ("train.max_iter=2", "train.preview.num_images=0")
@@ -240,6 +240,20 @@ def test_every_config_builds_trains_and_evaluates(path, tmp_path):
         assert parameter.requires_grad == (name in before), name
     changed = sum(not torch.equal(p, before[name]) for name, p in model.named_parameters() if name in before)
     assert changed > 0.85 * len(before)  # what lies behind zeros has no gradient in the first step
+
+
+@pytest.mark.parametrize("path", EVERY, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_checkpoints_of_every_config_predict(path):
+    """A prediction may build all that it names."""
+    assert own_parts(LazyConfig.load(str(path))) == []
+
+
+def test_the_demo_is_the_dab_detr_of_the_shapes_with_another_start():
+    plain, demo = (LazyConfig.load(str(CONFIGS / f"{x}.py")) for x in ("shapes/dab_detr", "demo_shapes"))
+    assert demo.model.queries.from_boxes and not plain.model.queries.from_boxes
+    plain.model.queries.from_boxes = True
+    plain.train.update(output_dir="output/demo_shapes", max_iter=demo.train.max_iter)
+    assert demo == plain
 
 
 def trained_alike(base: Path, path: Path) -> list[DictConfig]:
@@ -265,7 +279,7 @@ def test_members_train_on_photographs_alike(path):
 @pytest.mark.parametrize("path", SHAPES, ids=lambda path: path.stem)
 def test_members_train_on_the_shapes_alike(path):
     """All but the model is the demo's, and of the model the size."""
-    demo, model = trained_alike(CONFIGS / "demo_shapes.py", path)
+    demo, model = trained_alike(CONFIGS / "shapes/dab_detr.py", path)
     backbone = OmegaConf.to_container(model.backbone)
     assert backbone.pop("out_features") in (["res3"], ["res3", "res4", "res5"])
     assert backbone == {key: x for key, x in demo.backbone.items() if key != "out_features"}

@@ -128,14 +128,15 @@ def test_a_result_of_another_command_does_not_count(tmp_path):
     known = [{"command": short.command}]
     assert short.is_known(known) and elsewhere.is_known(known)
     assert not long.is_known(known) and not short.is_known([])
+    assert short.is_known([{"command": short.command.replace("shapes/dab_detr", "demo_shapes")}]), "its name of before"
     assert not short.is_known(known, "aaa") and short.is_known([known[0] | {"backbone": "aaa"}], "aaa")
 
 
 def test_results_of_another_backbone_than_the_kept_one_are_run_again(tmp_path, monkeypatch, capsys):
     """A preset whose backbone is no trained one has no kept file."""
     docs = tmp_path / "docs" / "study"
-    write_weights(docs / "backbone_demo_shapes.pth", {"backbone.x": torch.ones(2)})
-    kept, others = fingerprint(docs / "backbone_demo_shapes.pth"), []
+    write_weights(docs / "backbone_dab_detr.pth", {"backbone.x": torch.ones(2)})
+    kept, others = fingerprint(docs / "backbone_dab_detr.pth"), []
     for row, backbone in (("dab_detr", kept), ("points", "bbb")):
         (run, *_) = planned([ROWS[row]], PRESETS["cpu"], tmp_path / "runs" / "cpu")
         others.append(result(row, 0) | {"command": run.command, "backbone": backbone})
@@ -177,6 +178,12 @@ def test_an_unknown_row_is_named(capsys):
     with pytest.raises(SystemExit) as stopped:
         study.main(["dab_detrr"])
     assert stopped.value.code == 2 and "dab_detrr" in capsys.readouterr().err
+
+
+def test_attention_is_not_measured_on_photographs(tmp_path):
+    """A run on photographs registers its data in its own process."""
+    measured = {name: planned([ROWS["dab_detr"]], PRESETS[name], tmp_path)[0].measures_attention for name in PRESETS}
+    assert measured == {"probe": True, "cpu": True, "gpu": True, "photographs": False, "coco": False}
 
 
 def test_photographs_need_a_folder_and_a_command_names_only_its_last_part(tmp_path, capsys):

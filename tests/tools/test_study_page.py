@@ -136,8 +136,8 @@ def test_the_page_has_a_section_on_photographs(tmp_path):
 
 def test_the_page_says_what_trainings_start_from(tmp_path):
     texts = {name: build([result("dab_detr", 0)], tmp_path / name, name) for name in ("cpu", "gpu")}
-    assert "backbone of `configs/demo_shapes.py`" in texts["cpu"] and "backbone of" not in texts["gpu"]
-    assert "kept in `docs/study/backbone_demo_shapes.pth`" in texts["cpu"]
+    assert "backbone of `configs/shapes/dab_detr.py`" in texts["cpu"] and "backbone of" not in texts["gpu"]
+    assert "kept in `docs/study/backbone_dab_detr.pth`" in texts["cpu"]
 
 
 def test_runs_are_compared_with_those_of_the_same_backbone(tmp_path):

@@ -29,7 +29,7 @@ def boxes_of(weights: Path) -> torch.Tensor:
 
 @pytest.mark.parametrize("start, side", [("tiny", 0.02), ("huge", 0.98)])
 def test_anchors_start_with_one_size(start, side, tmp_path):
-    cfg = load(ROOT / "configs/demo_shapes.py")
+    cfg = load(ROOT / "configs/shapes/dab_detr.py")
     paths = [tmp_path / name for name in "abc"]
     for path, seed in zip(paths, (0, 0, 1), strict=True):
         write_start(start, path, cfg, seed=seed)
@@ -45,7 +45,7 @@ def test_anchors_start_as_the_clusters_of_the_data(tmp_path, catalogs):
     boxes = [{"bbox": [x, y, 20, 10], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0, "iscrowd": 0} for x, y in places]
     boxes += [{**boxes[0], "bbox": [0, 0, 40, 50], "iscrowd": 1}] * 20
     DatasetCatalog.register("two places", lambda: [{"width": 40, "height": 50, "annotations": boxes}])
-    cfg = load(ROOT / "configs/demo_shapes.py", ["model.queries.num_queries=2"])
+    cfg = load(ROOT / "configs/shapes/dab_detr.py", ["model.queries.num_queries=2"])
     cfg.dataset.train = {"name": "two places", "annotations": None, "images": None}
     write_start("clusters", tmp_path / "start.pth", cfg, seed=0)
     found = sorted(boxes_of(tmp_path / "start.pth").tolist())

@@ -20,6 +20,7 @@ from ..report import write_report
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
 from ..visualization.text import drawing
+from .anchors import start_anchors
 from .best import BestCheckpoint
 from .checkpoints import PeriodicCheckpointer
 from .compilation import compile_parts
@@ -103,7 +104,7 @@ class Training:
     ):
         self.cfg, self.model, self.average, self.results = cfg, model, average, {}
         settings = cfg.train
-        dataset = registered(cfg.dataset.train) if "dataset" in cfg else None
+        self.dataset = registered(cfg.dataset.train) if "dataset" in cfg else None
         if optimizer is None:
             cfg.optimizer.params.model = model
             optimizer = instantiate(cfg.optimizer)
@@ -125,13 +126,15 @@ class Training:
             settings.output_dir,
             class_names=class_names(cfg, "train"),
             partial=settings.init_partially,
-            description=describer(model, config=lambda: plain_lazy(cfg), dataset=dataset, results=lambda: self.results),
+            description=describer(
+                model, config=lambda: plain_lazy(cfg), dataset=self.dataset, results=lambda: self.results
+            ),
             trainer=self.loop,
             **checkpointables(average),
         )
         self.loop.register_hooks([reproducibility(loader), *self.hooks()])
-        if dataset:
-            self.loop.register_hooks([watchdog(loader, dataset)])
+        if self.dataset:
+            self.loop.register_hooks([watchdog(loader, self.dataset)])
 
     def run(self, *, resume: bool = False) -> dict:
         """Train from `train.init_checkpoint`, or with `resume` from the last checkpoint in `train.output_dir` if any.
@@ -154,6 +157,7 @@ class Training:
             return done
         if self.checkpointer.has_checkpoint():
             raise earlier_run(self.cfg.train.output_dir)
+        start_anchors(self.model, self.dataset)
         try:
             self.checkpointer.load(self.cfg.train.init_checkpoint, checkpointables=[])
         except CheckpointError as error:

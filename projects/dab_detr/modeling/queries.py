@@ -20,6 +20,7 @@ class AnchorBoxQueries(Part, nn.Module):
     anchor_dim: 4 for boxes cxcywh, 2 for points.
     uniform_xy: the centers start evenly spread over the image; otherwise anchor logits are drawn from N(0, 1).
     fixed_xy: the centers start evenly spread and stay there. They are a buffer then: no gradient, no weight decay.
+    from_boxes: a training from scratch calls `start_from` with boxes that are typical of its data.
     """
 
     gives = (ANCHORS,)
@@ -34,12 +35,13 @@ class AnchorBoxQueries(Part, nn.Module):
         num_patterns: int = 0,
         uniform_xy: bool = False,
         fixed_xy: bool = False,
+        from_boxes: bool = False,
     ):
         super().__init__()
         if anchor_dim not in (2, 4):
             raise ValueError(f"anchor_dim must be 2 (points) or 4 (boxes), got {anchor_dim}")
         self.num_queries, self.dim, self.num_patterns = num_queries, dim, num_patterns
-        self.anchor_dim = anchor_dim
+        self.anchor_dim, self.from_boxes = anchor_dim, from_boxes
         centre = torch.randn(num_queries, 2)
         if uniform_xy or fixed_xy:
             # Parameters are sent to other processes, buffers are not: all must draw the same fixed centers.
@@ -57,6 +59,19 @@ class AnchorBoxQueries(Part, nn.Module):
             self.register_buffer("content", torch.zeros(num_queries, dim), persistent=False)
         if num_patterns:
             self.patterns = nn.Parameter(torch.randn(num_patterns, dim))
+
+    @torch.no_grad()
+    def start_from(self, boxes: Tensor) -> None:
+        """Start the first N anchors from boxes (N, 4), normalized cxcywh. The other anchors keep their start.
+
+        Raises ValueError for more boxes than queries.
+        """
+        if len(boxes) > self.num_queries:
+            raise ValueError(f"{len(boxes)} boxes are more than the {self.num_queries} queries that could start there")
+        logits = inverse_sigmoid(boxes.to(self.centre), eps=1e-3)
+        self.centre[: len(boxes)] = logits[:, :2]
+        if self.anchor_dim == 4:
+            self.size[: len(boxes)] = logits[:, 2:]
 
     def forward(self, memory: Memory) -> Queries:
         """num_queries queries for each image, or num_patterns * num_queries."""

@@ -58,7 +58,9 @@ def multi_scale_node(
 
 def anchor_queries_node(**options) -> DictConfig:
     """300 anchor boxes. Options: learned_content, num_patterns and fixed_xy of the queries."""
-    return L(AnchorBoxQueries)(num_queries=300, dim="${..neck.dim}", anchor_dim=4, uniform_xy=False, **options)
+    return L(AnchorBoxQueries)(
+        num_queries=300, dim="${..neck.dim}", anchor_dim=4, uniform_xy=False, from_boxes=False, **options
+    )
 
 
 def encoder_node(build, *, hidden: int, dropout: float, activation: type[nn.Module] = nn.ReLU, **options) -> DictConfig:
