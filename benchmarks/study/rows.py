@@ -78,7 +78,7 @@ MEMBERS = [
         source="Table 2 of DAB-DETR",
     ),
     member("anchor_detr", "Anchor DETR", core=True, claim=-1, source="Table 2 of DAB-DETR"),
-    member("deformable_detr", "Deformable DETR"),
+    member("deformable_detr", "Deformable DETR", core=True),
     member("detr", "DETR, four times the steps", name="detr_long", steps=4.0, core=True),
 ]
 SWEEP = [
@@ -137,6 +137,7 @@ ADDITIONS = [
         "with denoising",
         photographs="photographs/dn_dab_detr",
         question=ADDITION,
+        core=True,
         claim=1,
         source="Table 1 of DN-DETR",
     ),
@@ -145,10 +146,11 @@ ADDITIONS = [
         "with deformable attention",
         photographs="photographs/dab_deformable_detr",
         question=ADDITION,
+        core=True,
         claim=1,
         source="Table 2 of DN-DETR",
     ),
-    member("dn_dab_deformable_detr", "with both", question=ADDITION, claim=1, source="Table 2 of DN-DETR"),
+    member("dn_dab_deformable_detr", "with both", question=ADDITION, core=True, claim=1, source="Table 2 of DN-DETR"),
     Row("two_stage", "in two stages", ADDITION, "shapes/dab_detr_two_stage", ""),
     *(
         ablation(
@@ -166,7 +168,7 @@ ADDITIONS = [
         )
     ),
     Row("efficient_detr", "Efficient DETR", ADDITION, "shapes/efficient_detr", "efficient_detr_r50_36ep"),
-    Row("dino", "DINO", ADDITION, "shapes/dino", "dino_r50_4scale_12ep", claim=1, source="Table 1 of DINO"),
+    Row("dino", "DINO", ADDITION, "shapes/dino", "dino_r50_4scale_12ep", core=True, claim=1, source="Table 1 of DINO"),
     Row(
         "co_dino",
         "Co-DINO",
