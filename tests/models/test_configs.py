@@ -252,7 +252,7 @@ def test_the_demo_is_the_dab_detr_of_the_shapes_with_another_start():
     plain, demo = (LazyConfig.load(str(CONFIGS / f"{x}.py")) for x in ("shapes/dab_detr", "demo_shapes"))
     assert demo.model.queries.from_boxes and not plain.model.queries.from_boxes
     plain.model.queries.from_boxes = True
-    plain.train.update(output_dir="output/demo_shapes", max_iter=demo.train.max_iter)
+    plain.train.output_dir = "output/demo_shapes"
     assert demo == plain
 
 
