@@ -42,8 +42,8 @@ def test_rows_of_one_question_are_compared_with_one_row():
 
 
 def test_core_rows_have_more_seeds_and_all_first_seeds_come_first(tmp_path):
-    runs = planned([ROWS["dab_detr"], ROWS["points"], ROWS["dino"]], Preset(seeds=1, core_seeds=3), tmp_path)
-    names = ["dab_detr", "points", "dino", "dab_detr", "points", "dab_detr", "points"]
+    runs = planned([ROWS["dab_detr"], ROWS["points"], ROWS["two_stage"]], Preset(seeds=1, core_seeds=3), tmp_path)
+    names = ["dab_detr", "points", "two_stage", "dab_detr", "points", "dab_detr", "points"]
     assert [run.row.name for run in runs] == names
     assert [run.seed for run in runs] == [0, 0, 0, 1, 1, 2, 2]
 

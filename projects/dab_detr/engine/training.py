@@ -20,7 +20,7 @@ from ..report import write_report
 from ..visualization.curves import CurvesHook
 from ..visualization.preview import PreviewHook
 from ..visualization.text import drawing
-from .anchors import start_anchors
+from .anchor_start import start_anchors
 from .best import BestCheckpoint
 from .checkpoints import PeriodicCheckpointer
 from .compilation import compile_parts

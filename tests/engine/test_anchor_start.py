@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 
-from dab_detr.engine.anchors import start_anchors
+from dab_detr.engine.anchor_start import start_anchors
 from dab_detr.engine.training import Training, run
 from tiny import LAZY, arguments, configured, lazy_opts
 
