@@ -7,7 +7,7 @@ from .attention import PICTURES, QUERIES
 from .comparison import COLUMNS, by_row, compared, comparison, in_short, line, rule, trainings
 from .figures import Runs, averaged, draw_attention, draw_curves, draw_differences
 from .photographs import on_photographs
-from .rows import ABLATION, ADDITION, BASE, CONVERGENCE, PRESETS, ROWS, START, WHY
+from .rows import ABLATION, ADDITION, BASE, CONVERGENCE, PRESETS, ROWS, START, WHY, Preset
 from .running import kept_backbone
 from .statistics import Curve, Pair, final, paired, spread, steps_until
 
@@ -48,7 +48,7 @@ def build(results: Sequence[Mapping], folder: Path, preset: str, photographs: Se
         draw_attention(looks, folder / "attention.svg")
     if photographs:
         parts.append(on_photographs(photographs))
-    parts += [missing(runs), AGAIN]
+    parts += [missing(runs, PRESETS[preset]), AGAIN]
     return "\n\n".join(parts) + "\n"
 
 
@@ -155,11 +155,15 @@ def attention(looks: Mapping[str, Sequence[Curve]], picture: str) -> str:
     )
 
 
-def missing(runs: Runs) -> str:
-    """The rows that were not run, and those that were run without the row that they are compared with."""
-    names = [f"`{name}`" for name in ROWS if name not in runs]
+def missing(runs: Runs, preset: Preset) -> str:
+    """The rows that were not run, that lack seeds, and that lack the row that they are compared with."""
+    usable = [row for row in ROWS.values() if getattr(row, preset.configs)]
+    names = [f"`{row.name}`" for row in usable if row.name not in runs]
     text = f"Not run: {', '.join(names)}." if names else "All rows were run."
+    seeds = {row.name: (len({seed for _, seed in runs.get(row.name, ())}), preset.seeds_of(row)) for row in usable}
+    if few := [f"`{name}` ({done} of {planned})" for name, (done, planned) in seeds.items() if 0 < done < planned]:
+        text += f" Seeds are missing: {', '.join(few)}."
     alone = [f"`{name}` (without `{ROWS[name].base}`)" for name in runs if ROWS[name].base not in runs]
     if alone:
         text += f" Run, but not compared: {', '.join(alone)}."
-    return f"## Rows that were not run\n\n{text}"
+    return f"## What was not run\n\n{text}"

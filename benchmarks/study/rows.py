@@ -187,8 +187,15 @@ STARTS = [
         for start, label in (
             ("tiny", f"all anchors start with sides of {TINY}"),
             ("huge", f"all anchors start with sides of {HUGE}"),
-            ("clusters", "anchors start as the k-means of the training data's boxes"),
         )
+    ),
+    ablation(
+        "start_clusters",
+        "anchors start as the k-means of the training data's boxes",
+        "model.queries.from_boxes=True",
+        question=START,
+        core=True,
+        photographs="photographs/dab_detr",
     ),
 ]
 ROWS = {row.name: row for row in [*MEMBERS, *SWEEP, *ABLATIONS, *REASONS, *ADDITIONS, *STARTS]}
@@ -214,6 +221,10 @@ class Preset:
     core_seeds: int = 3
     overrides: tuple[str, ...] = ()
     backbone: str = ""
+
+    def seeds_of(self, row: Row) -> int:
+        """The number of seeds that a row is run with."""
+        return self.core_seeds if row.core else self.seeds
 
 
 ON_CPU = ("train.device=cpu",)

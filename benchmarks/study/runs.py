@@ -125,5 +125,5 @@ def planned(rows: Sequence[Row], preset: Preset, output: Path) -> list[Run]:
         Run(row, preset, seed, output / row.name / f"seed{seed}")
         for seed in range(most)
         for row in usable
-        if seed < (preset.core_seeds if row.core else preset.seeds)
+        if seed < preset.seeds_of(row)
     ]

@@ -5,15 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog
 from omegaconf import DictConfig
 from torch import Tensor
 
 from dab_detr.checkpoint.integrity import checksum
 from dab_detr.checkpoint.reading import read
 from dab_detr.checkpoint.writing import atomic_write
-from dab_detr.data.typical import normalized_boxes, typical_boxes
-from dab_detr.engine.setup import registered
 from dab_detr.modeling.boxes import inverse_sigmoid
 
 TINY, HUGE = 0.02, 0.98  # sides, as shares of the image
@@ -29,13 +26,7 @@ def anchors_of_size(side: float) -> Callable[[DictConfig, np.random.Generator], 
     return start
 
 
-def clusters(cfg: DictConfig, random: np.random.Generator) -> np.ndarray:
-    """The k-means of the training data's boxes (N, 4), normalized cxcywh."""
-    boxes = normalized_boxes(DatasetCatalog.get(registered(cfg.dataset.train)))
-    return typical_boxes(boxes, cfg.model.queries.num_queries, random)
-
-
-STARTS = {"tiny": anchors_of_size(TINY), "huge": anchors_of_size(HUGE), "clusters": clusters}
+STARTS = {"tiny": anchors_of_size(TINY), "huge": anchors_of_size(HUGE)}
 
 
 def write_start(

@@ -193,9 +193,9 @@ def test_photographs_need_a_folder_and_a_command_names_only_its_last_part(tmp_pa
         assert "--preset photographs needs --data FOLDER" in capsys.readouterr().err
     args = study.parse(["--preset", "photographs", "--data", str(tmp_path / "my, cells")])
     runs = planned(list(ROWS.values()), study.chosen(args), tmp_path / "out" / "photographs")
-    names = ["dab_detr", "conditional_detr", "dn_dab_detr", "dab_deformable_detr"]
+    names = ["dab_detr", "conditional_detr", "dn_dab_detr", "dab_deformable_detr", "start_clusters"]
     assert [run.row.name for run in runs] == names * 3
-    for run in runs[:4]:
+    for run in runs[:5]:
         cfg = load(ROOT / run.config, run.arguments()[2:])
         assert cfg.model.backbone.name == LITE0 and cfg.dataset.root == str(tmp_path / "my, cells")
         assert str(tmp_path) not in run.command and "'dataset.root=my, cells'" in run.command

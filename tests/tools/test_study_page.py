@@ -84,6 +84,7 @@ def test_the_page_has_the_same_bytes_twice_and_names_what_was_not_run(tmp_path):
     )
     assert "Conditional DETR did not reach 20.0 AP in 1 of 1 runs: there it needs over 2.0 times" in pages[0]
     assert "`dino`" in pages[0].partition("Not run: ")[2] and "not compared" not in pages[0]
+    assert "Seeds are missing: `conditional_detr` (1 of 3).\n" in pages[0], "other rows have all or are not core rows"
     lonely = build([result("dab_detr", 0), result("detr_sine", 0)], tmp_path / "c" / "study", "cpu")
     assert "Run, but not compared: `detr_sine` (without `detr`)." in lonely
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from detectron2.data import DatasetCatalog
-from detectron2.structures import BoxMode
 
 from benchmarks.study import running
 from benchmarks.study.lite0 import LITE0, backbone_weights, renamed
@@ -37,19 +35,6 @@ def test_anchors_start_with_one_size(start, side, tmp_path):
     assert first.shape == (20, 4) and torch.allclose(first[:, 2:], torch.tensor(side))
     assert first.equal(again) and not first.equal(other)
     assert first[:, :2].min() < 0.3 and first[:, :2].max() > 0.7
-
-
-def test_anchors_start_as_the_clusters_of_the_data(tmp_path, catalogs):
-    """Objects of 20 x 10 pixels in pictures of 40 x 50, at two places."""
-    places = [(0, 0), (20, 40)] * 20
-    boxes = [{"bbox": [x, y, 20, 10], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0, "iscrowd": 0} for x, y in places]
-    boxes += [{**boxes[0], "bbox": [0, 0, 40, 50], "iscrowd": 1}] * 20
-    DatasetCatalog.register("two places", lambda: [{"width": 40, "height": 50, "annotations": boxes}])
-    cfg = load(ROOT / "configs/shapes/dab_detr.py", ["model.queries.num_queries=2"])
-    cfg.dataset.train = {"name": "two places", "annotations": None, "images": None}
-    write_start("clusters", tmp_path / "start.pth", cfg, seed=0)
-    found = sorted(boxes_of(tmp_path / "start.pth").tolist())
-    assert found == [pytest.approx([0.25, 0.1, 0.5, 0.2]), pytest.approx([0.75, 0.9, 0.5, 0.2])]
 
 
 def test_a_run_starts_from_the_queries_of_another(tmp_path, monkeypatch):
