@@ -66,7 +66,7 @@ class Run:
     def measures_attention(self) -> bool:
         """Whether it keeps the checkpoint of every evaluation for `over_training`.
 
-        A dataset of photographs is known only to the process of a training, so there it does not.
+        It does not for photographs, because only the process of a training knows that dataset.
         """
         return self.row.attention and self.preset.steps is not None and self.preset.configs != "photographs"
 

@@ -1,4 +1,4 @@
-"""A small DAB-DETR from scratch on generated shapes, as the paper starts it: centers spread evenly, random sizes."""
+"""A small DAB-DETR from scratch on generated shapes, as the paper starts it: centers drawn uniformly, random sizes."""
 
 from detectron2.config import LazyCall as L
 from detectron2.data.transforms import RandomFlip

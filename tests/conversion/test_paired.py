@@ -81,7 +81,7 @@ def test_a_file_of_voc_is_read_whatever_it_begins_with(tmp_path, change, damaged
     text = text.replace("annotation>", f"{change('annotation')}>")
     (root / "a.xml").write_text(f"<!-- <b> {'x' * 5000} -->{text}")
     if damaged:
-        with pytest.raises(DamagedDataset, match=r"a\.xml: is not of Pascal VOC: its root is <Annotation>"):
+        with pytest.raises(DamagedDataset, match=r"a\.xml: is not a Pascal VOC file: its root is <Annotation>"):
             converted(root, tmp_path / "o")
     else:
         assert boxes(converted(root, tmp_path / "o")[0]) == [BOX, BOX]

@@ -60,8 +60,8 @@ def test_a_config_without_a_key_has_the_default_of_transformers(config):
         ({"model_type": "detr"}, "model_type 'detr'; only dab-detr"),
         ({"normalize_before": True}, "normalize_before"),
         ({"activation_function": "swish"}, "activation_function 'swish', not one of prelu, relu, gelu"),
-        ({"backbone": "convnext_tiny"}, "convnext_tiny, which is no ResNet of timm"),
-        ({"backbone_config": {"model_type": "resnet"}}, "the backbone resnet .*no ResNet of timm"),
+        ({"backbone": "convnext_tiny"}, "convnext_tiny, which is not a ResNet of timm"),
+        ({"backbone_config": {"model_type": "resnet"}}, "the backbone resnet .*not a ResNet of timm"),
     ],
 )
 def test_a_model_that_cannot_be_built_is_refused(wrong, message):

@@ -39,7 +39,9 @@ def check_expansion(size: int, path: str | Path) -> None:
     """Raise ValueError if contents of `size` bytes cannot come from the file at `path`."""
     have = Path(path).stat().st_size
     if size > MOST_EXPANDED * max(have, 4096):
-        raise ValueError(f"it asks for {size / 2**20:.0f} MiB of memory and has {have / 2**20:.3g} MiB")
+        raise ValueError(
+            f"its contents would take {size / 2**20:.0f} MiB of memory, but the file has only {have / 2**20:.3g} MiB"
+        )
 
 
 def checksum(state: Mapping[str, Tensor]) -> str:

@@ -221,7 +221,7 @@ def tensor(key: str, value: Tensor | np.ndarray, path: str | Path) -> Tensor:
             f"{path} has a tensor that cannot be a weight (it is sparse, meta, quantized, nested or complex): {key}"
         )
     if found.numel() * found.element_size() > found.untyped_storage().nbytes():
-        raise ValueError(f"{path} has a tensor of {tuple(found.shape)} that is fewer numbers, repeated: {key}")
+        raise ValueError(f"{path} stores fewer numbers than the shape {tuple(found.shape)} of this tensor needs: {key}")
     return found
 
 

@@ -52,7 +52,7 @@ BOX_HEADS = ("bbox_predictor", "model.decoder.bbox_embed")  # names of the one b
 
 
 def dab_detr_table(box_head: str = BOX_HEADS[0], parts: Sequence[str] = PARTS) -> RenameTable:
-    """DAB-DETR with anchor boxes. box_head: the name that is written; both are read. parts: of a decoder layer."""
+    """DAB-DETR with anchor boxes. box_head: its name in written files (both are read). parts: those of a layer."""
     return RenameTable(
         [
             *torchvision_resnet("model.backbone.conv_encoder.model._backbone.", "backbone."),

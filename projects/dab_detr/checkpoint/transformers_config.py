@@ -220,7 +220,7 @@ def backbone_of(config: Mapping) -> tuple[int, bool]:
     found = re.fullmatch(r"resnet(18|34|50|101|152)(\..*)?", str(name))
     if not found or nested.get("model_type", "timm_backbone") != "timm_backbone":
         raise ValueError(
-            f"config.json has the backbone {nested.get('model_type', '')} {name}, which is no ResNet of timm"
+            f"config.json has the backbone {nested.get('model_type', '')} {name}, which is not a ResNet of timm"
         )
     return int(found[1]), bool(config.get("dilation") or nested.get("output_stride") == 16)
 

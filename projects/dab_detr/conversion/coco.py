@@ -78,10 +78,10 @@ class CocoLayout(Layout):
 
 
 def find_pictures(contents: Iterable[CocoFile], index: PathIndex, ledger: Ledger) -> Paths:
-    """Find the pictures that the images of all files mean. Names that may mean several are damage and not in it.
+    """Find the picture for each file name in all annotation files. A name that fits several is damage and left out.
 
-    Among names from another machine, the one that shares most folders with a picture means it. A relative name whose
-    folders differ means nothing if other names of its file are found as they are.
+    If several names from another machine fit one picture, the name that shares the most folders with its path gets it.
+    A relative name with other folders gets none if other names in its file are found as written.
     """
     found: dict[tuple[Path, str], Path | None] = {}
     reach: dict[tuple[Path, str], float] = {}

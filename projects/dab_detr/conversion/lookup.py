@@ -149,7 +149,7 @@ def located_exactly(text: str, bases: Sequence[Path]) -> Path | None:
 
 
 def may_drop(text: str, dropped: Sequence[str], rest: Sequence[str], base: Path, *, moved: bool) -> bool:
-    """Whether the beginning of a path may be missing here, so that its rest is what it means.
+    """Whether the first folders of a path may be ignored, so that the rest of it is looked up.
 
     The name of a split must stay: test/images is not images. A relative path may only lose the folder that it starts
     from, or what is before a split.
@@ -165,8 +165,8 @@ def may_drop(text: str, dropped: Sequence[str], rest: Sequence[str], base: Path,
 def locate_all(lines: Iterable[str], bases: Sequence[Path]) -> list[tuple[str, Path | None, bool]]:
     """Find the files that the lines of a list mean; see locate.
 
-    If some lines are found exactly, the list belongs to this place: relative paths keep all their folders, and no other
-    line means one of these files.
+    If some lines are found exactly, the list was written for this folder. Relative paths must then match with all their
+    folders, and no other line may lead to a file that was found exactly.
     """
     lines = [line.strip() for line in lines if line.strip()]
     exact = {line: path for line in lines if "\0" not in line and (path := located_exactly(line, bases))}

@@ -87,7 +87,7 @@ def parse_xml(path: Path) -> ElementTree.Element:
     except (ElementTree.ParseError, RecursionError) as error:
         raise Damage(path, "", f"is not XML ({error})") from error
     if root.tag != "annotation":
-        raise Damage(path, "", f"is not of Pascal VOC: its root is <{root.tag}> and not <annotation>")
+        raise Damage(path, "", f"is not a Pascal VOC file: its root is <{root.tag}> and not <annotation>")
     return root
 
 

@@ -10,9 +10,8 @@ SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "$RECYCLE.BIN"}
 def files_below(folder: str | os.PathLike) -> Iterator[Path]:
     """The paths of all files in a folder and in those below it, also behind links to folders.
 
-    Hidden files and folders, those of operating systems, and what is no file, such as a pipe, are left out. A link that
-    leads nowhere is listed, so that its reader names it. A link to a folder that was entered on the way to it is not
-    followed.
+    Leaves out hidden files and folders, those of operating systems, and whatever is not a regular file, such as a pipe.
+    Lists a broken link, so that whoever reads it reports it. Does not follow a link back to a folder above it.
 
     Raises OSError for a folder that cannot be read.
     """

@@ -25,7 +25,7 @@ def normalized_boxes(records: Iterable[dict]) -> np.ndarray:
 def typical_boxes(boxes: np.ndarray, number: int, random: np.random.Generator) -> np.ndarray:
     """The k-means (number, 4) of boxes (N, 4); all distinct boxes if these are not more than `number`.
 
-    Of more than `MOST` boxes, it uses that many, chosen at random.
+    If there are more than `MOST` boxes, it uses a random sample of `MOST`.
     """
     distinct = np.unique(boxes, axis=0)
     if len(distinct) <= number:

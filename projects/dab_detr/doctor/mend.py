@@ -132,7 +132,7 @@ def mend_format(content: Content, done: Counter) -> None:
 
 
 def turn_boxes(content: Content, looks: dict[int | str, Look], done: Counter) -> None:
-    """Turn boxes and sizes of images that EXIF data turn, and that were annotated without."""
+    """Turn boxes and sizes of images that EXIF data turn but that were annotated as stored."""
     for x in content.objects:
         look = looks.get(x["image_id"]) if is_id(x.get("image_id")) else None
         if look and is_box(x.get("bbox")):

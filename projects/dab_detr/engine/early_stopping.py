@@ -10,9 +10,10 @@ class EarlyStopping(HookBase):
     """End the training when a metric has not improved in `patience` consecutive evaluations.
 
     metric: as it is called in metrics.json, e.g. "bbox/AP". mode: whether "max" or "min" is best.
-    min_delta: what the metric has to improve by for an evaluation to count as better.
+    min_delta: the least improvement that counts.
 
-    Its place is behind the hook that evaluates, in all processes: only the main one has values, but all have the state.
+    The hook must come after the one that evaluates, in all processes: only the main process has values, but all of
+    them keep the state.
     """
 
     def __init__(self, stopping: Stopping, *, patience: int, metric: str, mode: str = "max", min_delta: float = 0.0):

@@ -25,8 +25,8 @@ def parameter_groups(model: nn.Module, *, lr: float, lr_factors: Mapping[str, fl
             groups.setdefault(factor, []).append(parameter)
     if unused:
         raise ValueError(
-            f"optimizer.params.lr_factors names {sorted(unused)}, which is no part of the model: "
-            f"it has {[name for name, _ in model.named_children()]}"
+            f"optimizer.params.lr_factors names {sorted(unused)}, but the model has no such part: "
+            f"its parts are {[name for name, _ in model.named_children()]}"
         )
     return [{"params": parameters, "lr": lr * factor} for factor, parameters in groups.items() if parameters]
 

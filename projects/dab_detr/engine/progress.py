@@ -69,7 +69,7 @@ class Progress:
             show(f"{count}; {text}" if text else count)
 
     def remaining(self) -> str | None:
-        """The time until the end, at the pace since the first step, which is slower than the others; None before."""
+        """The time left, at the pace of all steps except the slow first one; None until a second step is done."""
         if self.done == self.warm:
             return None
         pace = (time.monotonic() - self.began) / (self.done - self.warm)

@@ -99,7 +99,8 @@ def set_up(cfg: DictConfig, args: argparse.Namespace) -> None:
 def registered(split: DictConfig) -> str | None:
     """The name in Detectron2's catalogs of `dataset.train` or `dataset.val`; None if the split names no dataset.
 
-    Its files win over its name. The name may be a node, of a function that registers the dataset and returns it.
+    If the split has files, its name is ignored. The name may also be a node that registers a dataset and returns its
+    name.
     """
     default = None if split.annotations else instantiate(split.name)
     if default is None and not split.annotations and not split.images:
@@ -155,10 +156,11 @@ def num_classes_for(
 ) -> int:
     """The number of classes of registered datasets, checked before time is spent.
 
-    `configured` is what the config says under `key`. It has to agree with the data where the user has set it, which
-    is so if `is_set` or if it is not the number that the published models have. `queries` is that node of the model.
+    configured: the number under `key` in the config. It must agree with the data if the user has set it, which is so if
+        `is_set`, or if it differs from the number of COCO's classes.
+    queries: the node `model.queries`.
 
-    Raises ValueError where it does not agree, and for data that cannot be used.
+    Raises ValueError if the number does not agree, and for data that cannot be used.
     """
     for name in (train, *val):
         check_annotations_exist(name)

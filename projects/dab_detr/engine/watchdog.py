@@ -15,8 +15,8 @@ MESSAGES = {
     "collapsed": (
         "All queries of an image give nearly the same {what} ({name} is {value:.2g}, in a healthy training over "
         "{limit:g}): they have collapsed into one. Most likely the learning rate is too high for the batch (lower "
-        "optimizer.lr, or enlarge the batch by train.accumulate), or weights were loaded that do not fit. They seldom "
-        "recover."
+        "optimizer.lr, or raise dataloader.train.total_batch_size, with train.accumulate if memory is short), or "
+        "weights were loaded that do not fit. They seldom recover."
     ),
     "churn": (
         "The last two decoder layers find {value:.0f} % of the objects with different queries (a healthy training has "

@@ -39,7 +39,7 @@ def coco_evaluator(
     max_detections: how many detections of an image count, the best first.
     area_sides: roots of the areas, in pixels, at which small objects end and large ones begin (APs, APm, APl).
     score_threshold: the least score of the detections in the confusion matrix.
-    weights: whose results the tables in the log are, if not those of the model itself.
+    weights: a name for the evaluated weights, which the log puts before each table; "" for those of the model itself.
 
     Raises ValueError for limits and areas that nothing can be evaluated with.
     """

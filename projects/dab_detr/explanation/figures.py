@@ -99,9 +99,9 @@ def points_by_layer(explanation: Explanation, detection: int) -> Figure:
 def side_by_side(explanations: Mapping[str, Explanation], heads: int = 3) -> Figure:
     """The attention of several detectors to the same object of one picture, in their last layers.
 
-    Each column is a detector, by its name: the mean of all heads above, single heads below. The detector's map of the
-    positions is drawn, or its full attention if it has none of the positions. The object is the first detector's best
-    detection. The others show the detection that overlaps most with it.
+    Each column is one detector under its name: the mean of all heads on top, single heads below. It shows the attention
+    by position, or the full attention if the detector has no separate map for positions. The object is the first
+    detector's best detection. The others show the detection that overlaps most with it.
 
     Raises ValueError for a detector without detections and for deformable attention, which has no maps.
     """

@@ -96,7 +96,7 @@ class Lines:
                 except (ValueError, RecursionError) as error:
                     raise ValueError(f"{self.path}, line {number} is not JSON: {error}") from error
                 if not isinstance(record, dict) or not {"categories", "objects"} & set(record):
-                    raise ValueError(f"{self.path}, line {number} is not of a prediction")
+                    raise ValueError(f"{self.path}, line {number} was not written by tools/predict.py")
                 yield record
 
     def cut(self) -> None:

@@ -142,8 +142,8 @@ class Predictor:
     ) -> "Predictor":
         """Build a predictor from a config of yours, a file or loaded, and any weights that train_net.py takes.
 
-        class_names: of the model's classes, by which they are found in the weights; by default those of the dataset
-            that the config evaluates on, where that is here and has as many.
+        class_names: the names of the model's classes, used to find their rows in the weights. By default they are those
+            of the config's validation dataset, if it is on this machine and has as many classes as the model.
 
         Raises ValueError for weights that do not fill the model.
         """

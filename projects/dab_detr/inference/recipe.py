@@ -157,7 +157,7 @@ def build_stored(
             check_size(recipe, weights)
         model, augmentations = recipe.build()
         if not hasattr(model, "num_classes"):
-            raise ValueError(f"model is of {type(model).__name__}, which is no detector")
+            raise ValueError(f"model is a {type(model).__name__}, which is not a detector")
         return model, augmentations
     except Exception as error:  # an edited or damaged config can raise anything
         cause = cause_of(error)

@@ -31,7 +31,7 @@ class MaskedGroupNorm(nn.GroupNorm):
     """Group norm that may leave the padding of a batch out of its statistics."""
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Maps (B, C, h, w). With the padding (B, h, w), True where padded, as if each image were alone; 0 there."""
+        """Normalize maps (B, C, h, w). Cells of `padding` (B, h, w), True where padded, do not count and become 0."""
         if padding is None:
             return super().forward(x)
         padding = padding[:, None, None]

@@ -18,8 +18,8 @@ class AnchorBoxQueries(Part, nn.Module):
     num_patterns: 0, or the number of learned vectors that are added to the content of every anchor (the models with
         "3 patterns"). The decoder then has num_patterns * num_queries queries, pattern by pattern.
     anchor_dim: 4 for boxes cxcywh, 2 for points.
-    uniform_xy: the centers start evenly spread over the image; otherwise anchor logits are drawn from N(0, 1).
-    fixed_xy: the centers start evenly spread and stay there. They are a buffer then: no gradient, no weight decay.
+    uniform_xy: the centers start uniformly distributed over the image; otherwise anchor logits are drawn from N(0, 1).
+    fixed_xy: the centers start like that and stay there. They are a buffer then: no gradient, no weight decay.
     from_boxes: a training from scratch calls `start_from` with boxes that are typical of its data.
     """
 

@@ -35,8 +35,9 @@ class Selection(Part):
     def __call__(self, logits: Tensor, boxes: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (B, Q, K) to scores, query indices and class indices, each (B, N), best first.
 
-        boxes: (B, Q, 4) cxcywh, normalized, for soft-NMS. What that drops has the score -inf. Raises ValueError for
-            soft-NMS under `torch.jit.trace`, which would repeat what it did for one image.
+        boxes: (B, Q, 4) cxcywh, normalized, for soft-NMS. Detections that it drops get the score -inf.
+
+        Raises ValueError for soft-NMS under `torch.jit.trace`, because a trace would fix the steps taken for one image.
         """
         scores, query, labels = self.pairs(logits)
         if self.by_boxes:

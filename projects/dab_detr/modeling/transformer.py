@@ -198,8 +198,8 @@ def apply_heads(heads: nn.ModuleList, hidden: Tensor) -> Tensor:
 
 
 def split_noised(queries: Queries, logits: Tensor, boxes: Tensor) -> Prediction:
-    """The prediction of the matching queries, with that of the denoising queries, which come first, beside it. Empty
-    queries answer that nothing is there."""
+    """Split outputs into those of the denoising queries, which come first, and of the matching queries. Empty queries
+    predict no object."""
     if queries.empty is not None:
         empty = F.pad(queries.empty, (logits.shape[2] - queries.empty.shape[1], 0))
         logits = logits.masked_fill(empty[..., None], ABSENT)
