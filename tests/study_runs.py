@@ -4,7 +4,7 @@ from pathlib import Path
 
 import train_net
 from benchmarks.study import running
-from benchmarks.study.rows import Preset
+from benchmarks.study.presets import Preset
 from tiny import lazy_opts
 
 CURVE = [[100, 10.0], [200, 30.0], [300, 40.0]]
@@ -34,7 +34,7 @@ def trains_for_real(monkeypatch) -> list:
     """Let the study train in this process. Return the list that each training's arguments are added to."""
     calls = []
 
-    def train(arguments, log, threads):
+    def train(arguments, log, threads, gpu=None):
         calls.append(arguments)
         return train_net.main(arguments)
 

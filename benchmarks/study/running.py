@@ -1,56 +1,55 @@
-"""Performs the runs of a study. A run with a result is not repeated.
+"""Performs the runs of a study. A run with a result is not repeated."""
 
-Results outlive the folder of the trainings: a file beside the page keeps them, and a run whose command has a result
-there is done.
-"""
-
-import csv
 import json
 import os
-import platform
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Lock
 
 import torch
 
 from dab_detr.checkpoint.reading import read
-from dab_detr.checkpoint.writing import atomic_write
 from dab_detr.config import load
 from dab_detr.engine.device import usable_cores
 
 from .attention import over_training
 from .lite0 import LITE0, backbone_weights
-from .rows import Preset
+from .presets import Preset
+from .results import ROOT, classes, commit, curve, processor, seconds, write
 from .runs import BACKBONE, LAST, Run
 from .starts import fingerprint, part, write_start, write_weights
 
-ROOT = Path(__file__).parents[2]
-METRIC = "bbox/AP"
-CPUINFO = Path("/proc/cpuinfo")
 IN_THIS_PROCESS = Lock()  # datasets are registered, and models run, one at a time
+TRAININGS: set[subprocess.Popen] = set()  # that run now
 
 
-def train(arguments: Sequence[str], log: Path, threads: int) -> int:
-    """Run train_net.py in its own process. Return its exit status."""
+def train(arguments: Sequence[str], log: Path, threads: int, gpu: str | None = None) -> int:
+    """Run train_net.py in its own process, on one GPU if it is given. Return its exit status."""
     command = [sys.executable, str(ROOT / "train_net.py"), *arguments]
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as stream:
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        return subprocess.run(command, stdout=stream, stderr=stream, cwd=ROOT, env=environment).returncode
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
+    with (
+        log.open("a") as stream,
+        subprocess.Popen(command, stdout=stream, stderr=stream, cwd=ROOT, env=environment) as training,
+    ):
+        TRAININGS.add(training)
+        try:
+            return training.wait()
+        finally:
+            TRAININGS.discard(training)
 
 
-def train_to_the_end(arguments: Sequence[str], folder: Path, threads: int) -> None:
+def train_to_the_end(arguments: Sequence[str], folder: Path, threads: int, gpu: str | None = None) -> None:
     """Train into `folder`, with a log beside it.
 
     Raises ValueError for a training that fails or is stopped. After SIGTERM, train_net.py saves and exits with 0.
     """
     log = folder.with_suffix(".log")
-    if status := train(arguments, log, threads):
+    if status := train(arguments, log, threads, gpu):
         raise ValueError(f"the training ended with status {status}, see {log}")
     if not (folder / LAST).is_file():
         raise ValueError(f"the training was stopped, see {log}; the same command continues it")
@@ -88,69 +87,47 @@ def provide_backbone(preset: Preset, output: Path, kept: Path, *, threads: int) 
     write_weights(path, state)
 
 
-def curve(folder: Path, last: int | None) -> list[list[float]]:
-    """[[step, AP], ...] of a training. If a resumed run has two entries for one step, the last one counts.
-
-    last: the number of steps. Detectron2 counts the evaluation at the end as one step later.
-    """
-    found = {}
-    for line in (folder / "metrics.json").read_text().splitlines():
-        entry = json.loads(line)
-        if METRIC in entry:
-            step = entry["iteration"] + 1
-            found[step if last is None else min(step, last)] = entry[METRIC]
-    return [[step, found[step]] for step in sorted(found)]
-
-
-def classes(folder: Path) -> dict[str, float]:
-    """AP50 by class at the end of a training."""
-    with (folder / "inference" / "classes.csv").open() as file:
-        return {row["class"]: float(row["AP50"]) for row in csv.DictReader(file)}
-
-
-def commit() -> str:
-    """The commit of the checkout, or "unknown"."""
-    answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
-    return answer.stdout.strip() or "unknown"
-
-
-def processor() -> str:
-    """The model of the processor if Linux knows it, else its architecture."""
-    lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def write(path: Path, content: object) -> None:
-    """Write JSON, complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        file.write((json.dumps(content, indent=1) + "\n").encode())
-
-
-def perform(run: Run, *, threads: int, after: Future | None = None) -> str:
+def perform(run: Run, *, threads: int, gpu: str | None = None, after: Future | None = None, again: bool = False) -> str:
     """Perform one run and write its result. Return a line about what happened, an error included.
 
     after: the run whose queries it starts from.
+    again: whether to train again even if it has a result. The earlier files are set aside.
     """
     name = f"{run.row.name}, seed {run.seed}"
-    if run.result.exists():
-        return f"{name}: done before"
     try:
         if after:
             after.result()
-        return f"{name}: {trained(run, threads)}"
+        if again or not is_started(run):
+            run.set_aside()
+        elif run.result.exists():
+            return f"{name}: done before"
+        return f"{name}: {trained(run, threads, gpu)}"
     except Exception as error:  # the other runs go on
         return f"{name}: failed: {error}"
 
 
-def trained(run: Run, threads: int) -> str:
-    """Train, measure and write the result. Return the AP.
+def is_started(run: Run) -> bool:
+    """Whether the files of a run, if there are any, come from its command and its backbone."""
+    if run.result.exists():
+        backbone = fingerprint(run.backbone_file) if run.backbone_file else None
+        return run.is_known([json.loads(run.result.read_text())], backbone)
+    return not run.command_file.exists() or run.command_file.read_text() == run.command
 
-    Raises ValueError for a training that fails or is stopped.
-    """
-    cfg = load(ROOT / run.config, [*run.row.overrides, *run.preset.overrides])
+
+def is_trained(run: Run) -> bool:
+    """Whether a training has ended, its last evaluation included."""
+    metrics = run.folder / "metrics.json"
+    if not (run.folder / LAST).is_file() or not metrics.is_file() or not run.steps:
+        return False
+    return any(step >= run.steps for step, _ in curve(run.folder, run.steps))
+
+
+def prepare(run: Run) -> None:
+    """Write what a training needs before it starts: the record of its command and the start of its queries."""
+    run.command_file.parent.mkdir(parents=True, exist_ok=True)
+    run.command_file.write_text(run.command)
     if run.starts_elsewhere and not run.folder.is_dir():
+        cfg = load(ROOT / run.config, [*run.row.overrides, *run.preset.overrides])
         with IN_THIS_PROCESS:
             write_start(
                 run.row.start,
@@ -160,8 +137,16 @@ def trained(run: Run, threads: int) -> str:
                 trained=run.queries_checkpoint,
                 backbone=run.backbone_file,
             )
-    arguments, begin = run.arguments(), time.monotonic()
-    train_to_the_end(arguments, run.folder, threads)
+
+
+def trained(run: Run, threads: int, gpu: str | None = None) -> str:
+    """Train, measure and write the result. Return the AP.
+
+    Raises ValueError for a training that fails or is stopped.
+    """
+    if not is_trained(run):
+        prepare(run)
+        train_to_the_end(run.arguments(), run.folder, threads, gpu)
     result = {
         "row": run.row.name,
         "seed": run.seed,
@@ -169,12 +154,13 @@ def trained(run: Run, threads: int) -> str:
         "classes": classes(run.folder),
         "command": run.command,
         "commit": commit(),
-        "machine": f"{processor()}, {threads} threads",
-        "seconds": round(time.monotonic() - begin),
+        "machine": f"{processor()}, {threads} thread{'s' if threads > 1 else ''}",
+        "seconds": seconds(run.folder),
     }
     if run.backbone_file:
         result["backbone"] = fingerprint(run.backbone_file)
     if run.measures_attention:
+        cfg = load(ROOT / run.config, [*run.row.overrides, *run.preset.overrides])
         with IN_THIS_PROCESS:
             torch.set_num_threads(threads)
             steps = range(run.period, run.steps + 1, run.period)
@@ -183,31 +169,39 @@ def trained(run: Run, threads: int) -> str:
     return f"AP {result['curve'][-1][1]:.1f}"
 
 
-def perform_all(runs: Sequence[Run], *, jobs: int) -> Iterator[str]:
-    """Perform the runs, `jobs` at a time. Yield a line for each."""
-    threads, futures = max(1, usable_cores() // jobs), {}
-    with ThreadPoolExecutor(jobs) as pool:
+def gpus() -> list[str]:
+    """The GPUs of this machine that the study may use, as CUDA_VISIBLE_DEVICES names them."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return names.split(",") if names else [str(i) for i in range(torch.cuda.device_count())]
+
+
+def perform_all(runs: Sequence[Run], *, jobs: int, again: bool = False) -> Iterator[str]:
+    """Perform the runs, `jobs` at a time, each on one of the GPUs if there are any. Yield a line for each.
+
+    If the study is stopped, no other run begins, and those that train get SIGTERM: they save and can be resumed.
+    """
+    threads, futures, free = max(1, usable_cores() // jobs), {}, SimpleQueue()
+    for i in range(jobs):
+        free.put(gpus()[i % len(gpus())] if gpus() else None)
+
+    def on_a_gpu(run: Run, after: Future | None) -> str:
+        gpu = free.get()
+        try:
+            return perform(run, threads=threads, gpu=gpu, after=after, again=again)
+        finally:
+            free.put(gpu)
+
+    pool = ThreadPoolExecutor(jobs)
+    try:
         for run in runs:
             after = futures.get((run.row.queries_of, run.seed))
-            futures[run.row.name, run.seed] = pool.submit(perform, run, threads=threads, after=after)
+            futures[run.row.name, run.seed] = pool.submit(on_a_gpu, run, after)
         for future in futures.values():
             yield future.result()
-
-
-def stored(path: Path) -> list[dict]:
-    """The results in a file that `collect` wrote; none if there is no file."""
-    return json.loads(path.read_text()) if path.is_file() else []
-
-
-def collect(output: Path, target: Path) -> list[dict]:
-    """Add all results below `output` to those in `target`, sorted by row and seed.
-
-    A new result replaces an old one of the same row, seed and backbone.
-    """
-    found = {(x["row"], x["seed"], x.get("backbone", "")): x for x in stored(target)}
-    for path in output.glob("*/seed*.json"):
-        result = json.loads(path.read_text())
-        found[result["row"], result["seed"], result.get("backbone", "")] = result
-    results = [found[key] for key in sorted(found)]
-    write(target, results)
-    return results
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for training in list(TRAININGS):
+            training.terminate()
+        raise
+    finally:
+        pool.shutdown()

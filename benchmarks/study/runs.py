@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .rows import Preset, Row
+from .presets import Preset
+from .row import Row
 
 BACKBONE = "backbone.pth"
 LAST = "model_final.pth"
 DATA = "dataset.root"
-RENAMED = {"configs/demo_shapes.py": "configs/shapes/dab_detr.py"}  # in commands of results from before the change
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,16 @@ class Run:
     def result(self) -> Path:
         """The file of its result."""
         return self.folder.with_suffix(".json")
+
+    @property
+    def log(self) -> Path:
+        """The file of what its training prints."""
+        return self.folder.with_suffix(".log")
+
+    @property
+    def command_file(self) -> Path:
+        """The file of the command that its folder comes from."""
+        return self.folder.with_suffix(".txt")
 
     @property
     def config(self) -> str:
@@ -87,7 +97,16 @@ class Run:
 
     def is_known(self, results: Sequence[Mapping], backbone: str | None = None) -> bool:
         """Whether one of these results is of the same command, and of the backbone with this fingerprint if given."""
-        return any(current(x["command"]) == self.command and backbone in (None, x.get("backbone")) for x in results)
+        return any(x["command"] == self.command and backbone in (None, x.get("backbone")) for x in results)
+
+    def set_aside(self) -> None:
+        """Rename the files of an earlier training of this row and seed, so that this run starts from the beginning."""
+        paths = (self.folder, self.result, self.log, self.command_file, self.start_file)
+        paths, number = [path for path in paths if path.exists()], 1
+        while any(path.with_name(f"before{number}_{path.name}").exists() for path in paths):
+            number += 1
+        for path in paths:
+            path.rename(path.with_name(f"before{number}_{path.name}"))
 
     def arguments(self) -> list[str]:
         """The arguments of train_net.py."""
@@ -109,21 +128,18 @@ class Run:
         ]
 
 
-def current(command: str) -> str:
-    """A command with the names that its config has now."""
-    return " ".join(RENAMED.get(word, word) for word in command.split(" "))
-
-
-def planned(rows: Sequence[Row], preset: Preset, output: Path) -> list[Run]:
+def planned(rows: Sequence[Row], preset: Preset, output: Path, seeds: int | None = None) -> list[Run]:
     """All runs of these rows, the first seed of every row first. A row without a config for the preset has no runs.
 
     Rows that start from another row's queries come after the others.
+
+    seeds: the number of seeds of every row; None for the preset's.
     """
     usable = sorted((row for row in rows if getattr(row, preset.configs)), key=lambda row: bool(row.queries_of))
-    most = max(preset.seeds, preset.core_seeds)
+    most = seeds or max(preset.seeds, preset.core_seeds)
     return [
         Run(row, preset, seed, output / row.name / f"seed{seed}")
         for seed in range(most)
         for row in usable
-        if seed < preset.seeds_of(row)
+        if seed < (seeds or preset.seeds_of(row))
     ]

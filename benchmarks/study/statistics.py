@@ -8,8 +8,9 @@ from scipy.stats import ttest_rel
 
 Curve = Sequence[Sequence[float]]  # [[step, AP], ...]
 Pair = tuple[str, int]  # the backbone and the seed that runs of two rows share
-SIGNIFICANT = 0.05
+SIGNIFICANT, CONFIDENCE = 0.05, 0.95
 CONFIRMED, CONTRADICTED, UNCONFIRMED = "confirmed", "contradicted", "not confirmed at this size"
+SAME, OTHER = "same sign, too few seeds to judge", "other sign, too few seeds to judge"
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,12 @@ class Difference:
     """Differences in final AP over the backbones and seeds that two rows share.
 
     p: the p-value of a paired t-test; None below three seeds.
+    interval: the 95 % confidence interval of their mean, from the same test.
     """
 
     spread: Spread
-    p: float | None
+    p: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 def paired(curves: Mapping[Pair, Curve], base: Mapping[Pair, Curve]) -> Mapping[Pair, Curve]:
@@ -73,8 +76,21 @@ def difference(curves: Mapping[Pair, Curve], base: Mapping[Pair, Curve]) -> Diff
         return None
     ours, theirs = ([final(x[pair]) for pair in pairs] for x in (curves, base))
     deltas = [a - b for a, b in zip(ours, theirs, strict=True)]
-    varied = len(pairs) >= 3 and len(set(deltas)) > 1
-    return Difference(spread(deltas), float(ttest_rel(ours, theirs).pvalue) if varied else None)
+    if len(pairs) < 3 or len(set(deltas)) == 1:
+        return Difference(spread(deltas))
+    test = ttest_rel(ours, theirs)
+    low, high = test.confidence_interval(CONFIDENCE)
+    return Difference(spread(deltas), float(test.pvalue), (float(low), float(high)))
+
+
+def significant_together(ps: Mapping[str, float]) -> list[str]:
+    """The names whose p-values are below `SIGNIFICANT` with Holm's correction for the number of tests."""
+    found = []
+    for i, name in enumerate(sorted(ps, key=ps.get)):
+        if ps[name] * (len(ps) - i) >= SIGNIFICANT:
+            break
+        found.append(name)
+    return found
 
 
 def verdict(claim: int, found: Difference) -> str:
@@ -82,7 +98,7 @@ def verdict(claim: int, found: Difference) -> str:
     if not claim:
         return "no claim"
     if found.p is None:
-        return f"{'same' if claim * found.spread.mean > 0 else 'other'} sign, too few seeds to judge"
+        return SAME if claim * found.spread.mean > 0 else OTHER
     if found.p >= SIGNIFICANT:
         return UNCONFIRMED
     return CONFIRMED if claim * found.spread.mean > 0 else CONTRADICTED

@@ -118,7 +118,10 @@ def test_a_small_file_does_not_ask_for_much_memory(write, tmp_path):
     path = tmp_path / "x.pth"
     write(path)
     assert path.stat().st_size < 50_000
-    with memory_of(1), pytest.raises(ValueError, match=r"x\.pth (is truncated or damaged|stores fewer numbers than)") as caught:
+    with (
+        memory_of(1),
+        pytest.raises(ValueError, match=r"x\.pth (is truncated or damaged|stores fewer numbers than)") as caught,
+    ):
         read(path)
     assert "\n" not in str(caught.value)
 

@@ -2,17 +2,25 @@
 
 import json
 import platform
+import shlex
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
 
+import train_net
 from benchmarks.study import __main__ as study
-from benchmarks.study import running
+from benchmarks.study import results, running
 from benchmarks.study.attention import checkpoints
 from benchmarks.study.lite0 import LITE0
-from benchmarks.study.rows import CONVERGENCE, PRESETS, ROWS, Preset
-from benchmarks.study.running import ROOT, classes, collect, curve, kept_backbone, perform
+from benchmarks.study.presets import PRESETS, Preset
+from benchmarks.study.results import ROOT, classes, collect, curve, seconds, write
+from benchmarks.study.rows import ROWS
+from benchmarks.study.running import kept_backbone, perform, perform_all
 from benchmarks.study.runs import Run, planned
 from benchmarks.study.starts import fingerprint, write_weights
 from dab_detr.config import load
@@ -36,9 +44,17 @@ def test_every_row_of_the_preset_for_coco_has_a_config(tmp_path):
         assert not run.starts_elsewhere, "the start would take the place of the backbone's weights"
 
 
-def test_rows_of_one_question_are_compared_with_one_row():
-    for question in {row.question for row in ROWS.values()} - {CONVERGENCE}:
-        assert len({row.base for row in ROWS.values() if row.question == question}) == 1
+def test_a_row_is_compared_with_one_that_each_preset_runs_as_often():
+    for row in ROWS.values():
+        base = ROWS[row.base]
+        assert row.coco == "" or base.coco, row.name
+        assert base.core or not row.core, row.name
+        assert row.photographs == "" or base.photographs, row.name
+
+
+def test_no_two_rows_of_the_preset_for_coco_are_the_same_training(tmp_path):
+    runs = planned(list(ROWS.values()), PRESETS["coco"], tmp_path)
+    assert len({(run.config, run.row.overrides) for run in runs}) == len(runs)
 
 
 def test_core_rows_have_more_seeds_and_all_first_seeds_come_first(tmp_path):
@@ -46,6 +62,11 @@ def test_core_rows_have_more_seeds_and_all_first_seeds_come_first(tmp_path):
     names = ["dab_detr", "points", "two_stage", "dab_detr", "points", "dab_detr", "points"]
     assert [run.row.name for run in runs] == names
     assert [run.seed for run in runs] == [0, 0, 0, 1, 1, 2, 2]
+
+
+def test_more_seeds_can_be_asked_for(tmp_path):
+    runs = planned([ROWS["dab_detr"], ROWS["two_stage"]], Preset(seeds=1, core_seeds=3), tmp_path, 4)
+    assert [run.seed for run in runs] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_a_longer_row_has_a_multiple_of_the_steps(tmp_path):
@@ -56,24 +77,29 @@ def test_a_longer_row_has_a_multiple_of_the_steps(tmp_path):
 def test_two_rows_are_trained_for_real_and_not_again(tmp_path, monkeypatch, capsys):
     calls = trains_for_real(monkeypatch)
     monkeypatch.setitem(PRESETS, "cpu", smallest(tmp_path))
-    command = ["dab_detr", "points", "--output", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
+    command = ["dab_detr", "no_update", "--output", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
     assert study.main(command) == 0
     page = (tmp_path / "docs" / "study.md").read_bytes()
-    assert b"points instead of boxes" in page and len(calls) == 2
+    assert b"no anchor update" in page and len(calls) == 2
     assert study.main(command) == 0 and len(calls) == 2
     assert "2 of 2 runs are in" in capsys.readouterr().out
     assert (tmp_path / "docs" / "study.md").read_bytes() == page
     stored = json.loads((tmp_path / "docs" / "study" / "results_cpu.json").read_text())
-    assert [x["row"] for x in stored] == ["dab_detr", "points"]
+    assert [x["row"] for x in stored] == ["dab_detr", "no_update"]
     assert "--resume" not in stored[0]["command"] and str(tmp_path / "runs") not in stored[0]["command"]
     ((step, share, number),) = stored[0]["attention"]
     assert step == 2 and 0 < share <= 1 <= number and "attention" not in stored[1]
     shutil.rmtree(tmp_path / "runs" / "cpu")
     assert study.main(command) == 0 and len(calls) == 2, "the page's results are enough"
     assert (tmp_path / "docs" / "study.md").read_bytes() == page
-    monkeypatch.setattr(study, "perform_all", lambda runs, jobs: [f"{run.row.name} again" for run in runs])
-    assert study.main([*command, "--again"]) == 0
-    assert "dab_detr again\npoints again" in capsys.readouterr().out
+    assert study.main([*command, "--again", "--page"]) == 0 and len(calls) == 2
+    assert study.main([*command[1:], "--again"]) == 0 and len(calls) == 3
+    assert "1 of 1 runs" not in capsys.readouterr().out
+    assert not (tmp_path / "runs" / "cpu" / "no_update" / "before1_seed0").exists(), "there was nothing to set aside"
+    assert study.main([*command[1:], "--again"]) == 0 and len(calls) == 4
+    aside = tmp_path / "runs" / "cpu" / "no_update"
+    assert (aside / "before1_seed0" / "model_final.pth").is_file() and (aside / "before1_seed0.json").is_file()
+    assert (aside / "seed0" / "model_final.pth").is_file() and "--resume" not in calls[-1]
 
 
 def test_checkpoints_are_those_of_the_evaluations_in_their_order(tmp_path):
@@ -108,6 +134,102 @@ def test_a_run_whose_attention_was_not_measured_is_not_done(tmp_path, monkeypatc
     assert [step for step, *_ in found["curve"]] == [step for step, *_ in found["attention"]] == [2]
 
 
+def test_a_stopped_training_of_another_command_is_set_aside(tmp_path, monkeypatch):
+    """With a budget or overrides that changed in between, it cannot go on."""
+    monkeypatch.setattr(running, "train", lambda arguments, *_: 3)
+    short, long = (Run(ROWS["points"], Preset(steps=steps), 0, tmp_path / "points" / "seed0") for steps in (5, 9))
+    perform(short, threads=1)
+    short.folder.mkdir()
+    (short.folder / "model_0000001.pth").touch()
+    perform(short, threads=1)
+    assert short.folder.is_dir()
+    perform(long, threads=1)
+    assert not long.folder.is_dir() and (tmp_path / "points" / "before1_seed0" / "model_0000001.pth").is_file()
+    long.folder.mkdir()
+    write(long.result, {"command": "another"})
+    perform(long, threads=1)
+    assert (tmp_path / "points" / "before2_seed0.json").is_file() and not long.result.exists()
+
+
+def test_a_training_that_another_machine_finished_is_only_collected(tmp_path, monkeypatch, capsys):
+    """`--commands` prints what torchrun or Slurm trains."""
+    monkeypatch.setitem(PRESETS, "gpu", smallest(tmp_path))
+    command = ["dab_detr", "--preset", "gpu", "--output", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
+    capsys.readouterr()
+    assert study.main([*command, "--commands"]) == 0
+    python, program, *arguments = shlex.split(capsys.readouterr().out)
+    assert (python, program) == ("python", "train_net.py")
+    assert not (tmp_path / "docs").exists() and train_net.main(arguments) == 0
+    monkeypatch.setattr(running, "train", lambda *_: 1 / 0)
+    assert study.main(command) == 0
+    (found,) = json.loads((tmp_path / "docs" / "study" / "results_gpu.json").read_text())
+    assert found["row"] == "dab_detr" and found["seconds"] >= 0
+    assert (tmp_path / "docs" / "study_gpu.md").is_file() and (tmp_path / "docs" / "study_gpu").is_dir()
+    assert not (tmp_path / "docs" / "study.md").exists(), "that is the page of the preset cpu"
+
+
+def test_without_the_row_that_others_are_compared_with_there_is_no_page_yet(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(study, "perform_all", lambda runs, **_: [])
+    monkeypatch.setattr(study, "provide_backbone", lambda *_, **__: None)
+    assert study.main(["points", "--output", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]) == 0
+    assert "no page yet: it needs the row dab_detr" in capsys.readouterr().out
+    assert not (tmp_path / "docs" / "study.md").exists()
+
+
+def test_the_time_of_a_training_has_all_its_parts(tmp_path):
+    """A step that a resumed training repeats counts once, evaluations not at all."""
+    lines = [{"iteration": 9, "time": 2.0}, {"iteration": 19, "time": 1.0}, {"iteration": 19, "time": 3.0}, {"loss": 1}]
+    (tmp_path / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
+    assert seconds(tmp_path) == 10 * 2 + 10 * 3
+
+
+def test_jobs_share_the_gpus(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    monkeypatch.setattr(running, "perform", lambda run, gpu, **_: seen.append(gpu) or time.sleep(0.05))
+    runs = planned([ROWS[name] for name in ("dab_detr", "points", "two_stage")], Preset(core_seeds=1), tmp_path)
+    list(perform_all(runs, jobs=2))
+    assert set(seen) == {"3", "5"} and len(seen) == 3
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    seen.clear()
+    monkeypatch.setattr(running.torch.cuda, "device_count", lambda: 0)
+    list(perform_all(runs, jobs=1))
+    assert seen == [None] * 3
+
+
+STUDY = """
+import signal, sys
+from benchmarks.study import __main__ as study, results, running
+from pathlib import Path
+running.ROOT = Path(sys.argv[1])
+study.provide_backbone = lambda *_, **__: None
+signal.signal(signal.SIGTERM, study.stop)
+sys.exit(study.main(["dab_detr", "points", *sys.argv[2:]]))
+"""
+TRAINING = """
+import pathlib, signal, sys, time
+begun = pathlib.Path(__file__).parent
+(begun / f"begun{len(list(begun.glob('begun*')))}").touch()
+signal.signal(signal.SIGTERM, lambda *_: (begun / "saved").touch() or sys.exit(0))
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_study_stops_its_training_and_begins_no_other(sent, tmp_path):
+    """A stand-in for train_net.py saves at SIGTERM, as the real one does."""
+    (tmp_path / "train_net.py").write_text(TRAINING)
+    words = ["--output", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
+    with subprocess.Popen([sys.executable, "-c", STUDY, str(tmp_path), *words], cwd=ROOT) as running_study:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "begun0").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.5)  # until its handler is set
+        running_study.send_signal(sent)
+        assert running_study.wait(30) == 130
+    assert (tmp_path / "saved").exists() and not (tmp_path / "begun1").exists()
+
+
 def test_of_two_evaluations_of_one_step_the_last_counts(tmp_path):
     lines = [{"iteration": 9, "bbox/AP": 1.0}, {"iteration": 12, "loss": 2.0}, {"iteration": 9, "bbox/AP": 3.0}]
     (tmp_path / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
@@ -128,7 +250,6 @@ def test_a_result_of_another_command_does_not_count(tmp_path):
     known = [{"command": short.command}]
     assert short.is_known(known) and elsewhere.is_known(known)
     assert not long.is_known(known) and not short.is_known([])
-    assert short.is_known([{"command": short.command.replace("shapes/dab_detr", "demo_shapes")}]), "its name of before"
     assert not short.is_known(known, "aaa") and short.is_known([known[0] | {"backbone": "aaa"}], "aaa")
 
 
@@ -141,7 +262,7 @@ def test_results_of_another_backbone_than_the_kept_one_are_run_again(tmp_path, m
         (run, *_) = planned([ROWS[row]], PRESETS["cpu"], tmp_path / "runs" / "cpu")
         others.append(result(row, 0) | {"command": run.command, "backbone": backbone})
     (docs / "results_cpu.json").write_text(json.dumps(others))
-    monkeypatch.setattr(study, "perform_all", lambda runs, jobs: [f"{run.row.name} {run.seed}" for run in runs])
+    monkeypatch.setattr(study, "perform_all", lambda runs, **_: [f"{run.row.name} {run.seed}" for run in runs])
     command = ["dab_detr", "points", "--output", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
     assert study.main(command) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -162,16 +283,17 @@ def test_results_are_collected_in_one_order(tmp_path):
     assert [(x["row"], x["seed"]) for x in again] == [("dab_detr", 0), ("points", 0), ("points", 1)]
     assert again[2]["curve"][0] == [100, 15.0]
     (tmp_path / "points" / "seed1.json").write_text(json.dumps(result("points", 1) | {"backbone": "another"}))
-    assert len(collect(tmp_path, tmp_path / "docs" / "results.json")) == 4
+    (tmp_path / "points" / "before1_seed2.json").write_text(json.dumps(result("points", 2)))  # was set aside
+    assert len(collect(tmp_path, tmp_path / "docs" / "results.json")) == 3
 
 
 def test_a_result_names_the_model_of_the_processor(tmp_path, monkeypatch):
     info = tmp_path / "cpuinfo"
     info.write_text("processor : 0\nmodel name\t: A Chip: 9\nprocessor : 1\nmodel name\t: Another\n")
-    monkeypatch.setattr(running, "CPUINFO", info)
-    assert running.processor() == "A Chip: 9"
+    monkeypatch.setattr(results, "CPUINFO", info)
+    assert results.processor() == "A Chip: 9"
     info.unlink()
-    assert running.processor() == platform.machine()
+    assert results.processor() == platform.machine()
 
 
 def test_an_unknown_row_is_named(capsys):
@@ -187,6 +309,10 @@ def test_attention_is_not_measured_on_photographs(tmp_path):
 
 
 def test_photographs_need_a_folder_and_a_command_names_only_its_last_part(tmp_path, capsys):
+    for words in (["--jobs", "0"], ["--seeds", "0"]):
+        with pytest.raises(SystemExit):
+            study.parse(words)
+        assert "--jobs and --seeds must be 1 or more" in capsys.readouterr().err
     for words in (["--preset", "photographs"], ["--data", str(tmp_path)]):
         with pytest.raises(SystemExit):
             study.parse(words)

@@ -11,8 +11,10 @@ import torch
 
 from benchmarks.study import running
 from benchmarks.study.lite0 import LITE0, backbone_weights, renamed
-from benchmarks.study.rows import PRESETS, ROWS
-from benchmarks.study.running import ROOT, perform, perform_all, provide_backbone
+from benchmarks.study.presets import PRESETS
+from benchmarks.study.results import ROOT
+from benchmarks.study.rows import ROWS
+from benchmarks.study.running import perform, perform_all, provide_backbone
 from benchmarks.study.runs import Run, planned
 from benchmarks.study.starts import fingerprint, write_start
 from dab_detr.config import load
@@ -46,7 +48,7 @@ def test_a_run_starts_from_the_queries_of_another(tmp_path, monkeypatch):
     way_out = "run the row detr_long first, with --again if only its result is there"
     expected = f"detr_trained_queries, seed 0: failed: there is no {run.queries_checkpoint}: {way_out}"
     assert perform(run, threads=1) == expected
-    runs = planned([row, replace(ROWS["detr_long"], steps=1.0)], preset, tmp_path / "cpu")
+    runs = planned([row, replace(ROWS["detr_long"], steps=1.0, coco="detr_r50_50ep")], preset, tmp_path / "cpu")
     assert [": AP" in line for line in perform_all(runs, jobs=2)] == [True, True]
     before, after = (
         torch.load(path, weights_only=True)["model"]
