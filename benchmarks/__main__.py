@@ -81,11 +81,12 @@ def measure(args: argparse.Namespace) -> dict:
 def settings(args: argparse.Namespace) -> dict:
     """The machine and the versions behind the numbers."""
     names = ("size", "batch", "precision", "device", "compile", "cpu_time", "runs", "opts")
+    threads = torch.get_num_threads()
     gpu = torch.cuda.get_device_name() if args.device.startswith("cuda") else None
     allocator = {name: value for name, value in os.environ.items() if name.startswith(("MALLOC_", "LD_PRELOAD"))}
     return {name: getattr(args, name) for name in names} | {
         "config": Path(args.config_file).name,
-        "machine": gpu or f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "machine": gpu or f"{platform.machine()}, {threads} thread{'s' if threads > 1 else ''}",
         "torch": torch.__version__,
         "allocator": allocator,
     }

@@ -124,9 +124,16 @@ def table(result: dict) -> str:
     return f"{text}\n\n{note(result)}"
 
 
+def is_timed(result: dict) -> bool:
+    """Whether the numbers are times, for which the sizes and the number of runs matter."""
+    return any(name in COLUMNS or name.startswith("ms ") for form in result["forms"].values() for name in form)
+
+
 def note(result: dict) -> str:
     """A line about the machine and the versions behind the numbers."""
     said = result["settings"]
+    if not is_timed(result):
+        return f"{said['config']}; {said['machine']}; torch {said['torch']}."
     parts = [said["config"], "x".join(map(str, said["size"])), f"batch {said['batch']}", said["precision"]]
     parts += ["compiled"] if said["compile"] else []
     parts += ["CPU time"] if said.get("cpu_time") else []

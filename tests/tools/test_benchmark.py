@@ -196,6 +196,13 @@ def test_the_page_gets_the_table_and_its_command(tmp_path, monkeypatch):
     assert report.filled(found) == found
 
 
+def test_a_table_without_times_does_not_speak_of_runs():
+    settings = benchmark.settings(arguments("accuracy"))
+    timed, other = ({"settings": settings, "forms": {"ours": x}} for x in (measure.summary([0.5], 1), {"AP": 40.0}))
+    assert "alternating runs" in report.note(timed) and "alternating runs" not in report.note(other)
+    assert settings["config"] in report.note(other) and f"torch {settings['torch']}" in report.note(other)
+
+
 def test_every_table_of_the_page_is_one_that_can_be_run():
     page = report.PAGE.read_text()
     for name in report.RUNS | report.ON_GPU:
