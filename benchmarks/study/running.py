@@ -28,14 +28,16 @@ TRAININGS: set[subprocess.Popen] = set()  # that run now
 
 
 def train(arguments: Sequence[str], log: Path, threads: int, gpu: str | None = None) -> int:
-    """Run train_net.py in its own process, on one GPU if it is given. Return its exit status."""
+    """Run train_net.py in its own process, on one GPU if it is given. Return its exit status.
+
+    Ctrl-C reaches the study alone, which then stops its trainings: two signals would abort one before it saves.
+    """
     command = [sys.executable, str(ROOT / "train_net.py"), *arguments]
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
-    with (
-        log.open("a") as stream,
-        subprocess.Popen(command, stdout=stream, stderr=stream, cwd=ROOT, env=environment) as training,
-    ):
+    options = {"cwd": ROOT, "start_new_session": True, "env": os.environ | {"OMP_NUM_THREADS": str(threads)}}
+    if gpu:
+        options["env"]["CUDA_VISIBLE_DEVICES"] = gpu
+    with log.open("a") as stream, subprocess.Popen(command, stdout=stream, stderr=stream, **options) as training:
         TRAININGS.add(training)
         try:
             return training.wait()
@@ -65,19 +67,19 @@ def kept_backbone(preset: Preset, folder: Path) -> Path | None:
 
 
 def provide_backbone(preset: Preset, output: Path, kept: Path, *, threads: int) -> None:
-    """Write the weights of the backbone that the runs of a preset start from, unless they are there.
+    """Write the weights of the backbone that the runs of a preset start from, unless the right ones are there.
 
     kept: the folder of the results. A trained backbone is kept there too, and copied from there the next time.
 
     Raises ValueError if the training of a backbone fails or is stopped.
     """
-    path, folder = output / BACKBONE, output / "backbone"
-    if not preset.backbone or path.is_file():
+    path, folder, source = output / BACKBONE, output / "backbone", kept_backbone(preset, kept)
+    is_kept = source is not None and source.is_file()
+    if not preset.backbone or (path.is_file() and not (is_kept and fingerprint(source) != fingerprint(path))):
         return
     if preset.backbone == LITE0:
         return write_weights(path, backbone_weights())
-    source = kept_backbone(preset, kept)
-    if source.is_file():
+    if is_kept:
         return write_weights(path, read(source)["model"])
     resume = ["--resume"] if folder.is_dir() else []
     overrides = [*preset.overrides, "train.seed=0", f"train.output_dir={folder}"]

@@ -16,7 +16,7 @@ from benchmarks.study.results import ROOT
 from benchmarks.study.rows import ROWS
 from benchmarks.study.running import perform, perform_all, provide_backbone
 from benchmarks.study.runs import Run, planned
-from benchmarks.study.starts import fingerprint, write_start
+from benchmarks.study.starts import fingerprint, write_start, write_weights
 from dab_detr.config import load
 from study_runs import smallest, trains_for_real
 
@@ -65,7 +65,9 @@ def test_all_runs_of_a_preset_start_from_one_backbone(tmp_path, monkeypatch):
     provide_backbone(preset, output, tmp_path / "docs", threads=1)
     provide_backbone(preset, output, tmp_path / "nowhere", threads=1)
     provide_backbone(preset, tmp_path / "later", tmp_path / "docs", threads=1)
-    assert len(calls) == 1, "it is trained once"
+    write_weights(tmp_path / "later" / "backbone.pth", {"backbone.of_before": torch.ones(1)})
+    provide_backbone(preset, tmp_path / "later", tmp_path / "docs", threads=1)
+    assert len(calls) == 1, "it is trained once, and the kept one replaces another"
     weights, later = (
         torch.load(folder / "backbone.pth", weights_only=True)["model"] for folder in (output, tmp_path / "later")
     )
