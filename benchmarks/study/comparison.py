@@ -131,6 +131,6 @@ def trainings(results: Sequence[Mapping]) -> str:
     commits, machines = ("; ".join(sorted({x[key] for x in results})) for key in ("commit", "machine"))
     hours = sum(x["seconds"] for x in results) / 3600
     return (
-        f"{len(results)} trainings, whose steps took {hours:.1f} hours in sum, without evaluations (commits: {commits}; "
-        f"machine: {machines})"
+        f"{len(results)} trainings, whose steps took {hours:.1f} hours in sum, without evaluations (commits: "
+        f"{commits}; machine: {machines})"
     )
