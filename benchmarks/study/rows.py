@@ -219,7 +219,6 @@ STARTS = [
         "anchors start as the k-means of the training data's boxes",
         "model.queries.from_boxes=True",
         question=START,
-        core=True,
         photographs="photographs/dab_detr",
     ),
 ]
