@@ -172,7 +172,9 @@ FAULTS = {
     ),
     "bbox missing": (lambda x: without(x, "bbox", 0), ERROR, "no box", r"1 annotations .*: annotation 100 \(1\.png\)"),
     "bbox of three": (lambda x: annotation(x, 0, bbox=[1, 2, 3]), ERROR, "no box", r"annotation 100 \(1\.png\)"),
-    "bbox of text": (lambda x: annotation(x, 0, bbox=["1"] * 4), ERROR, "no box", r"annotation 100 \(1\.png\)"),
+    "bbox of text": (
+        lambda x: annotation(x, 0, bbox=["1", "1", "4", "4.0"]), ERROR, "no box", r"annotation 100 \(1\.png\)",
+    ),
     "bbox NaN": (
         lambda x: annotation(x, 0, bbox=[1, 1, float("nan"), 4]), ERROR, "box not finite", r"100 \(1\.png\)",
     ),
@@ -206,6 +208,10 @@ FAULTS = {
     "area too large": (
         lambda x: annotation(x, 1, area=100), WARNING, "wrong area", r"annotation 101 \(2\.png\) 100$",
     ),
+    "area below 0": (
+        lambda x: annotation(x, 1, area=-24), ERROR, "impossible area", r"^1 annotations .* 101 \(2\.png\) -24; --fix",
+    ),
+    "infinite area": (lambda x: annotation(x, 1, area=1e999), ERROR, "impossible area", r"101 \(2\.png\) inf"),
     "area in shares": (lambda x: annotation(x, 1, area=0.1), WARNING, "wrong area", r"101 \(2\.png\) 0\.1$"),
     "iscrowd of 2": (lambda x: annotation(x, 1, iscrowd=2), ERROR, "iscrowd not 0 or 1", r"101 \(2\.png\)"),
     "crowd": (lambda x: annotation(x, 1, iscrowd=1), NOTE, "crowd", r"annotation 101 \(2\.png\)"),

@@ -18,6 +18,7 @@ from dab_detr.explanation.figures import save_figures, save_study
 from dab_detr.explanation.layers import study_layers
 from dab_detr.explanation.page import page
 from dab_detr.explanation.truth import Annotations
+from dab_detr.export.runtime import is_exported
 from dab_detr.inference import Predictor
 from dab_detr.inference.arguments import add_model_arguments, predictor_of, weights_of
 from dab_detr.inference.images import sources_of
@@ -55,6 +56,9 @@ def work(args: argparse.Namespace) -> None:
     """Write the pages."""
     if args.beside and not args.figures:
         raise ValueError("--beside draws a figure: add --figures")
+    for path in (weights_of(args), *args.beside):
+        if is_exported(path):
+            raise ValueError(f"{path} has no attention to show: give the checkpoint that it was exported from")
     sources = sources_of(args.images)
     predictor = predictor_of(args)
     others = {path: Predictor.from_checkpoint(path, device=args.device) for path in args.beside}

@@ -18,6 +18,7 @@ from dab_detr import command
 from dab_detr.checkpoint.integrity import sha256_of
 from dab_detr.export.graph import DetectionGraph
 from dab_detr.export.metadata import Metadata, resizing_rule
+from dab_detr.export.runtime import is_exported
 from dab_detr.export.writing import PRECISIONS, SUFFIXES, write
 from dab_detr.inference.arguments import add_model_arguments, predictor_of, weights_of
 from dab_detr.inference.images import sources_of
@@ -72,6 +73,8 @@ def calibration_batches(paths: Sequence[str], augmentations: "AugmentationList",
 def run(args: argparse.Namespace) -> None:
     """Export. Raises ValueError and OSError for a model that cannot be exported."""
     check(args)
+    if is_exported(weights_of(args)):
+        raise ValueError(f"{weights_of(args)} is exported already: give the checkpoint that it was exported from")
     predictor = predictor_of(args)
     short_side, max_size = resizing_rule(predictor.augmentations)
     weights = weights_of(args)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .config import load
 from .engine.best import BEST
-from .engine.run_folder import claim, release
+from .engine.run_folder import claim, inputs_of, release
 from .engine.setup import configure
 from .engine.training import run
 from .inference import Predictor
@@ -78,7 +78,7 @@ def train(
     cfg = load(config, overrides)
     if eval_only:
         return TrainingResult(metrics=run(configure(cfg, args), args), output_dir=Path(cfg.train.output_dir))
-    claim(cfg.train.output_dir, resume=resume, overwrite=overwrite)
+    claim(cfg.train.output_dir, resume=resume, overwrite=overwrite, inputs=inputs_of(cfg, config))
     try:
         return TrainingResult(metrics=run(configure(cfg, args), args), output_dir=Path(cfg.train.output_dir))
     finally:

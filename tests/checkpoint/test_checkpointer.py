@@ -9,9 +9,11 @@ import pytest
 import torch
 import torchvision
 from detectron2.config import instantiate
+from torch import nn
 
 from counting import Linear
 from dab_detr.checkpoint.checkpointer import CheckpointError, DABDETRCheckpointer
+from dab_detr.checkpoint.description import Description
 from golden_cases import load_case, small_config, small_model
 
 
@@ -174,6 +176,25 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
     ):
         DABDETRCheckpointer(small_model()).load(save(tmp_path / "bad.pth", {"model": Malicious()}))
     assert not (tmp_path / "executed").exists()
+
+
+def test_states_beside_the_model_do_not_follow_another_order_of_classes(tmp_path):
+    """Rows of class heads are found by their names, but not in an optimizer or a moving average."""
+
+    def checkpointer(names, **parts) -> DABDETRCheckpointer:
+        facts = {"category_ids": None, "config": None, "pixel_mean": [0.0], "pixel_std": [1.0], "input_format": "RGB"}
+        about = Description(class_names=names, **facts).to_dict
+        return DABDETRCheckpointer(small_model(), str(tmp_path), class_names=names, description=about, **parts)
+
+    names = [f"class {i}" for i in range(small_config().num_classes)]
+    checkpointer(names, ema=nn.Linear(2, 2)).save("model_0000001")
+    other, path = names[::-1], str(tmp_path / "model_0000001.pth")
+    for load in (lambda x: x.resume_or_load("", resume=True), lambda x: x.load(path)):
+        with pytest.raises(CheckpointError, match=r"classes have another order .*, which ema cannot follow: give"):
+            load(checkpointer(other, ema=nn.Linear(2, 2)))
+        load(checkpointer(names, ema=nn.Linear(2, 2)))
+    checkpointer(other).load(path)
+    checkpointer(other, ema=nn.Linear(2, 2)).load(path, checkpointables=[])
 
 
 def test_resuming_wants_the_same_classes(tmp_path):

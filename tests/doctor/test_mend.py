@@ -113,6 +113,18 @@ def test_masks(tmp_path):
     assert found == [[polygon], [polygon], rle, "none", "none", []]
 
 
+def test_boxes_of_text_are_written_as_numbers(tmp_path):
+    """They are read before anything else, so their format is found too."""
+    data = dataset()
+    before = [list(x["bbox"]) for x in data["annotations"]]
+    data["annotations"][0]["bbox"] = [str(value) for value in before[0]]
+    data["annotations"][1]["bbox"][2] = f"{before[1][2]}.0"
+    data["annotations"][2]["bbox"] = ["a", "0", "1", "1"]
+    write(tmp_path, "train", data)
+    found = mended(tmp_path, data)["annotations"]
+    assert [x["bbox"] for x in found] == [before[0], before[1], *before[3:]]
+
+
 def as_centres(x):
     left, top, width, height = x["bbox"]
     return [left + width / 2, top + height / 2, width, height]

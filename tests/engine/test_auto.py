@@ -149,6 +149,19 @@ def test_what_the_user_gives_counts():
     assert chosen(data(100), epochs=1000)["train.eval_period"] == 150
 
 
+def test_without_a_moving_average_the_best_weights_are_those_of_the_model():
+    found = chosen(data(100), averages=False)
+    assert found["train.best.metric"] == found["train.early_stopping.metric"] == "bbox/AP"
+    assert not {"train.ema.enabled", "train.ema.decay"} & set(found)
+    assert chosen(data(100))["train.best.metric"] == "ema/bbox/AP"
+
+
+def test_the_moving_average_of_the_recipe_can_be_switched_off(tmp_path):
+    opts = [f"dataset.root={yolo(tmp_path / 'd')}", "train.recipe=auto", "train.ema.enabled=False", *settings(tmp_path)]
+    cfg = configured("--config-file", LAZY, *opts)
+    assert not cfg.train.ema.enabled and cfg.train.best.metric == cfg.train.early_stopping.metric == "bbox/AP"
+
+
 def test_without_validation_nothing_waits_for_it():
     assert not {"train.eval_period", "train.best.metric", "train.early_stopping.patience"} & set(
         chosen(data(20), evaluated=False)
@@ -237,6 +250,20 @@ def test_an_evaluation_takes_the_sizes_of_the_recipe_and_no_moving_average(tmp_p
     opts = [f"dataset.root={yolo(tmp_path / 'd')}", "train.recipe=auto", *settings(tmp_path)]
     cfg = configured("--config-file", LAZY, "--eval-only", *opts)
     assert cfg.dataloader.test.mapper.augmentations[0].short_edge_length == 480 and not cfg.train.ema.enabled
+
+
+def test_an_evaluation_does_not_change_the_model(tmp_path):
+    """Its weights fit the model as the config has it."""
+    crowd = content(num_images=6)
+    crowd["annotations"] *= 60
+    for number, x in enumerate(crowd["annotations"], 1):
+        crowd["annotations"][number - 1] = {**x, "id": number}
+    files = {split: write(tmp_path, split, crowd) for split in ("train", "val")}
+    opts = [f"dataset.{split}.{key}={path}" for split, x in files.items() for key, path in x.items()]
+    opts += ["train.recipe=auto", *settings(tmp_path)]
+    config = CONFIGS / "small_cpu.py"
+    training, evaluation = (configured(*words, "--config-file", str(config), *opts) for words in ((), ("--eval-only",)))
+    assert training.model.queries.num_queries > evaluation.model.queries.num_queries == 20
 
 
 def test_released_weights_are_for_the_config_as_it_is(tmp_path):

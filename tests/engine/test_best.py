@@ -32,6 +32,13 @@ def test_the_first_best_is_kept_with_its_weights(values, mode, number, tmp_path)
     assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
 
 
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_a_damaged_best_is_replaced(content, tmp_path, caplog):
+    (tmp_path / "model_best.pth").write_bytes(content)
+    count(tmp_path, [1], hook(tmp_path), resume=True)
+    assert best(tmp_path)[0] == 1 and "model_best.pth cannot be read" in caplog.text
+
+
 def test_a_value_that_is_not_finite_is_none(tmp_path):
     count(tmp_path, [math.nan, 1, math.inf, math.nan], hook(tmp_path))
     assert best(tmp_path) == (1, 4)

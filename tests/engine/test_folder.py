@@ -63,6 +63,27 @@ def test_a_resumed_training_keeps_its_splits(tmp_path):
     assert len(file_names(configured(str(root), *settings(tmp_path)).dataset.val.annotations)) == 2
 
 
+def test_a_resumed_training_says_that_it_does_not_read_another_folder(tmp_path):
+    configured(str(yolo(tmp_path / "d")), *settings(tmp_path))
+    other, log = yolo(tmp_path / "other"), tmp_path / "output" / "log.txt"
+    configured("--resume", str(tmp_path / "d"), *settings(tmp_path))
+    assert "keeps the splits in" in log.read_text() and "does not read" not in log.read_text()
+    configured("--resume", str(other), *settings(tmp_path))
+    assert f"with the pictures in {tmp_path / 'd'}" in log.read_text()
+    assert f"It does not read {other}: a training on that needs another train.output_dir." in log.read_text()
+
+
+@pytest.mark.parametrize("name", ["dataset", "dataset/yolo"])
+def test_a_training_does_not_write_into_its_dataset(name, tmp_path):
+    root = yolo(tmp_path / "output" / name)
+    before = sorted(root.rglob("*"))
+    with pytest.raises(
+        ValueError, match=r"dataset.root is .*, where a training in .* writes its annotation files: give"
+    ):
+        configured(str(root), *settings(tmp_path))
+    assert sorted(root.rglob("*")) == before
+
+
 def test_an_evaluation_leaves_the_splits_of_the_training(tmp_path):
     root = yolo(tmp_path / "d")
     before = Path(configured(str(root), *settings(tmp_path)).dataset.val.annotations)

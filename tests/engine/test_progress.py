@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.utils.events import CommonMetricPrinter, EventStorage, JSONWriter, TensorboardXWriter
 
-from dab_detr.engine.progress import progress_writers
+from dab_detr.engine.progress import ShowProgress, progress_writers
 
 
 @pytest.fixture
@@ -30,6 +30,11 @@ def test_progress_tells_losses_rate_and_memory_on_cpu(tmp_path, printed, monkeyp
         assert part in line
     memory = float(line.rpartition("max_mem: ")[2].removesuffix("M"))
     assert 50 < memory < 100_000
+
+
+def test_an_error_before_the_first_step_is_not_hidden():
+    """Detectron2 calls `after_train` of all hooks even if `before_train` of one of them raised an error."""
+    ShowProgress().after_train()
 
 
 def test_detectron2_tells_the_memory_of_a_gpu(tmp_path, monkeypatch):

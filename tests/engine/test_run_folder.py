@@ -5,10 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from omegaconf import OmegaConf
 
 import train_net
 from dab_detr.engine import run_folder
-from dab_detr.engine.run_folder import LOCK, RUN_FILES, claim, release
+from dab_detr.engine.run_folder import LOCK, RUN_FILES, claim, inputs_of, release
 from tiny import LAZY, lazy_opts
 
 
@@ -48,6 +49,37 @@ def test_overwrite_moves_everything_aside_and_deletes_nothing(folder):
         assert sorted(os.listdir(moved)) == ["log.txt", "model_best.pth", "preview"]
         assert os.path.isfile(os.path.join(moved, "preview", "1.png"))
     assert sorted(os.listdir(folder)) == ["earlier_1", "earlier_2", "my_notes.txt", LOCK]
+
+
+@pytest.mark.parametrize(
+    "key, name",
+    [("--config-file", "config.yaml"), ("train.init_checkpoint", "model_best.pth"), ("dataset.root", "dataset/x")],
+)
+def test_overwrite_moves_nothing_that_the_training_reads(folder, key, name):
+    fill(folder, "config.yaml", "model_best.pth", "last_checkpoint", "dataset/x/train.json", "datasets/mine.txt")
+    before, path = sorted(os.listdir(folder)), os.path.join(folder, name)
+    with pytest.raises(
+        ValueError, match=rf"--overwrite would move .*{name} \({key}\), which this training reads: copy"
+    ):
+        claim(folder, resume=False, overwrite=True, inputs={"other": "/nowhere/else", key: path})
+    assert sorted(os.listdir(folder)) == before
+    claim(folder, resume=False, overwrite=True, inputs={"dataset.root": os.path.join(folder, "datasets")})
+    assert sorted(os.listdir(folder)) == ["datasets", "earlier_1", LOCK]
+
+
+def test_inputs_are_those_of_the_config_that_are_files_here(tmp_path):
+    fill(str(tmp_path), "config.py", "train.json", "pictures/1.png")
+    train = {"annotations": str(tmp_path / "train.json"), "images": str(tmp_path / "pictures")}
+    cfg = {
+        "train": {"init_checkpoint": "zoo://x"},
+        "dataset": {"root": None, "train": train, "val": {"images": "gone"}},
+    }
+    found = inputs_of(OmegaConf.create(cfg), tmp_path / "config.py")
+    assert found == {
+        "--config-file": str(tmp_path / "config.py"),
+        "dataset.train.annotations": train["annotations"],
+        "dataset.train.images": train["images"],
+    }
 
 
 def test_overwrite_with_resume_resumes(folder):

@@ -43,6 +43,16 @@ def small(name: str) -> DABDETR:
         return tell_apart(instantiate(node)).eval()
 
 
+def test_an_exported_file_wants_its_own_classes_in_their_order(exported):
+    detector = ExportedDetector(exported("checkpoint", "onnx")[1])
+    names = list(detector.metadata.class_names)
+    detector.check_classes(names)
+    detector.check_classes(None)
+    for other in (names[::-1], [*names, "another"], ["a cat", *names[1:]]):
+        with pytest.raises(ValueError, match=r"model.onnx and dataset.val have other classes \(.*export"):
+            detector.check_classes(other)
+
+
 def metadata(**options) -> Metadata:
     values = {"class_names": NAMES, "category_ids": None, "short_side": 64, "max_size": 128, "threshold": 0.0}
     return Metadata(**(values | {"image_type": "uint8", "precision": "fp32"} | options))

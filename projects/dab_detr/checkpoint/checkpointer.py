@@ -58,6 +58,7 @@ class DABDETRCheckpointer(DetectionCheckpointer):
         super().__init__(model, save_dir, **checkpointables)
         self.fit = Fit(self.model.num_classes, class_names, strict=strict, partial=partial, inference=strict)
         self.report, self.description = None, description
+        self.beside: tuple[str, ...] = ()  # what the current load reads beside the model
 
     def save(self, name: str, *, last: bool = True, **kwargs: Any) -> None:
         """Write `name`.pth with the model, the checkpointables and `kwargs`, whole or not at all.
@@ -123,6 +124,8 @@ class DABDETRCheckpointer(DetectionCheckpointer):
             file = weights_file(local_weights(path)) if path else path
             if path and not PathManager.isfile(file):
                 raise ValueError(f"{path}: there is no such file")
+            whole = (args[0] if args else kwargs.get("checkpointables")) is None
+            self.beside = tuple(self.checkpointables) if whole else ()
             return super().load(file, *args, **kwargs)
         except Exception as error:  # keys and shapes of mixed formats can raise anything
             raise unfit(path, error) from error
@@ -165,9 +168,24 @@ class DABDETRCheckpointer(DetectionCheckpointer):
             if found and not self.fit.partial and not checkpoint.get(WRITER):
                 check_family(found, state, self.model, inference=self.fit.inference)
         names = Description.from_dict(checkpoint[KEY]).class_names if KEY in checkpoint else None
+        self.check_order(names, checkpoint)
         state, self.report = self.fit(state, model, names or checkpoint.get("class_names"), unknown)
         logger.info("What happened to the weights:\n%s", self.report)
         return super()._load_model({"model": state})
+
+    def check_order(self, names: Sequence[str] | None, checkpoint: Mapping[str, Any]) -> None:
+        """Raise ValueError if classes have another order than in the optimizer or the moving average to be loaded.
+
+        Rows of the model's own class heads are found by their names; those of these states are not.
+        """
+        read = [key for key in self.beside if key in checkpoint]
+        wanted = self.fit.class_names
+        if read and names and wanted and list(names) != list(wanted) and set(names) == set(wanted):
+            raise ValueError(
+                f"its classes have another order than those of the data ({', '.join(names[:3])} ... and "
+                f"{', '.join(wanted[:3])} ...), which {' and '.join(read)} cannot follow: give the categories their "
+                "earlier order, or start a new training from these weights with train.init_checkpoint"
+            )
 
     def _log_incompatible_keys(self, incompatible) -> None:
         """Log nothing: the report is complete."""

@@ -50,6 +50,8 @@ def mend(raw: dict, root: str) -> tuple[dict, Counter]:
     looks = mend_images(raw, root, done)
     if raw.get("annotations"):
         annotations = raw["annotations"]
+        for x in annotations:
+            mend_numbers(x, done)
         content = Content.from_json(raw)
         mend_references(content, done)
         mend_format(content, done)
@@ -151,6 +153,18 @@ def set_box(annotation: dict, box: list[float]) -> None:
     annotation["area"] = box[2] * box[3]
     for key in ("segmentation", "keypoints", "num_keypoints"):
         annotation.pop(key, None)
+
+
+def mend_numbers(x: Any, done: Counter) -> None:
+    """Turn the numbers of a box that are text into numbers. Other text stays, and is no box."""
+    box = x.get("bbox") if isinstance(x, dict) else None
+    if not isinstance(box, list) or not any(isinstance(value, str) for value in box):
+        return
+    try:
+        x["bbox"] = list(map(float, box))
+    except (TypeError, ValueError, OverflowError):
+        return
+    done["boxes of text written as numbers"] += 1
 
 
 def mend_annotation(x: dict, content: Content, done: Counter) -> bool:

@@ -12,6 +12,7 @@ from .finding import Finding, Severity
 from .outlines import check_outlines, is_kept, is_mask
 
 LEAST_AREA = 0.01  # smallest share of its box that an object covers
+MOST_AREA = 1e10  # COCO's evaluation counts objects from 0 to this area
 
 
 def trained_objects(content: Content) -> np.ndarray:
@@ -90,13 +91,23 @@ def check_areas(content: Content) -> list[Finding]:
     with np.errstate(invalid="ignore", over="ignore"):
         full = content.boxes[:, 2] * content.boxes[:, 3]
         plausible = (stated >= LEAST_AREA * full) & (stated <= full + 1 + 0.02 * np.abs(full))
-    wrong = ~np.isnan(stated) & ~plausible & (full > 0)  # empty boxes have a finding of their own
-    return Finding.counted(
-        "wrong area",
-        Severity.WARNING,
-        "annotations have an area that nothing inside their box can have, so AP by size means little",
-        [f"{place} {areas[i]!r:.40}" for i, place in zip(np.flatnonzero(wrong), content.places(wrong), strict=True)],
-    )
+    outside = (stated < 0) | (stated > MOST_AREA)
+    wrong = ~np.isnan(stated) & ~plausible & (full > 0) & ~outside  # empty boxes have a finding of their own
+
+    def stating(chosen: np.ndarray) -> list[str]:
+        places = zip(np.flatnonzero(chosen), content.places(chosen), strict=True)
+        return [f"{place} {areas[i]!r:.40}" for i, place in places]
+
+    what = f"annotations have an area below 0 or above {MOST_AREA:g}, so an evaluation leaves their objects out"
+    return [
+        *Finding.counted("impossible area", Severity.ERROR, what, stating(outside), "--fix sets it to that of the box"),
+        *Finding.counted(
+            "wrong area",
+            Severity.WARNING,
+            "annotations have an area that nothing inside their box can have, so AP by size means little",
+            stating(wrong),
+        ),
+    ]
 
 
 def check_duplicates(content: Content) -> Iterator[Finding]:

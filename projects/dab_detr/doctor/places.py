@@ -21,7 +21,8 @@ def files_present(root: str, names: Sequence[str]) -> dict[str, bool]:
     for file_name in names:
         folder, name = os.path.split(os.path.join(root, file_name))
         if folder not in listings:
-            listings[folder] = {e.name for e in os.scandir(folder) if e.is_file()} if os.path.isdir(folder) else set()
+            entries = os.scandir(folder) if os.path.isdir(folder) else ()
+            listings[folder] = {e.name for e in entries if os.path.isfile(e.path)}  # False for a link to itself
         present[file_name] = name in listings[folder]
     return present
 
@@ -38,7 +39,7 @@ def place_hint(root: str, missing: Sequence[str]) -> str:
     if not missing or "://" in root:
         return ""
     name = missing[0]
-    beside = [entry.path for entry in os.scandir(root) if entry.is_dir()]
+    beside = [entry.path for entry in os.scandir(root) if os.path.isdir(entry.path)]
     for folder in (os.path.dirname(root.rstrip("/")), *beside):
         if os.path.isfile(os.path.join(folder, name)):
             return f"they are found from {folder}"

@@ -30,14 +30,15 @@ def use_recipe(cfg: DictConfig, train: str, val: str | None, touched: Sequence[s
     Afterwards `train.recipe` is None, because the config has all values.
 
     train, val: registered names of the datasets. touched: the keys that overrides have set.
-    trains: whether this is a training. If not, the settings of `train`, such as the moving average, stay unchanged.
+    trains: whether this is a training. If not, the settings of `train`, such as the moving average, and of the model,
+        which must fit the weights, stay unchanged.
     """
     if cfg.train.recipe is None:
         return
     cfg.train.recipe = None
     rules = recipe(situation(cfg, train, val, touched))
     logger.info("train.recipe=auto chooses these settings, unless you set them (docs/own_data.md has the rules):")
-    apply(cfg, [x for x in rules if trains or not x.key.startswith("train.")], touched)
+    apply(cfg, [x for x in rules if trains or not x.key.startswith(("train.", "model."))], touched)
 
 
 def situation(cfg: DictConfig, train: str, val: str | None, touched: Sequence[str]) -> Situation:
@@ -58,6 +59,7 @@ def situation(cfg: DictConfig, train: str, val: str | None, touched: Sequence[st
         batch=batch if BATCH in touched else None,
         iterations=cfg.train.max_iter if "train.max_iter" in touched else None,
         epochs=cfg.train.epochs,
+        averages="train.ema.enabled" not in touched or cfg.train.ema.enabled,
         fine=OmegaConf.select(cfg, "model.neck.feature") == "res3",
         memory=memory,
         processes=comm.get_world_size(),

@@ -79,7 +79,13 @@ class BestCheckpoint(HookBase):
 
     def _value_of_file(self) -> float | None:
         path = Path(self.checkpointer.save_dir, f"{BEST}.pth")
-        best = torch.load(path, map_location="cpu", mmap=True).get("best", {}) if path.exists() else {}
+        try:
+            best = torch.load(path, map_location="cpu", mmap=True).get("best", {}) if path.exists() else {}
+        except Exception as error:  # a damaged file can raise anything
+            logger.warning(
+                "%s cannot be read (%s), and the next evaluation will replace it.", path, type(error).__name__
+            )
+            return None
         if path.exists() and self.metric not in best:
             logger.warning("%s is the best by another metric (%s), and will be replaced.", path, *best or ["unknown"])
         return best.get(self.metric)

@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,9 +36,10 @@ def use_folder(cfg: DictConfig, args: argparse.Namespace, touched: Sequence[str]
     if root is None:
         return
     check_alone(cfg.dataset, touched)
+    check_apart(Path(root), Path(cfg.train.output_dir))
     splits = args.resume and splits_of_earlier(cfg.train.output_dir)
     if splits:
-        logger.info("dataset.root: this resumed training keeps the splits in %s.", Path(cfg.train.output_dir, FOLDER))
+        tell_kept(splits, root, Path(cfg.train.output_dir, FOLDER))
     else:
         splits = from_main(lambda: converted(cfg, EVALUATED if args.eval_only else FOLDER))
     for split in ("train", "val"):
@@ -53,6 +54,30 @@ def check_alone(dataset: DictConfig, touched: Sequence[str]) -> None:
     given += [f"dataset.{split}.annotations" for split in ("train", "val") if dataset[split].annotations]
     if given:
         raise ValueError(f"dataset.root is a folder with both splits: remove either it or {given[0]}")
+
+
+def check_apart(root: Path, output_dir: Path) -> None:
+    """Raise ValueError if the training would write its annotation files into the dataset."""
+    for name in (FOLDER, EVALUATED):
+        folder = output_dir.joinpath(name).resolve()
+        if folder in (root.resolve(), *root.resolve().parents):
+            raise ValueError(
+                f"dataset.root is {root}, where a training in {output_dir} writes its annotation files: give another "
+                "train.output_dir"
+            )
+
+
+def tell_kept(splits: Mapping[str, Mapping[str, str]], root: str, folder: Path) -> None:
+    """Log that a resumed training keeps its splits, as a warning if their pictures are not in `dataset.root`."""
+    images = sorted({split["images"] for split in splits.values()})
+    inside = all(Path(root).resolve() in (x := Path(name).resolve(), *x.parents) for name in images)
+    text = (
+        f"dataset.root: this resumed training keeps the splits in {folder}, with the pictures in {', '.join(images)}."
+    )
+    if inside:
+        logger.info("%s", text)
+    else:
+        logger.warning("%s It does not read %s: a training on that needs another train.output_dir.", text, root)
 
 
 def converted(cfg: DictConfig, folder: str) -> dict[str, dict[str, str]]:

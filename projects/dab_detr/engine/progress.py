@@ -102,6 +102,9 @@ class Shown(Iterable, Sized):
 class ShowProgress(HookBase):
     """Shows the progress of a training, its losses and the last AP. It must be the main process's last hook."""
 
+    def __init__(self):
+        self.progress: Progress | None = None
+
     def before_train(self) -> None:
         self.progress = Progress(self.trainer.max_iter, start=self.trainer.start_iter, title="iteration")
 
@@ -109,7 +112,8 @@ class ShowProgress(HookBase):
         self.progress.step(numbers(self.trainer.storage))
 
     def after_train(self) -> None:
-        self.progress.close()
+        if self.progress:  # Detectron2 calls this too if another hook raised an error before the training
+            self.progress.close()
 
 
 def numbers(storage: EventStorage) -> str:

@@ -32,6 +32,7 @@ class Situation:
     queries: the config's number of queries. queries_are_set: whether the user has set it.
     max_detections: the evaluation's limit for an image.
     batch, iterations, epochs: the values that the user has set; None if the rules decide.
+    averages: whether the training may keep a moving average, which the user can switch off.
     fine: whether attention is to all cells of a map of stride 8.
     memory: the memory of one GPU in GiB; None for a CPU. processes: the number of processes.
     """
@@ -48,6 +49,7 @@ class Situation:
     batch: int | None = None
     iterations: int | None = None
     epochs: float | None = None
+    averages: bool = True
     fine: bool = False
     memory: float | None = None
     processes: int = 1
@@ -157,16 +159,19 @@ def schedule(iterations: int) -> Iterator[Rule]:
 
 def averaging(situation: Situation, iterations: int) -> Iterator[Rule]:
     """The moving average of the weights, the evaluations, and early stopping."""
-    decay = round(min(0.9998, max(0.9, 1 - 20 / iterations)), 5)
-    reason = "an average over about a twentieth of the steps evens out the noise of small batches"
-    yield Rule(key="train.ema.enabled", value=True, reason=reason)
-    yield Rule(key="train.ema.decay", value=decay, reason=reason)
+    metric, best = "bbox/AP", "without a moving average, these are the weights to keep"
+    if situation.averages:
+        metric, best = "ema/bbox/AP", "the averaged weights are the ones to keep"
+        decay = round(min(0.9998, max(0.9, 1 - 20 / iterations)), 5)
+        reason = "an average over about a twentieth of the steps evens out the noise of small batches"
+        yield Rule(key="train.ema.enabled", value=True, reason=reason)
+        yield Rule(key="train.ema.decay", value=decay, reason=reason)
     if situation.evaluated:
         period = max(LEAST_PERIOD, math.ceil(iterations / EVALUATIONS))
         reason = f"at most {EVALUATIONS} evaluations, {LEAST_PERIOD} or more steps apart, are enough for a curve"
         yield Rule(key="train.eval_period", value=period, reason=reason)
-        yield Rule(key="train.best.metric", value="ema/bbox/AP", reason="the averaged weights are the ones to keep")
-        yield Rule(key="train.early_stopping.metric", value="ema/bbox/AP", reason="the same metric as for the best")
+        yield Rule(key="train.best.metric", value=metric, reason=best)
+        yield Rule(key="train.early_stopping.metric", value=metric, reason="the same metric as for the best")
         reason = f"after {PATIENCE} evaluations without a better one, the training only overfits"
         yield Rule(key="train.early_stopping.patience", value=PATIENCE, reason=reason)
 

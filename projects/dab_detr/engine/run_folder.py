@@ -7,20 +7,25 @@ import shlex
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from detectron2.utils import comm
+from omegaconf import DictConfig, OmegaConf
 
 LOCK = "run.lock"
 # files and folders that a training writes, as patterns; docs/training.md lists them
 RUN_FILES = (
     "config.yaml",
     "curves.png",
-    "dataset*",
+    "dataset",
+    "dataset_evaluation",
     "evaluations.json",
     "events.out.tfevents.*",
-    "inference*",
+    "inference",
+    "inference_ema",
     "last_checkpoint",
     "log.txt*",
     "metrics.json",
@@ -37,20 +42,21 @@ logger = logging.getLogger(__name__)
 held: dict[str, IO[str]] = {}  # the locks of this process, by folder
 
 
-def claim(folder: str, *, resume: bool, overwrite: bool) -> None:
+def claim(folder: str, *, resume: bool, overwrite: bool, inputs: Mapping[str, str] = MappingProxyType({})) -> None:
     """Take a folder for one training: the main process locks it until `release`.
 
     resume: continue the training in the folder. overwrite: move an earlier run aside first, see `set_aside`.
+    inputs: the files and folders that the training reads, by their settings; see `inputs_of`.
 
-    Raises ValueError in all processes if another training is using the folder, or if it holds a training and neither
-    `resume` nor `overwrite` is set.
+    Raises ValueError in all processes if another training is using the folder, if it holds a training and neither
+    `resume` nor `overwrite` is set, or if an input would be moved.
     """
     problem = None
     if comm.is_main_process():
         try:
             lock(folder)
             if overwrite and not resume:
-                set_aside(Path(folder))
+                set_aside(Path(folder), inputs)
             elif not resume and (error := earlier_run(folder)):
                 raise error
         except ValueError as error:
@@ -106,11 +112,30 @@ def release(folder: str) -> None:
         file.close()
 
 
-def set_aside(folder: Path) -> None:
-    """Move all files of an earlier run into the next free folder `earlier_N` beside them. Nothing is deleted."""
+def inputs_of(cfg: DictConfig, config: str | os.PathLike) -> dict[str, str]:
+    """The local files and folders that a training with this config reads, by the settings that name them."""
+    keys = ["train.init_checkpoint", "dataset.root"]
+    keys += [f"dataset.{split}.{kind}" for split in ("train", "val") for kind in ("annotations", "images")]
+    found = {key: OmegaConf.select(cfg, key) for key in keys} | {"--config-file": os.fspath(config)}
+    return {key: path for key, path in found.items() if isinstance(path, str) and path and os.path.exists(path)}
+
+
+def set_aside(folder: Path, inputs: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Move all files of an earlier run into the next free folder `earlier_N` beside them. Nothing is deleted.
+
+    Raises ValueError, before anything is moved, if one of the inputs is among them.
+    """
     found = sorted({path for pattern in RUN_FILES for path in folder.glob(pattern)})
     if not found:
         return
+    moved = {path.resolve() for path in found}
+    for key, name in inputs.items():
+        path = Path(name).resolve()
+        if moved & {path, *path.parents}:
+            raise ValueError(
+                f"--overwrite would move {name} ({key}), which this training reads: copy it out of {folder}, or give "
+                "another train.output_dir"
+            )
     number = 1
     while (folder / f"earlier_{number}").exists():
         number += 1

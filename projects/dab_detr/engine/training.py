@@ -65,7 +65,9 @@ def evaluate_checkpoint(cfg: DictConfig, *, resume: bool) -> dict:
         raise ValueError("there is nothing to evaluate on: give dataset.val.annotations and dataset.val.images")
     path = cfg.train.init_checkpoint
     if is_exported(path):
-        results = evaluate(cfg, ExportedDetector(path))
+        detector = ExportedDetector(path)
+        detector.check_classes(class_names(cfg, "val"))
+        results = evaluate(cfg, detector)
     else:
         model = instantiate(cfg.model).to(cfg.train.device)
         average = weight_average(model, **cfg.train.ema)

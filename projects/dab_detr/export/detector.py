@@ -1,6 +1,7 @@
 """Runs an exported file behind a detector's interface: Detectron2's inputs in, its instances out."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,9 +19,21 @@ class ExportedDetector(nn.Module):
 
     def __init__(self, path: str | os.PathLike):
         super().__init__()
-        self.exported = ExportedModel(path)
+        self.path, self.exported = path, ExportedModel(path)
         self.metadata = self.exported.metadata
         self.num_classes = len(self.metadata.class_names)
+
+    def check_classes(self, names: Sequence[str] | None) -> None:
+        """Raise ValueError if the classes of a dataset are not those of the file, in the same order."""
+        ours = list(self.metadata.class_names)
+        if names is None or list(names) == ours:
+            return
+        place = next((i for i, pair in enumerate(zip(ours, names, strict=False)) if pair[0] != pair[1]), None)
+        what = f"{len(ours)} and {len(names)}" if place is None else f"{ours[place]!r} and {names[place]!r} at {place}"
+        raise ValueError(
+            f"{self.path} and dataset.val have other classes ({what}): an exported file needs its own classes in their "
+            "order; export the checkpoint again for this data, or give the data that it was exported for"
+        )
 
     def forward(self, batched_inputs: list[dict]) -> list[dict[str, Instances]]:
         """Instances in the size (height, width) that each input asks for, as `DABDETR.forward` in evaluation."""
