@@ -12,6 +12,7 @@ from coco_files import annotation, content, without, write
 from dab_detr.data.coco import dataset_dicts, dataset_name
 from dab_detr.doctor import brief, reading
 from dab_detr.doctor.brief import check_datasets
+from dab_detr.doctor.places import files_present, place_hint
 
 pytestmark = pytest.mark.usefixtures("catalogs")
 
@@ -195,3 +196,12 @@ def test_the_check_is_quick_and_reads_a_file_once(tmp_path, monkeypatch):
     assert check_datasets(name, [name, name], 3) == 3
     assert time.process_time() - start < 1
     assert reads == [str(files["annotations"])]
+
+
+def test_a_link_to_itself_beside_the_pictures_is_no_picture(tmp_path):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "folder").symlink_to("folder")
+    found = files_present(str(tmp_path), ["a.png", "loop.png", "b.png"])
+    assert found == {"a.png": True, "loop.png": False, "b.png": False}
+    assert place_hint(str(tmp_path), ["b.png"]) == ""

@@ -15,7 +15,7 @@ from dab_detr.engine.training import run
 from dab_detr.inference import Predictor
 from described import NAMES
 from tiny import LAZY, YAML, arguments, configured, lazy_opts, yaml_opts
-from tools import export_model, predict
+from tools import explain, export_model, predict
 
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy.md"
 
@@ -80,6 +80,17 @@ def test_wrong_arguments_are_named_before_anything_is_built(folder, monkeypatch,
     monkeypatch.chdir(folder)
     assert export_model.main(["--checkpoint", "none.pth", *options]) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_an_exported_file_is_neither_exported_again_nor_explained(folder, tmp_path, capsys):
+    file, picture = str(folder / "model.onnx"), str(folder / "picture.png")
+    assert export_model.main(["--checkpoint", file, "--to", "openvino", str(tmp_path / "x.xml")]) == 2
+    assert f"{file} is exported already: give the checkpoint" in capsys.readouterr().err
+    beside = ["--checkpoint", str(folder / "model.pth"), "--figures", "--beside", file]
+    for words in (["--checkpoint", file], beside):
+        assert explain.main([picture, *words, "--output", str(tmp_path / "pages")]) == 2
+        assert f"{file} has no attention to show: give the checkpoint" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_export_ends_with_the_way_to_use_the_file(monkeypatch, tmp_path, capsys):
