@@ -93,7 +93,7 @@ ABLATIONS = [
         claim=1,
         source="Table 8 of DAB-DETR",
         guess="in the original code, the line that fixes the centers has no effect, so its gain may come from centers "
-        "that start uniformly, which all rows here have.",
+        "that start uniformly, as DAB-DETR's own do here.",
     ),
     ablation("patterns", "three patterns", "model.queries.num_patterns=3", claim=1, source="Table 2 of DAB-DETR"),
     ablation("queries_10", "10 queries", "model.queries.num_queries=10"),
