@@ -23,7 +23,8 @@ warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarn
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 FINDINGS, BAD_USE, INTERRUPTED = 1, 2, 130
-OVERRIDE = re.compile(r"[+~]?[A-Za-z_][\w.@/]*=|[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*$")
+PICTURE = r"[A-Z0-9_]*\.(JPE?G|PNG|TIFF?|BMP|GIF|WEBP|HEIC)$"  # as cameras name them, such as IMG_0001.JPG
+OVERRIDE = re.compile(rf"[+~]?[A-Za-z_][\w.@/]*=|(?!{PICTURE})[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*$")
 
 
 def config_parser(

@@ -127,6 +127,12 @@ def test_pictures_are_large_enough_to_read(predictor, size, drawn):
     assert changed[max(0, top - 2) : top + 4, max(0, left - 2) : left + 4].any()
 
 
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_a_threshold_is_a_score(predictor, threshold):
+    with pytest.raises(ValueError, match="threshold must be a score from 0 to 1, got"):
+        predictor(np.zeros((20, 30, 3), np.uint8), threshold=threshold)
+
+
 def test_threshold_is_the_lowest_score(predictor):
     every = predictor(picture(60, 90), threshold=0)
     threshold = every.scores[10]

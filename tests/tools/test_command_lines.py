@@ -129,6 +129,14 @@ def test_an_option_that_does_not_exist(name, capsys):
     assert "error: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["IMG_0001.JPG", "DSC_1.JPEG", "P.TIF"])
+def test_a_missing_picture_of_a_camera_is_no_override(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert predict.main(["--checkpoint", "model.pth", name]) == 2
+    assert "override" not in capsys.readouterr().err
+    assert command.OVERRIDE.match("MODEL.DEVICE") and not command.OVERRIDE.match(name)
+
+
 def test_a_picture_may_be_named_like_an_override(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a=1.png").touch()

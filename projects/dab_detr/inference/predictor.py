@@ -202,11 +202,13 @@ class Predictor:
         progress: show a progress bar.
         threads: threads that read and resize images while the model works, for a sequence or a folder; 0 for none.
 
-        Raises ValueError at once for files that do not exist, folders without images and a batch_size below 1, and
-        TypeError for what is not an image.
+        Raises ValueError at once for files that do not exist, folders without images, a batch_size below 1 and a
+        threshold outside of 0 to 1, and TypeError for what is not an image.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must be a score from 0 to 1, got {threshold}")
         sources = sources_of(images)
         known = isinstance(sources, Sequence)
         threads = max(0, min(threads, len(sources) - 1)) if known else 0
