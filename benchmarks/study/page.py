@@ -86,9 +86,9 @@ def opening(results: Sequence[Mapping], preset: str, folder: Path) -> str:
         f"`python -m benchmarks.study --preset {preset}` ran {trainings(results)}. The commands, curves and times are "
         f"in `docs/study/results_{preset}.json`. {SHAPES if size.configs == 'small' else COCO}{passes or ''}\n\n"
         "Numbers are mean ± standard deviation over n seeds. A difference is paired by seed and backbone: both runs "
-        "have the same order of the data, and the same initial weights where their parts are equal. A claim counts as "
-        "confirmed or contradicted if a paired t-test has p < 0.05, which needs three seeds or more. With three seeds "
-        "a test finds only large differences, as the 95 % intervals show."
+        "have the same order of the data, and the same initial weights if their models have the same parts. "
+        "A claim counts as confirmed or contradicted if a paired t-test has p < 0.05, which needs three seeds or "
+        "more. With three seeds a test finds only large differences, as the 95 % intervals show."
         f"{starts(preset, results, folder)}"
     )
 

@@ -34,7 +34,9 @@ def test_progress_tells_losses_rate_and_memory_on_cpu(tmp_path, printed, monkeyp
 
 def test_an_error_before_the_first_step_is_not_hidden():
     """Detectron2 calls `after_train` of all hooks even if `before_train` of one of them raised an error."""
-    ShowProgress().after_train()
+    hook = ShowProgress()
+    hook.after_train()
+    assert hook.progress is None
 
 
 def test_detectron2_tells_the_memory_of_a_gpu(tmp_path, monkeypatch):

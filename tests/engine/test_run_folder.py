@@ -144,6 +144,9 @@ def test_no_run_replaces_what_another_left(tmp_path, capsys):
     assert train_net.main(["--eval-only", *opts, f"train.init_checkpoint={output}/model_final.pth"]) == 0
     after = snapshot(output)
     assert {x for x in before if before[x] != after.get(x) and not x.startswith(("log.txt", "inference"))} == set()
+    whole = snapshot(output)
+    assert train_net.main(["--overwrite", *opts, f"train.init_checkpoint={output}/model_best.pth"]) == 2
+    assert "would move" in capsys.readouterr().err and snapshot(output) == whole
     assert train_net.main(["--overwrite", *opts]) == 0
     kept = snapshot(output / "earlier_1")
     assert {x for x in before if before[x] != kept.get(x) and not x.startswith(("log.txt", "inference"))} == set()

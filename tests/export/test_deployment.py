@@ -42,6 +42,13 @@ def test_evaluation_gives_the_same(folder, tmp_path):
     assert results[0] == pytest.approx(results[1], abs=0.05, nan_ok=True)
 
 
+def test_an_evaluation_wants_the_classes_of_the_exported_file(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("dab_detr.engine.training.class_names", lambda *_: list(NAMES)[::-1])
+    words = ["--config-file", LAZY, "--eval-only", *lazy_opts(tmp_path), f"train.init_checkpoint={folder}/model.onnx"]
+    with pytest.raises(ValueError, match="model.onnx and dataset.val have other classes"):
+        run(configured(*words), arguments(*words))
+
+
 def test_a_yaml_config_evaluates_an_exported_file(folder, tmp_path):
     opts = [*yaml_opts(tmp_path), "MODEL.DAB_DETR.NUM_CLASSES", "3", "MODEL.WEIGHTS", folder / "model.onnx"]
     words = ["--config-file", YAML, "--eval-only", *opts]
